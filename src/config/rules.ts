@@ -1,0 +1,73 @@
+/**
+ * The rules that roll back: what an operator may write under `rollback.onAny`.
+ *
+ * A rule here is the text of a promise; `domain/judge.ts` keeps it. Which metrics take a rate, a latency or a count is decided
+ * by the shape, so that `p95 above 1%` cannot be written.
+ */
+
+import { z } from "zod";
+import { duration, positiveDuration, rate } from "./units.ts";
+
+const common = {
+  action: z
+    .enum(["observe", "pause", "rollback"])
+    .default("rollback")
+    .meta({ description: "what a failed rule does: only shows, stops the climb, or rolls back" }),
+};
+
+const sustained = {
+  for: duration
+    .prefault("0s")
+    .meta({ description: "how long it must stay above the limit", examples: ["5m"] }),
+  window: positiveDuration
+    .refine((value) => value >= 1000 && value <= 300_000, "must be from 1s to 5m")
+    .prefault("60s")
+    .meta({ description: "the trailing time that is judged" }),
+  minRequests: z
+    .int()
+    .min(1)
+    .max(1_000_000)
+    .default(20)
+    .meta({ description: "fewer exchanges in the window say nothing" }),
+  ...common,
+};
+
+/** One rule. */
+export const ruleSchema = z
+  .union([
+    z.strictObject({
+      metric: z.literal("error_rate").meta({ description: "share of the canary's exchanges that failed" }),
+      above: rate.meta({ description: "strictly above it is a breach" }),
+      ...sustained,
+    }),
+    z.strictObject({
+      metric: z
+        .enum(["p50", "p95", "p99"])
+        .meta({ description: "latency from request sent to response head" }),
+      above: positiveDuration.meta({ description: "strictly above it is a breach", examples: ["500ms"] }),
+      of: z.enum(["worse", "all", "successes"]).default("worse").meta({
+        description:
+          "over all exchanges, over the successful, or the worse of both, so that fast errors do not hide slow answers",
+      }),
+      ...sustained,
+    }),
+    z.strictObject({
+      metric: z
+        .literal("health_failures")
+        .meta({ description: "failed probes in a row of the canary's worst endpoint" }),
+      atLeast: z.int().min(1).max(1000).meta({ description: "so many fail the rule" }),
+      ...common,
+    }),
+  ])
+  .meta({ description: "a metric of the canary, a limit, and for how long" });
+
+/** What is watched when nothing is said: the plan's own triggers (plan.md §1.1). */
+export const DEFAULT_RULES: z.input<typeof ruleSchema>[] = [
+  { metric: "error_rate", above: "1%", for: "5m" },
+  { metric: "p95", above: "500ms", for: "5m" },
+  { metric: "p99", above: "1000ms", for: "5m" },
+  { metric: "health_failures", atLeast: 5 },
+];
+
+/** One rule as validated. */
+export type RuleConfig = z.output<typeof ruleSchema>;

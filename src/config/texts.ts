@@ -1,0 +1,63 @@
+/** The plain texts of the configuration: names, addresses, networks, endpoints, key sources. Each refuses what it is not. */
+
+import { BlockList, isIP } from "node:net";
+import { z } from "zod";
+
+/** A name: letters, digits, `_`, `.` and `-`, at most 63. It becomes a label, a path segment and a file name. */
+export const name = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/, "expected a name: letters, digits, _ . and -, at most 63");
+
+/** A path in the file system; relative ones start at the working directory. */
+export const path = z.string().min(1);
+
+/** `host:port`, `[v6]:port`, `:port` or `unix:PATH`. */
+export const address = z
+  .string()
+  .regex(/^(unix:.+|(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]*):\d{1,5})$/, 'expected "address:port" or "unix:PATH"')
+  .refine(
+    (text) => text.startsWith("unix:") || Number(text.slice(text.lastIndexOf(":") + 1)) <= 65_535,
+    "the port is above 65535",
+  );
+
+/** An address or a network in CIDR form. */
+export const cidr = z.string().refine(isCidr, 'expected an address or a network, like "10.0.0.0/8"');
+
+function isCidr(text: string): boolean {
+  const [base = "", prefix, ...rest] = text.split("/");
+  const family = isIP(base);
+  if (family === 0 || rest.length > 0) return false;
+  return prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) <= (family === 4 ? 32 : 128));
+}
+
+/** The networks as a list that answers `check(address)`. */
+export function networksOf(cidrs: readonly string[]): BlockList {
+  const list = new BlockList();
+  for (const text of cidrs) {
+    const [base = "", prefix] = text.split("/");
+    const family = isIP(base) === 6 ? "ipv6" : "ipv4";
+    if (prefix === undefined) list.addAddress(base, family);
+    else list.addSubnet(base, Number(prefix), family);
+  }
+  return list;
+}
+
+/** An upstream server: `http://host:port`, nothing behind it. */
+export const endpoint = z
+  .string()
+  .regex(
+    /^http:\/\/(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?$/,
+    'expected an endpoint like "http://10.0.0.1:8080", without a path',
+  )
+  .refine((text) => URL.canParse(text), "the port is above 65535");
+
+/** Where a key may be: `header:NAME`, `cookie:NAME`, `query:NAME`, `jwt:CLAIM` or `ip`. */
+export const keySource = z
+  .string()
+  .regex(
+    /^(header:[!#$%&'*+\-.^_`|~0-9A-Za-z]+|cookie:[!#$%&'*+\-.^_`|~0-9A-Za-z]+|query:[^\s&=#]+|jwt:\S+|ip)$/,
+    'expected "header:NAME", "cookie:NAME", "query:NAME", "jwt:CLAIM" or "ip"',
+  );
+
+/** What becomes of a request without a key. */
+export const anonymous = z.enum(["cookie", "random", "stable"]);

@@ -1,0 +1,43 @@
+/**
+ * A plan: the climb as a list of steps. Pure.
+ *
+ * A plan only ever rises: a step down inside a plan would be a rollback that nobody decided. A plan is frozen into the rollout that
+ * runs it, so a reload of the configuration cannot move the goal posts of a rollout under way.
+ */
+
+import { FULL, formatRate, type Millis, type Ppm } from "./units.ts";
+
+/** One weight and the least time at it. */
+export interface Step {
+  readonly weight: Ppm;
+  /** The least time at this step, counted in service and only while the rollout progresses. */
+  readonly holdMs: Millis;
+  /** The watch at 100 % before the rollout has succeeded. */
+  readonly bake: boolean;
+}
+
+/** What is wrong with one step of a plan. */
+export interface PlanProblem {
+  readonly step: number;
+  readonly message: string;
+}
+
+/** Everything that is wrong with a plan; empty when it may be run. */
+export function checkPlan(steps: readonly Step[]): readonly PlanProblem[] {
+  const problems: PlanProblem[] = [];
+  if (steps.length === 0) problems.push({ step: 0, message: "a plan needs at least one step" });
+  steps.forEach((step, index) => {
+    const before = steps[index - 1];
+    if (step.bake) {
+      if (index !== steps.length - 1)
+        problems.push({ step: index, message: "the bake must be the last step" });
+      if (before === undefined || before.weight !== FULL) {
+        problems.push({ step: index, message: "the bake must follow a step with setWeight 100%" });
+      }
+    } else if (before !== undefined && step.weight <= before.weight) {
+      const rise = `${formatRate(before.weight)} is followed by ${formatRate(step.weight)}`;
+      problems.push({ step: index, message: `the weights of a plan must rise: ${rise}` });
+    }
+  });
+  return problems;
+}

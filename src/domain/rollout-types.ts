@@ -1,0 +1,89 @@
+/** The shapes of a rollout: its state, what can happen to it, and what a decision asks for. Pure data, all of it JSON. */
+
+import type { Step } from "./plan.ts";
+import type { Millis, Ppm } from "./units.ts";
+import type { Verdict } from "./judge.ts";
+
+/** Where a rollout is. */
+export type Phase = "idle" | "progressing" | "paused" | "baking" | "succeeded" | "rolled_back";
+
+/** Every phase, for labels and schemas. */
+export const PHASES: readonly Phase[] = [
+  "idle",
+  "progressing",
+  "paused",
+  "baking",
+  "succeeded",
+  "rolled_back",
+];
+
+/** What is recorded of one route's rollout. The public state document is made of these. */
+export interface RolloutState {
+  /** One run of a plan; empty before the first. The salt of the split unless the route pins one. */
+  readonly id: string;
+  readonly phase: Phase;
+  /** Index of the present step in `steps`. */
+  readonly step: number;
+  /** The plan, frozen when the rollout started; empty for a weight set by hand outside a rollout. */
+  readonly steps: readonly Step[];
+  /** The canary's share that is in force. */
+  readonly weight: Ppm;
+  /** Time served at this step, in service and progressing. */
+  readonly heldMs: Millis;
+  /** Running breach clocks by rule id (product.md §2.8). */
+  readonly clocks: Readonly<Record<string, Millis>>;
+  /** Time in service until a new rollout may start without force; 0 when it may. */
+  readonly cooldownLeftMs: Millis;
+  /** Time in service for which stable is still watched after a rollback; 0 when that is over. */
+  readonly verifyLeftMs: Millis;
+  /** Why it is in this phase, for people, e.g. `Paused (manual weight)`. */
+  readonly reason: string;
+  /** What runs on the canary, for people; empty when not said. */
+  readonly version: string;
+  /** Wall-clock start, ISO 8601, for display only; empty before the first. */
+  readonly startedAt: string;
+}
+
+/** Who did it: a token's name, `sluice` for the program itself. */
+export interface Actor {
+  readonly name: string;
+}
+
+/** What a person may ask of a rollout. */
+export type Command =
+  | {
+      readonly type: "start";
+      readonly steps: readonly Step[];
+      readonly version: string;
+      /** Starts during a cooldown or over a running rollout; needs a reason. */
+      readonly force: boolean;
+      readonly reason: string;
+    }
+  | { readonly type: "pause"; readonly reason: string }
+  | { readonly type: "resume"; readonly reason: string }
+  /** `step` is the index the person saw: another one by now is refused, so that a late click cannot sign the wrong step. */
+  | {
+      readonly type: "promote";
+      readonly full: boolean;
+      readonly step: number | null;
+      readonly reason: string;
+    }
+  | { readonly type: "rollback"; readonly reason: string }
+  | { readonly type: "set_weight"; readonly weight: Ppm; readonly force: boolean; readonly reason: string };
+
+/** Everything that can happen to a rollout. */
+export type RolloutEvent =
+  | { readonly type: "tick"; readonly verdict: Verdict; readonly elapsedMs: Millis }
+  | (Command & { readonly actor: Actor; readonly rolloutId: string; readonly at: string });
+
+/** How loud a message is. */
+export type Severity = "info" | "warning" | "critical" | "emergency";
+
+/** What a decision asks for, in the order in which it is to be done. */
+export type Effect =
+  | { readonly type: "set_weight"; readonly weight: Ppm }
+  | { readonly type: "close_long_lived" }
+  | { readonly type: "save" }
+  | { readonly type: "journal"; readonly event: string }
+  | { readonly type: "notify"; readonly severity: Severity; readonly event: string }
+  | { readonly type: "evidence" };

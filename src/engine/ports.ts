@@ -1,0 +1,225 @@
+/**
+ * What the engine needs of the world, as interfaces with their contracts. Adapters on floor 2 implement them, `main.ts` joins the two,
+ * tests bring fakes. Nothing here has behaviour.
+ */
+
+import type { Slice } from "../domain/slice.ts";
+import type { Arm } from "../domain/split.ts";
+import type { Phase, RolloutState, Severity } from "../domain/rollout-types.ts";
+import type { Millis, Ppm } from "../domain/units.ts";
+import type { Split } from "./routing.ts";
+
+/** Time. The only source of it outside the domain, where it is an argument. */
+export interface Clock {
+  /** Monotonic milliseconds with a fraction; meaningless as a date. */
+  mono(): Millis;
+  /** Milliseconds since the epoch; for display, dates and tokens only. */
+  wall(): number;
+  /** Calls `run` every `interval` until the returned function is called. Does not keep the process alive. */
+  every(interval: Millis, run: () => void | Promise<void>): () => void;
+}
+
+/** Chance. */
+export interface Dice {
+  /** A number from 0 (included) to 1 (excluded). Fast, not secret. */
+  random(): number;
+  /** `bytes` random bytes as base64url, from the system's secure source. */
+  token(bytes: number): string;
+}
+
+/** One line of the log: pino's names, JSON. Never blocks, never throws. */
+export interface Log {
+  debug(message: string, fields?: LogFields): void;
+  info(message: string, fields?: LogFields): void;
+  warn(message: string, fields?: LogFields): void;
+  error(message: string, fields?: LogFields): void;
+}
+/** Further fields of a log line. No raw key, no secret. */
+export type LogFields = Readonly<Record<string, unknown>>;
+
+/** The saved state: the public, versioned state document. */
+export interface StateDocument {
+  /** Format of the document; 1. */
+  readonly format: 1;
+  /** One more per save. */
+  readonly version: number;
+  /** Wall clock, ISO 8601, for display. */
+  readonly savedAt: string;
+  /** By route name. */
+  readonly routes: Readonly<Record<string, RolloutState>>;
+}
+
+/** What a store found when asked for the state. */
+export type Loaded =
+  | { readonly kind: "found"; readonly document: StateDocument }
+  | { readonly kind: "none" }
+  /** Unreadable: kept beside itself as `keptAs`, never guessed at. */
+  | { readonly kind: "corrupt"; readonly detail: string; readonly keptAs: string };
+
+/** What became of a save. Expected trouble is a value. */
+export type Saved =
+  | { readonly ok: true }
+  /** Someone else saved first; their version is `found`. */
+  | { readonly ok: false; readonly kind: "conflict"; readonly found: number }
+  | { readonly ok: false; readonly kind: "unavailable"; readonly detail: string };
+
+/** Where the state is kept. Every implementation runs the same contract test. */
+export interface Store {
+  load(): Promise<Loaded>;
+  /**
+   * Saves `document` if the saved version is `document.version − 1` (0 when there is none). Durable when it resolves with ok. Never
+   * rejects, never leaves a partial document behind.
+   */
+  save(document: StateDocument): Promise<Saved>;
+  close(): Promise<void>;
+}
+
+/** What the journal is told; the journal adds sequence, time and hash. */
+export interface JournalEntry {
+  readonly event: string;
+  readonly route: string;
+  readonly rollout: string;
+  readonly actor: string;
+  readonly reason: string;
+  readonly before: JournalPoint;
+  readonly after: JournalPoint;
+  /** More, by event: the failed rules of a rollback, the verdict of a climb. */
+  readonly details?: Readonly<Record<string, unknown>>;
+}
+/** Where a rollout stood. */
+export interface JournalPoint {
+  readonly phase: Phase;
+  readonly step: number;
+  readonly weight: Ppm;
+}
+/** A line of the journal as written: append-only, each with the hash of the one before. The public journal line. */
+export interface JournalLine {
+  readonly seq: number;
+  /** Wall clock, ISO 8601. */
+  readonly at: string;
+  readonly event: string;
+  readonly route: string;
+  readonly rollout: string;
+  readonly actor: string;
+  readonly reason: string;
+  /** Weights in percent. */
+  readonly before: { readonly phase: Phase; readonly step: number; readonly weight: number };
+  readonly after: { readonly phase: Phase; readonly step: number; readonly weight: number };
+  readonly details?: Readonly<Record<string, unknown>>;
+  /** Hash of the line before; 64 zeros for the first. */
+  readonly prev: string;
+  /** SHA-256, hex, over this line's JSON without `hash`. */
+  readonly hash: string;
+}
+
+/** The audit trail. */
+export interface Journal {
+  /** Appends and makes durable; resolves false, and keeps nothing, when it could not. Never rejects. */
+  append(entry: JournalEntry): Promise<boolean>;
+  /** The last `limit` lines, oldest first; of one route when named. */
+  read(options: { readonly limit: number; readonly route?: string }): Promise<readonly JournalLine[]>;
+}
+
+/** A message for people. */
+export interface Notice {
+  readonly severity: Severity;
+  /** e.g. `rolled_back`, `store_unavailable`. */
+  readonly event: string;
+  readonly route: string;
+  readonly rollout: string;
+  /** One line. */
+  readonly summary: string;
+  readonly details: Readonly<Record<string, unknown>>;
+}
+
+/** Tells people. Queues and returns at once; never throws; what it could not send it counts. */
+export interface Notifier {
+  notify(notice: Notice): void;
+}
+
+/** Writes an evidence pack; resolves its path, or undefined when it could not (counted and logged by the implementation). */
+export interface Reports {
+  write(
+    pack: { readonly route: string; readonly rollout: string } & Readonly<Record<string, unknown>>,
+  ): Promise<string | undefined>;
+}
+
+/** One failed exchange on the canary, as evidence. */
+export interface FailureSample {
+  readonly method: string;
+  /** The path with its variable parts folded, at most 80 characters. */
+  readonly path: string;
+  readonly reason: string;
+  readonly status: number;
+  /** murmur3 of the key, hex; empty when there was none. */
+  readonly keyHash: string;
+  /** W3C trace id when the request carried one, else empty. */
+  readonly traceId: string;
+  readonly rescued: boolean;
+}
+
+/** How many rescues ended how. */
+export interface RescueCounts {
+  /** Stable answered in the canary's place. */
+  readonly answered: number;
+  /** Stable failed too. */
+  readonly failed: number;
+  /** Not tried: over the budget or the concurrency guard. */
+  readonly refused: number;
+}
+
+/** What the data plane measured of one route since it was last drained. Mergeable by addition. */
+export interface RouteMeasure {
+  readonly route: string;
+  /** First attempts of unforced traffic: the evidence. */
+  readonly arms: Readonly<Partial<Record<Arm, Slice>>>;
+  /** Forced traffic, counted apart. */
+  readonly forced: Readonly<Partial<Record<Arm, Slice>>>;
+  readonly rescues: RescueCounts;
+  /** Failed canary exchanges, unforced, at most a few hundred per drain. */
+  readonly failures: readonly FailureSample[];
+}
+
+/** What the data plane measured since it was last drained. */
+export interface PlaneMeasure {
+  readonly routes: readonly RouteMeasure[];
+  /** Requests refused before they had a route: by status sent. */
+  readonly refused: Readonly<Record<string, number>>;
+  /** The proxy's own time per exchange: not cumulated counts by `OVERHEAD_BOUNDS`, and their sum in seconds. */
+  readonly overhead: { readonly counts: readonly number[]; readonly seconds: number };
+}
+
+/** Load at this moment. */
+export interface PlaneGauges {
+  readonly connections: number;
+  readonly routes: Readonly<
+    Record<string, Readonly<Record<Arm, { readonly inFlight: number; readonly longLived: number }>>>
+  >;
+}
+
+/** The proxy as the engine sees it. Every call returns at once. */
+export interface DataPlane {
+  /** Puts a split in force: the next exchange sees it. */
+  apply(split: Split): void;
+  /** What was measured since the last call; starts again from zero. */
+  drain(): PlaneMeasure;
+  gauges(): PlaneGauges;
+  /** Closes, or drains until `deadlineMs`, the canary's long-lived connections of a route. */
+  closeLongLived(route: string, how: "drain" | "close", deadlineMs: Millis): void;
+}
+
+/** Health of one endpoint as the probes see it. */
+export interface EndpointHealth {
+  readonly url: string;
+  /** Null before the first probe has ended. */
+  readonly healthy: boolean | null;
+  /** Failed probes in a row. */
+  readonly failures: number;
+  /** Why the last probe failed; empty when it did not. */
+  readonly detail: string;
+}
+
+/** Active probes of every endpoint of both arms, always. */
+export interface Probes {
+  health(route: string, arm: Arm): readonly EndpointHealth[];
+}

@@ -1,0 +1,61 @@
+/**
+ * The split in force, as an immutable value that is swapped whole.
+ *
+ * An exchange reads its route's entry once and keeps it; a change of weight makes a new value and disturbs nothing in flight
+ * (product.md §2.15). Pure but for the one mutable reference it holds.
+ */
+
+import { NONE, type Ppm } from "../domain/units.ts";
+
+/** How one route splits right now. */
+export interface RouteSplit {
+  readonly route: string;
+  /** The rollout's id; empty before the first. */
+  readonly rollout: string;
+  readonly salt: string;
+  readonly weight: Ppm;
+  /** False while the route is rolled back: an override then reaches the canary only with `always` (product.md §2.4). */
+  readonly forcedCanary: boolean;
+}
+
+/** How every route splits right now. `generation` rises by one per swap. */
+export interface Split {
+  readonly generation: number;
+  readonly routes: ReadonlyMap<string, RouteSplit>;
+}
+
+/** A route nobody has said anything about: everything to stable. */
+export function stableOnly(route: string, salt: string): RouteSplit {
+  return { route, rollout: "", salt, weight: NONE, forcedCanary: true };
+}
+
+/** Holds the split in force and hands each new one to `publish`, synchronously. */
+export class Routing {
+  #split: Split = { generation: 0, routes: new Map() };
+  readonly #publish: (split: Split) => void;
+
+  constructor(publish: (split: Split) => void) {
+    this.#publish = publish;
+  }
+
+  get current(): Split {
+    return this.#split;
+  }
+
+  /** Swaps in a split in which the given routes are as given, and the others as they were. */
+  set(...changed: readonly RouteSplit[]): void {
+    const routes = new Map(this.#split.routes);
+    for (const each of changed) routes.set(each.route, each);
+    this.#replace(routes);
+  }
+
+  /** Forgets every route that is not in `names`. */
+  keepOnly(names: ReadonlySet<string>): void {
+    this.#replace(new Map([...this.#split.routes].filter(([name]) => names.has(name))));
+  }
+
+  #replace(routes: ReadonlyMap<string, RouteSplit>): void {
+    this.#split = { generation: this.#split.generation + 1, routes };
+    this.#publish(this.#split);
+  }
+}

@@ -1,0 +1,128 @@
+/**
+ * What people and programs see of a route: the public shapes of the admin API (product.md §5). Weights are percent, rates are fractions,
+ * latencies are numbers whose name ends in `Ms`. Types only; `view.ts` fills them.
+ */
+
+import type { Phase } from "../domain/rollout-types.ts";
+import type { Reason } from "../domain/outcome.ts";
+import type { EndpointHealth, RescueCounts } from "./ports.ts";
+
+/** One arm. */
+export interface ArmStatus {
+  readonly version: string;
+  /** Judged exchanges (success + failure) since start, forced ones apart. */
+  readonly requests: number;
+  /** Failures since start. */
+  readonly failures: number;
+  /** Exchanges that are no evidence (client gone and the like), since start. */
+  readonly excluded: number;
+  /** Share that failed in the window, 0…1; null when nothing was judged in it. */
+  readonly errorRate: number | null;
+  /** Latency over the window; null when nothing was measured in it. */
+  readonly p50Ms: number | null;
+  readonly p95Ms: number | null;
+  readonly p99Ms: number | null;
+  /** Judged exchanges in the window. */
+  readonly windowRequests: number;
+  readonly windowFailures: number;
+  /** Judged exchanges per second over the window. */
+  readonly perSecond: number;
+  /** Failures since start by reason; reasons that never came are left out. */
+  readonly byReason: Readonly<Partial<Record<Reason, number>>>;
+  /** Forced by an override, since start. */
+  readonly forced: { readonly requests: number; readonly failures: number };
+  readonly inFlight: number;
+  readonly longLived: number;
+  readonly endpoints: readonly EndpointHealth[];
+}
+
+/** One rule's part of the verdict. */
+export interface CheckStatus {
+  readonly rule: string;
+  readonly verdict: "successful" | "failed" | "inconclusive";
+  readonly action: "observe" | "pause" | "rollback";
+  /** In the unit of the limit: a fraction, milliseconds or a count; null when there is not enough data. */
+  readonly observed: number | null;
+  readonly limit: number;
+  readonly unit: "fraction" | "ms" | "count";
+  /** Exchanges in the window, and how many are needed. */
+  readonly have: number;
+  readonly need: number;
+  /** How long it has been above the limit, and how long it may. */
+  readonly breachMs: number | null;
+  readonly forMs: number;
+  /** One sentence. */
+  readonly detail: string;
+}
+
+/** One step of the ladder. */
+export interface StepStatus {
+  readonly weight: number;
+  readonly holdMs: number;
+  readonly bake: boolean;
+}
+
+/** One route. */
+export interface RouteStatus {
+  readonly name: string;
+  readonly weight: number;
+  readonly phase: Phase;
+  readonly reason: string;
+  /** Index of the present step. */
+  readonly step: number;
+  readonly steps: readonly StepStatus[];
+  readonly heldMs: number;
+  readonly holdLeftMs: number;
+  readonly cooldownLeftMs: number;
+  readonly rollout: string;
+  readonly startedAt: string;
+  /** Version of the recorded state; the ETag. */
+  readonly version: number;
+  /** False while what is in force could not be recorded yet. */
+  readonly recorded: boolean;
+  readonly verdict: "successful" | "failed" | "inconclusive";
+  readonly checks: readonly CheckStatus[];
+  readonly rescues: RescueCounts;
+  readonly rollbacks: number;
+  readonly lastRollback: RollbackEvidence | null;
+  readonly arms: { readonly stable: ArmStatus; readonly canary: ArmStatus };
+}
+
+/** A name with how often it came. */
+export interface Tally {
+  readonly name: string;
+  readonly count: number;
+}
+
+/** Why a rollback was, and what it cost: the evidence pack (product.md §6). */
+export interface RollbackEvidence {
+  readonly route: string;
+  readonly rollout: string;
+  readonly environment: string;
+  readonly at: string;
+  /** The person, or `sluice`. */
+  readonly actor: string;
+  readonly reason: string;
+  readonly step: number;
+  readonly fromWeight: number;
+  readonly toWeight: number;
+  /** The rules that failed, with their numbers; empty when a person did it. */
+  readonly failed: readonly CheckStatus[];
+  readonly checks: readonly CheckStatus[];
+  readonly arms: { readonly stable: ArmStatus; readonly canary: ArmStatus };
+  readonly worstPaths: readonly Tally[];
+  readonly worstMethods: readonly Tally[];
+  readonly byReason: readonly Tally[];
+  /** Distinct keys among the failures, by murmur3; `keysCapped` when there were more than are counted. */
+  readonly distinctKeys: number;
+  readonly keysCapped: boolean;
+  readonly traceIds: readonly string[];
+  /** Failed canary exchanges of this rollout, and how many of them a rescue answered. */
+  readonly requestsFailed: number;
+  readonly requestsRescued: number;
+  /** First tick of the breach → decision; null when a person did it. */
+  readonly breachMs: number | null;
+  /** Decision → weight in force here. */
+  readonly tookMs: number;
+  readonly stableHealthy: boolean;
+}
