@@ -124,7 +124,7 @@ export class AppError extends Error {
     message: string,
     options: { readonly cause?: unknown; readonly details?: Readonly<Record<string, unknown>> } = {},
   ) {
-    super(message, options.cause === undefined ? {} : { cause: options.cause });
+    super(message, "cause" in options ? { cause: options.cause } : {});
     this.name = "AppError";
     this.code = code;
     this.details = options.details ?? {};

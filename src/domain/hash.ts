@@ -19,7 +19,8 @@ export function murmur3(text: string, seed: number): number {
   for (let i = 0; i < text.length; i++) {
     if (text.charCodeAt(i) > 0x7f) {
       const encoded = new TextEncoder().encode(text);
-      return hash(encoded.length, seed, (at) => encoded[at] ?? 0);
+      // Only asked for places below the length.
+      return hash(encoded.length, seed, (at) => encoded[at]!);
     }
   }
   return hashAscii(text, seed);

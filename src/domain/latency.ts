@@ -7,12 +7,7 @@
  * other languages' HdrHistogram tools read). Source: HdrHistogram's documentation; statistics.md §7.
  */
 
-import {
-  build,
-  decodeFromCompressedBase64,
-  encodeIntoCompressedBase64,
-  type Histogram,
-} from "hdr-histogram-js";
+import { build, encodeIntoCompressedBase64, type Histogram } from "hdr-histogram-js";
 import type { SparseCounts } from "./slice.ts";
 
 /** Longest latency that is told apart, µs: one hour. Longer ones count as this. */
@@ -58,10 +53,11 @@ export function emptyCounts(): Counts {
 /** Adds a slice's counts. Indices outside the layout (a foreign or damaged slice) are left out. */
 export function addSparse(into: Counts, sparse: SparseCounts): void {
   for (let i = 0; i + 1 < sparse.length; i += 2) {
-    const index = sparse[i] ?? -1;
-    const count = sparse[i + 1] ?? 0;
-    if (index < 0 || index >= COUNTS_LENGTH || !(count > 0)) continue;
-    into.counts[index] = (into.counts[index] ?? 0) + count;
+    // Both places exist: the loop ends before the last odd one.
+    const index = sparse[i]!;
+    const count = sparse[i + 1]!;
+    if (!(index >= 0 && index < COUNTS_LENGTH && count > 0)) continue;
+    into.counts[index]! += count;
     into.total += count;
   }
 }
@@ -79,7 +75,7 @@ export function quantilesOf(histogram: Counts, quantiles: readonly number[]): re
   let index = -1;
   for (const quantile of quantiles) {
     const rank = Math.max(1, Math.ceil(quantile * histogram.total));
-    while (seen < rank && index < COUNTS_LENGTH - 1) seen += histogram.counts[++index] ?? 0;
+    while (seen < rank && index < COUNTS_LENGTH - 1) seen += histogram.counts[++index]!;
     values.push(highestOf(index));
   }
   return values;

@@ -1,5 +1,6 @@
 /** The shapes of a rollout: its state, what can happen to it, and what a decision asks for. Pure data, all of it JSON. */
 
+import type { ErrorCode } from "./errors.ts";
 import type { Step } from "./plan.ts";
 import type { Millis, Ppm } from "./units.ts";
 import type { Verdict } from "./judge.ts";
@@ -40,6 +41,8 @@ export interface RolloutState {
   readonly reason: string;
   /** What runs on the canary, for people; empty when not said. */
   readonly version: string;
+  /** One more per decision (not per tick): what a person's `If-Match` names. */
+  readonly revision: number;
   /** Wall-clock start, ISO 8601, for display only; empty before the first. */
   readonly startedAt: string;
 }
@@ -81,9 +84,38 @@ export type Severity = "info" | "warning" | "critical" | "emergency";
 
 /** What a decision asks for, in the order in which it is to be done. */
 export type Effect =
-  | { readonly type: "set_weight"; readonly weight: Ppm }
+  | { readonly type: "set_weight" }
   | { readonly type: "close_long_lived" }
+  /** Judge from here on only what comes from here on. */
+  | { readonly type: "reset_windows" }
   | { readonly type: "save" }
   | { readonly type: "journal"; readonly event: string }
   | { readonly type: "notify"; readonly severity: Severity; readonly event: string }
   | { readonly type: "evidence" };
+
+/** What is to become of a rollout: its next state, and what to do about it, in order. */
+export interface Accepted {
+  readonly ok: true;
+  readonly state: RolloutState;
+  readonly effects: readonly Effect[];
+  /** The person's or the program's reason, for the journal. */
+  readonly reason: string;
+}
+
+/** What becomes of an event: a new state, or why not. */
+export type Decision = Accepted | { readonly ok: false; readonly code: ErrorCode; readonly message: string };
+
+/** What a route's configuration says about rollbacks. */
+export interface RollbackPolicy {
+  readonly to: "previousStep" | Ppm;
+  readonly cooldownMs: Millis;
+  readonly verifyMs: Millis;
+  readonly whenStableUnhealthy: "rollback" | "hold" | "lessBad";
+}
+
+/** How stable is doing, for the decision to go back to it. */
+export interface StableCondition {
+  readonly healthy: boolean;
+  /** Whether stable is, by what is known, no better than the canary. */
+  readonly worseThanCanary: boolean;
+}

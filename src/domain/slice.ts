@@ -17,6 +17,11 @@ export const DURATION_BOUNDS = [
   0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10,
 ] as const;
 
+/** Upper bounds in seconds of the histogram of the proxy's own time per exchange; one more bucket is above the last. */
+export const OVERHEAD_BOUNDS = [
+  0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1,
+] as const;
+
 /** A histogram's counts without its zeros: index, count, index, count, … An index may come more than once. */
 export type SparseCounts = readonly number[];
 
@@ -69,12 +74,13 @@ export class LiveSlice {
         reason === OK
           ? (this.#successes ??= new Uint32Array(COUNTS_LENGTH))
           : (this.#failures ??= new Uint32Array(COUNTS_LENGTH));
+      // Always within the layout, hence the assertion on the next line.
       const index = indexOfMicros(latencyUs);
-      histogram[index] = (histogram[index] ?? 0) + 1;
+      histogram[index]! += 1;
     }
     const seconds = totalUs / 1e6;
     let bucket = 0;
-    while (bucket < DURATION_BOUNDS.length && seconds > (DURATION_BOUNDS[bucket] ?? Infinity)) bucket++;
+    while (bucket < DURATION_BOUNDS.length && seconds > DURATION_BOUNDS[bucket]!) bucket++;
     bump(this.#durations, bucket);
     this.#durationSeconds += seconds;
   }
@@ -107,7 +113,7 @@ function drain(counts: Uint32Array | undefined): SparseCounts {
   if (counts === undefined) return [];
   const sparse: number[] = [];
   for (let index = 0; index < counts.length; index++) {
-    const count = counts[index] ?? 0;
+    const count = counts[index]!;
     if (count > 0) {
       sparse.push(index, count);
       counts[index] = 0;

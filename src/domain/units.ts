@@ -74,13 +74,13 @@ export function formatRate(share: Ppm): string {
   return `${percentOf(share)}%`;
 }
 
-const DURATION_UNITS: Readonly<Record<string, number>> = {
-  ms: 1,
-  s: 1000,
-  m: 60_000,
-  h: 3_600_000,
-  d: 86_400_000,
-};
+const DURATION_UNITS = new Map([
+  ["ms", 1],
+  ["s", 1000],
+  ["m", 60_000],
+  ["h", 3_600_000],
+  ["d", 86_400_000],
+]);
 
 /**
  * `"8h"`, `"1h30m"`, `"250ms"`, `"1.5s"` → milliseconds. Units d, h, m, s, ms, each at most once and from large to small.
@@ -91,7 +91,7 @@ export function parseDuration(text: string): Millis | undefined {
   let total = 0;
   let last = Infinity;
   for (const [, amount, name] of text.matchAll(/(\d+(?:\.\d+)?)(ms|[dhms])/g)) {
-    const scale = DURATION_UNITS[name ?? ""] ?? 0;
+    const scale = DURATION_UNITS.get(name!)!; // the pattern knows no other unit
     if (scale >= last) return undefined;
     last = scale;
     total += Number(amount) * scale;
@@ -117,20 +117,21 @@ export function formatDuration(duration: Millis): string {
   return text === "" ? "0s" : text;
 }
 
-const SIZE_UNITS: Readonly<Record<string, number>> = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 };
+const SIZE_UNITS = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 } as const;
 
 /** `"64KiB"` → 65 536. Units B, KiB, MiB, GiB. Undefined for anything else. */
 export function parseSize(text: string): Bytes | undefined {
   const match = /^(\d+)(B|KiB|MiB|GiB)$/.exec(text);
   if (match === null) return undefined;
-  const size = Number(match[1]) * (SIZE_UNITS[match[2] ?? ""] ?? Number.NaN);
+  // The pattern knows no other unit.
+  const size = Number(match[1]) * SIZE_UNITS[match[2] as keyof typeof SIZE_UNITS];
   return Number.isSafeInteger(size) ? (size as Bytes) : undefined;
 }
 
 /** 65 536 → `"64KiB"`. */
 export function formatSize(size: Bytes): string {
   for (const name of ["GiB", "MiB", "KiB"] as const) {
-    const scale = SIZE_UNITS[name] ?? 1;
+    const scale = SIZE_UNITS[name];
     if (size >= scale && size % scale === 0) return `${size / scale}${name}`;
   }
   return `${size}B`;

@@ -1,0 +1,227 @@
+import { readFileSync } from "node:fs";
+import { build, decodeFromCompressedBase64 } from "hdr-histogram-js";
+import fc from "fast-check";
+import t from "tap";
+import {
+  COUNTS_LENGTH,
+  HIGHEST_MICROS,
+  addSparse,
+  emptyCounts,
+  encode,
+  highestOf,
+  indexOfMicros,
+  quantilesOf,
+  type Counts,
+} from "../../src/domain/latency.ts";
+import {
+  CODE_CLASSES,
+  OUTCOMES,
+  REASONS,
+  REASON_INDEX,
+  codeClassIndex,
+  kindOf,
+} from "../../src/domain/outcome.ts";
+import { DURATION_BOUNDS, LiveSlice, type Slice } from "../../src/domain/slice.ts";
+import { millis } from "../../src/domain/units.ts";
+import { ArmWindow, KEPT_MS, byOutcome, mergeSlices } from "../../src/domain/window.ts";
+
+interface Golden {
+  readonly hdr: readonly {
+    digits: number;
+    countsLength: number;
+    index: { v: number; i: number; high: number }[];
+  }[];
+  readonly hdr_percentile2: { readonly p50: number; readonly p95: number; readonly p99: number };
+}
+// Our own committed file: its shape is known.
+const golden = JSON.parse(readFileSync(new URL("../golden/hdr.json", import.meta.url), "utf8")) as Golden;
+
+function of(values: readonly number[]): Counts {
+  const counts = emptyCounts();
+  for (const value of values) addSparse(counts, [indexOfMicros(value), 1]);
+  return counts;
+}
+
+const micros = fc.oneof(
+  fc.integer({ min: 0, max: 5000 }),
+  fc.integer({ min: 0, max: HIGHEST_MICROS }),
+  fc.double({ min: 0, max: 1e7, noNaN: true }),
+);
+
+t.test("the buckets are those of the known-answer data", async (t) => {
+  const two = golden.hdr.find((layout) => layout.digits === 2);
+  t.equal(two?.countsLength, COUNTS_LENGTH);
+  for (const { v, i, high } of two?.index ?? []) {
+    t.equal(indexOfMicros(v), i, `index of ${v}`);
+    t.equal(highestOf(i), high, `highest of ${i}`);
+  }
+  t.ok((two?.index.length ?? 0) > 4);
+  const { p50, p95, p99 } = golden.hdr_percentile2;
+  t.same(quantilesOf(of(Array.from({ length: 1000 }, (_, i) => (i + 1) * 1000)), [0.5, 0.95, 0.99]), [
+    p50,
+    p95,
+    p99,
+  ]);
+});
+
+t.test("recording by hand and by hdr-histogram-js give the same quantiles", async () => {
+  fc.assert(
+    fc.property(fc.array(micros, { minLength: 1, maxLength: 200 }), (values) => {
+      const library = build({
+        lowestDiscernibleValue: 1,
+        highestTrackableValue: HIGHEST_MICROS,
+        numberOfSignificantValueDigits: 2,
+      });
+      for (const value of values) library.recordValue(Math.min(Math.floor(value), HIGHEST_MICROS));
+      const ours = quantilesOf(of(values), [0.5, 0.95, 0.99]);
+      return [50, 95, 99].every((p, index) => library.getValueAtPercentile(p) === ours[index]);
+    }),
+  );
+});
+
+t.test("every latency falls into a bucket whose highest value is at most one percent above it", async () => {
+  fc.assert(
+    fc.property(micros, (value) => {
+      const high = highestOf(indexOfMicros(value));
+      return high >= Math.floor(value) && high <= Math.floor(value) * 1.01 + 1;
+    }),
+  );
+});
+
+t.test("a latency that no clock should give is clamped, not thrown at the hot path", async (t) => {
+  t.equal(indexOfMicros(-5), 0);
+  t.equal(indexOfMicros(Number.NaN), 0);
+  t.equal(indexOfMicros(Infinity), indexOfMicros(HIGHEST_MICROS));
+  t.equal(indexOfMicros(HIGHEST_MICROS * 2), indexOfMicros(HIGHEST_MICROS));
+});
+
+t.test("an empty histogram has no quantiles, and a damaged slice adds nothing", async (t) => {
+  const counts = emptyCounts();
+  addSparse(counts, [-1, 5, COUNTS_LENGTH, 5, 3, 0, 4, Number.NaN, 7]);
+  t.equal(counts.total, 0);
+  t.same(quantilesOf(counts, [0.5, 0.99]), [null, null]);
+});
+
+t.test("other tools read what is encoded", async (t) => {
+  const text = encode(of([1000, 2000, 3000, 900_000]));
+  const read = decodeFromCompressedBase64(text);
+  t.equal(read.totalCount, 4);
+  t.equal(read.getValueAtPercentile(100), highestOf(indexOfMicros(900_000)));
+});
+
+const exchange = fc.record({
+  reason: fc.nat({ max: REASONS.length - 1 }),
+  status: fc.constantFrom(0, 101, 200, 204, 302, 404, 500, 503, 999),
+  latency: fc.oneof(fc.constant(-1), micros),
+  total: micros,
+});
+type Exchange = typeof exchange extends fc.Arbitrary<infer T> ? T : never;
+
+function sliceOf(exchanges: readonly Exchange[]): Slice | undefined {
+  const live = new LiveSlice();
+  for (const each of exchanges) live.record(each.reason, each.status, each.latency, each.total);
+  return live.take();
+}
+
+const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0);
+
+t.test("every recorded exchange is counted once, by reason and by class", async () => {
+  fc.assert(
+    fc.property(fc.array(exchange, { minLength: 1 }), (exchanges) => {
+      const slice = sliceOf(exchanges);
+      if (slice === undefined) return false;
+      const [successes, failures, excluded] = byOutcome(slice.byReason);
+      const judged = exchanges.filter((each) => kindOf(REASONS[each.reason] ?? "ok") !== "excluded");
+      return (
+        sum(slice.byReason) === exchanges.length &&
+        sum(slice.byClass) === exchanges.length &&
+        successes + failures + excluded === exchanges.length &&
+        sum(slice.durations) === judged.length &&
+        sum([...slice.successes, ...slice.failures].filter((_, i) => i % 2 === 1)) ===
+          judged.filter((each) => each.latency >= 0).length
+      );
+    }),
+  );
+});
+
+t.test("taking a slice starts again from zero", async (t) => {
+  const live = new LiveSlice();
+  t.equal(live.take(), undefined);
+  live.record(REASON_INDEX.ok, 200, 1000, 2000);
+  live.record(REASON_INDEX.status, 500, 3000, 20e6);
+  const slice = live.take();
+  t.same(slice?.successes, [indexOfMicros(1000), 1]);
+  t.same(slice?.failures, [indexOfMicros(3000), 1]);
+  t.equal(slice?.durations[0], 1);
+  t.equal(slice?.durations[DURATION_BOUNDS.length], 1);
+  t.equal(live.take(), undefined);
+  live.record(99, 200, 1, 1);
+  t.equal(live.take()?.byClass[2 * CODE_CLASSES.length + 2], 1, "a reason of a newer version is no evidence");
+});
+
+t.test("code classes and outcomes are closed sets", async (t) => {
+  t.same([0, 99, 100, 204, 599, 600].map(codeClassIndex), [0, 0, 1, 2, 5, 0]);
+  t.same(new Set(REASONS.map(kindOf)), new Set(OUTCOMES));
+  // What an older program sees of a newer one's reason: no outcome, hence no silent success.
+  t.notOk(OUTCOMES.includes(kindOf("invented" as never)));
+});
+
+t.test("a window is the sum of its slices, however they were cut", async () => {
+  fc.assert(
+    fc.property(fc.array(fc.array(exchange, { minLength: 1 }), { minLength: 1, maxLength: 20 }), (parts) => {
+      const cut = new ArmWindow();
+      parts.forEach((part, index) => {
+        const slice = sliceOf(part);
+        if (slice !== undefined) cut.add(slice, millis(1000 + index * 137));
+      });
+      const whole = new ArmWindow();
+      const all = sliceOf(parts.flat());
+      if (all !== undefined) whole.add(all, millis(1000));
+      const read = (window: ArmWindow) =>
+        JSON.stringify(window.read(millis(60_000), millis(5000), millis(0)));
+      return read(cut) === read(whole);
+    }),
+  );
+});
+
+t.test("a window forgets what is older than it, and what was before the change of weight", async (t) => {
+  const window = new ArmWindow();
+  const one = sliceOf([{ reason: REASON_INDEX.ok, status: 200, latency: 1000, total: 1000 }]);
+  if (one === undefined) throw new Error("no slice");
+  for (let at = 1000; at <= 120_000; at += 1000) window.add(one, millis(at));
+  t.equal(window.read(millis(60_000), millis(120_000), millis(0)).requests, 60);
+  t.equal(window.read(millis(60_000), millis(150_000), millis(0)).requests, 30);
+  t.equal(window.read(millis(60_000), millis(120_000), millis(110_000)).requests, 10);
+  t.same(window.read(millis(60_000), millis(900_000), millis(0)), {
+    requests: 0,
+    failures: 0,
+    excluded: 0,
+    all: { n: 0, p50: null, p95: null, p99: null },
+    successes: { n: 0, p50: null, p95: null, p99: null },
+  });
+  window.add(one, millis(120_000 + KEPT_MS));
+  t.equal(
+    window.read(millis(2 * KEPT_MS), millis(120_000 + KEPT_MS), millis(0)).requests,
+    1,
+    "five minutes are kept",
+  );
+});
+
+t.test("a reason of a newer program is counted and is no evidence", async (t) => {
+  t.strictSame(byOutcome([...new Array<number>(REASONS.length).fill(0), 7]), [0, 0, 7]);
+});
+
+t.test("merging slices of different lengths counts a missing place as zero", async (t) => {
+  const slice: Slice = {
+    byReason: [1],
+    byClass: [],
+    successes: [1, 1],
+    failures: [],
+    durations: [],
+    durationSeconds: 1,
+  };
+  const other: Slice = { ...slice, byReason: [1, 2], durations: [3] };
+  t.same(mergeSlices(slice, other).byReason, [2, 2]);
+  t.same(mergeSlices(other, slice).byReason, [2, 2]);
+  t.equal(mergeSlices(slice, other).durationSeconds, 2);
+});

@@ -1,0 +1,69 @@
+import fc from "fast-check";
+import t from "tap";
+import { AppError, CODES, asAppError } from "../../src/domain/errors.ts";
+import {
+  bytes,
+  formatDuration,
+  formatRate,
+  formatSize,
+  microsOf,
+  millis,
+  parseDuration,
+  parseRate,
+  parseSize,
+  percentOf,
+  ppm,
+  ppmOfPercent,
+} from "../../src/domain/units.ts";
+
+t.test("what is formatted reads back as the same number", async () => {
+  fc.assert(fc.property(fc.integer({ min: 0, max: 1_000_000 }), (n) => parseRate(formatRate(ppm(n))) === n));
+  fc.assert(
+    fc.property(fc.integer({ min: 0, max: 1e12 }), (n) => parseDuration(formatDuration(millis(n))) === n),
+  );
+  fc.assert(fc.property(fc.integer({ min: 0, max: 1e12 }), (n) => parseSize(formatSize(bytes(n))) === n));
+  fc.assert(
+    fc.property(fc.integer({ min: 0, max: 1_000_000 }), (n) => ppmOfPercent(percentOf(ppm(n))) === n),
+  );
+});
+
+t.test("a number without its unit is refused (acceptance 33)", async (t) => {
+  for (const text of ["0.001", "5", "", "%", "-1%", "101%", "0.00001%", "1e1%", "5 percent"]) {
+    t.equal(parseRate(text), undefined, text);
+  }
+  for (const text of ["300", "5", "", "s", "-5s", "5s1h", "5s5s", "5 s", "1e3s", "99999999999999d"]) {
+    t.equal(parseDuration(text), undefined, text);
+  }
+  for (const text of ["64", "64KB", "1.5KiB", "-1B", "99999999999GiB"])
+    t.equal(parseSize(text), undefined, text);
+  t.equal(parseRate("0.1%"), 1000);
+  t.equal(parseRate("100 %"), 1_000_000);
+  t.equal(parseDuration("1h30m"), 5_400_000);
+  t.equal(parseDuration("1.5s"), 1500);
+  t.equal(parseDuration("250ms"), 250);
+  t.equal(formatDuration(millis(0)), "0s");
+  t.equal(formatDuration(millis(0.5)), "0.5ms");
+  t.equal(formatSize(bytes(65_536)), "64KiB");
+});
+
+t.test("a number out of its range is a bug and throws", async (t) => {
+  for (const bad of [-1, 1.5, 1_000_001, Number.NaN]) t.throws(() => ppm(bad), RangeError);
+  for (const bad of [-1, Infinity, Number.NaN]) t.throws(() => millis(bad), RangeError);
+  for (const bad of [-1, 1.5, Number.NaN]) t.throws(() => bytes(bad), RangeError);
+  for (const bad of [-1, 100.1, Number.NaN, 0.00001]) t.equal(ppmOfPercent(bad), undefined);
+  t.equal(microsOf(millis(1.5)), 1500);
+});
+
+t.test("an error keeps its code, and anything else becomes an internal one", async (t) => {
+  const known = new AppError("SPLIT_COOLDOWN", "wait", { details: { leftMs: 5 }, cause: new Error("why") });
+  t.equal(asAppError(known), known);
+  t.match(known, { code: "SPLIT_COOLDOWN", details: { leftMs: 5 }, cause: { message: "why" } });
+  t.match(asAppError(new Error("odd")), { code: "SPLIT_INTERNAL", message: "odd" });
+  t.notOk("cause" in new AppError("SPLIT_COOLDOWN", "wait"));
+  t.match(asAppError("odd"), { code: "SPLIT_INTERNAL", message: "odd", details: {} });
+  for (const [code, row] of Object.entries(CODES)) {
+    t.match(code, /^SPLIT_[A-Z_]+$/);
+    t.ok(row.status >= 400 && row.status < 600 && row.remedy.endsWith("."), code);
+    t.ok([1, 2, 4, 5, 124].includes(row.exit), code);
+  }
+});
