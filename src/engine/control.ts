@@ -2,7 +2,8 @@
 
 import type { Actor, Command } from "../domain/rollout-types.ts";
 import type { ErrorCode } from "../domain/errors.ts";
-import type { JournalLine } from "./ports.ts";
+import type { Arm } from "../domain/split.ts";
+import type { JournalLine, RescueCounts } from "./ports.ts";
 import type { RouteStatus } from "./status.ts";
 
 /** What became of a command. A refusal changes nothing. */
@@ -22,6 +23,39 @@ export interface ArmHistograms {
   readonly failures: string;
 }
 
+/** What one arm measured since start, for metrics. Arrays as in `domain/slice.ts`. */
+export interface ArmTotals {
+  readonly byReason: readonly number[];
+  readonly byClass: readonly number[];
+  readonly durations: readonly number[];
+  readonly durationSeconds: number;
+  /** Forced traffic, by outcome and code class. */
+  readonly forcedByClass: readonly number[];
+}
+
+/** What one route did since start, for metrics. */
+export interface RouteTotals {
+  readonly name: string;
+  readonly arms: Readonly<Record<Arm, ArmTotals>>;
+  readonly rescues: RescueCounts;
+  /** Rollbacks by cause: a rule's id, or `manual`. */
+  readonly rollbacks: Readonly<Record<string, number>>;
+  /** Decision → weight in force, seconds, summed over all rollbacks. */
+  readonly rollbackSeconds: number;
+}
+
+/** What the whole program did since start, for metrics. */
+export interface Totals {
+  readonly routes: readonly RouteTotals[];
+  /** Requests refused before they had a route, by status sent. */
+  readonly refused: Readonly<Record<string, number>>;
+  /** The proxy's own time per exchange, not cumulated, by `OVERHEAD_BOUNDS`. */
+  readonly overhead: { readonly counts: readonly number[]; readonly seconds: number };
+  /** Saves and journal lines that failed. */
+  readonly storeErrors: number;
+  readonly journalErrors: number;
+}
+
 /** Reads and commands. */
 export interface Control {
   /** Every route, in the order of the configuration. Fresh: what was measured up to now is in it. */
@@ -34,6 +68,7 @@ export interface Control {
    */
   command(route: string, command: Command, actor: Actor, ifVersion?: number): Promise<CommandResult>;
   journal(options: { readonly limit: number; readonly route?: string }): Promise<readonly JournalLine[]>;
+  totals(): Totals;
   /** Version of the recorded state. */
   readonly version: number;
 }

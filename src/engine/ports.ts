@@ -68,7 +68,8 @@ export interface Store {
   load(): Promise<Loaded>;
   /**
    * Saves `document` if the saved version is `document.version − 1` (0 when there is none). Durable when it resolves with ok. Never
-   * rejects, never leaves a partial document behind.
+   * rejects, never leaves a partial document behind. After `unavailable` it may have landed all the same; the next save then says
+   * `conflict` with the number to go on from.
    */
   save(document: StateDocument): Promise<Saved>;
   close(): Promise<void>;
@@ -211,7 +212,7 @@ export interface DataPlane {
 /** Health of one endpoint as the probes see it. */
 export interface EndpointHealth {
   readonly url: string;
-  /** Null before the first probe has ended. */
+  /** Null until the first success, or the first full row of failures: one lost probe proves neither. */
   readonly healthy: boolean | null;
   /** Failed probes in a row. */
   readonly failures: number;

@@ -38,10 +38,6 @@ export class Routing {
     this.#publish = publish;
   }
 
-  get current(): Split {
-    return this.#split;
-  }
-
   /** Swaps in a split in which the given routes are as given, and the others as they were. */
   set(...changed: readonly RouteSplit[]): void {
     const routes = new Map(this.#split.routes);

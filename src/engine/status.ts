@@ -76,7 +76,7 @@ export interface RouteStatus {
   readonly cooldownLeftMs: number;
   readonly rollout: string;
   readonly startedAt: string;
-  /** Version of the recorded state; the ETag. */
+  /** One more per decision about this route; the ETag. */
   readonly version: number;
   /** False while what is in force could not be recorded yet. */
   readonly recorded: boolean;

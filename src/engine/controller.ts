@@ -1,0 +1,286 @@
+/**
+ * One decision: observe, judge, decide, carry out. THE place where the weight moves; a person's command enters by the same door as a tick.
+ *
+ * Everything up to the carrying out is synchronous: a tick reads, judges, decides and, towards stable, acts before it returns. Nothing it
+ * waits for (disk, journal, notifier) stands between a failed verdict and the weight. Ticks do not wait for each other; a raise that is
+ * still being recorded is simply not decided again.
+ */
+
+import type { Config } from "../config/schema.ts";
+import type { ErrorCode } from "../domain/errors.ts";
+import { encode } from "../domain/latency.ts";
+import { IDLE, decide, passTime } from "../domain/rollout.ts";
+import type { Actor, Command, RolloutEvent } from "../domain/rollout-types.ts";
+import type { Arm } from "../domain/split.ts";
+import { OVERHEAD_BOUNDS } from "../domain/slice.ts";
+import { addCounts } from "../domain/window.ts";
+import { millis, type Millis } from "../domain/units.ts";
+import type { ArmHistograms, CommandResult, Control, Totals } from "./control.ts";
+import type {
+  Clock,
+  DataPlane,
+  Dice,
+  Journal,
+  JournalLine,
+  Log,
+  Notifier,
+  Probes,
+  Reports,
+  Store,
+} from "./ports.ts";
+import { Recorder } from "./recorder.ts";
+import { RouteControl, type RoutePorts } from "./route-control.ts";
+import { Routing } from "./routing.ts";
+import type { RouteStatus } from "./status.ts";
+import { SHOWN_WINDOW } from "./view.ts";
+
+/** The time between two ticks. */
+export const TICK_MS = millis(1000);
+/** A gap between ticks above it means that the process was stopped: what was measured in it says nothing (reliability.md 37). */
+const GAP_MS = 5 * TICK_MS;
+
+/** What the controller works with. */
+export interface ControllerPorts {
+  readonly store: Store;
+  readonly journal: Journal;
+  readonly plane: DataPlane;
+  readonly probes: Probes;
+  readonly notifier: Notifier;
+  readonly reports: Reports;
+  readonly clock: Clock;
+  readonly dice: Dice;
+  readonly log: Log;
+}
+
+/**
+ * A controller with what the store remembers in force: each route at its recorded weight, never above it. A corrupt record means weight 0
+ * everywhere, said loudly. Rejects with SPLIT_STATE_UNWRITABLE when the store cannot be read at all.
+ */
+export async function openController(config: Config, ports: ControllerPorts): Promise<Controller> {
+  const loaded = await ports.store.load();
+  const document = loaded.kind === "found" ? loaded.document : undefined;
+  const controller = new Controller(config, ports, document?.version ?? 0, document?.routes ?? {});
+  if (loaded.kind === "corrupt") await controller.reportCorrupt(loaded.detail, loaded.keptAs);
+  return controller;
+}
+
+/** The engine's heart. */
+export class Controller implements Control {
+  readonly #ports: ControllerPorts;
+  readonly #recorder: Recorder;
+  readonly #routing: Routing;
+  readonly #routePorts: RoutePorts;
+  readonly #routes = new Map<string, RouteControl>();
+  readonly #remembered: ConstructorParameters<typeof Recorder>[2];
+  #config: Config;
+  #lastTick: Millis;
+  #refused: Record<string, number> = {};
+  #overhead: { counts: readonly number[]; seconds: number } = {
+    counts: new Array<number>(OVERHEAD_BOUNDS.length + 1).fill(0),
+    seconds: 0,
+  };
+
+  constructor(
+    config: Config,
+    ports: ControllerPorts,
+    version: number,
+    remembered: ConstructorParameters<typeof Recorder>[2],
+  ) {
+    this.#config = config;
+    this.#ports = ports;
+    this.#remembered = remembered;
+    this.#lastTick = ports.clock.mono();
+    this.#routing = new Routing((split) => ports.plane.apply(split));
+    const onHealth = (healthy: boolean, detail: string): void => this.#tellStoreHealth(healthy, detail);
+    this.#recorder = new Recorder({ ...ports, onHealth }, version, remembered);
+    this.#routePorts = {
+      ...ports,
+      routing: this.#routing,
+      recorder: this.#recorder,
+      environment: () => this.#config.environment,
+    };
+    this.reconfigure(config);
+  }
+
+  get version(): number {
+    return this.#recorder.version;
+  }
+
+  /** Whether all that is in force is on record. */
+  get isRecorded(): boolean {
+    return this.#recorder.isCurrent;
+  }
+
+  /** Puts another configuration in force: rules and policies at once, running plans as they were. A new route starts idle. */
+  reconfigure(config: Config): void {
+    this.#config = config;
+    const names = new Set(config.routes.map((route) => route.name));
+    for (const name of this.#routes.keys()) if (!names.has(name)) this.#routes.delete(name);
+    const ordered = config.routes.map((route) => {
+      const known = this.#routes.get(route.name);
+      if (known !== undefined) known.config = route;
+      return known ?? new RouteControl(route, this.#remembered[route.name], this.#routePorts);
+    });
+    this.#routes.clear();
+    for (const route of ordered) this.#routes.set(route.config.name, route);
+    this.#routing.keepOnly(names);
+    this.#routing.set(...ordered.map((route) => route.split()));
+  }
+
+  /** One round over every route. Towards stable everything is in force when this returns; resolves when all of it is recorded. */
+  tick(): Promise<unknown> {
+    const now = this.#ports.clock.mono();
+    const passed = now - this.#lastTick;
+    this.#lastTick = now;
+    this.#observe(now);
+    this.#recorder.retry();
+    // Time for which the process stood still was no time in service.
+    const elapsed = millis(Math.min(Math.max(0, passed), 2 * TICK_MS));
+    const carried: Promise<boolean>[] = [];
+    for (const route of this.#routes.values()) {
+      if (passed > GAP_MS) route.stats.since = now;
+      const done = this.#decideTick(route, now, elapsed);
+      if (done !== undefined) carried.push(done);
+    }
+    return Promise.all(carried);
+  }
+
+  #decideTick(route: RouteControl, now: Millis, elapsedMs: Millis): Promise<boolean> | undefined {
+    const verdict = route.judge(now, elapsedMs);
+    const event = { type: "tick", verdict, elapsedMs } as const;
+    const decision = passTime(route.state, event, route.policy(), route.stableCondition(now));
+    const raises = decision.state.weight > route.state.weight;
+    if (decision.effects.length === 0 || (raises && route.isRaising)) {
+      const unmoved =
+        decision.effects.length === 0 ? decision.state : { ...route.state, clocks: verdict.clocks };
+      route.passTime(unmoved);
+      return undefined;
+    }
+    return route.carryOut(decision, "sluice", now);
+  }
+
+  #observe(now: Millis): void {
+    const measure = this.#ports.plane.drain();
+    for (const each of measure.routes) this.#routes.get(each.route)?.stats.take(each, now);
+    for (const [status, count] of Object.entries(measure.refused)) {
+      this.#refused[status] = (this.#refused[status] ?? 0) + count;
+    }
+    this.#overhead = {
+      counts: addCounts(this.#overhead.counts, measure.overhead.counts),
+      seconds: this.#overhead.seconds + measure.overhead.seconds,
+    };
+  }
+
+  async command(name: string, command: Command, actor: Actor, ifVersion?: number): Promise<CommandResult> {
+    const route = this.#routes.get(name);
+    if (route === undefined) return refusal("SPLIT_NOT_FOUND", `there is no route named "${name}"`);
+    const lowers = command.type === "set_weight" && command.weight <= route.state.weight;
+    // Whatever could raise waits for the raise before it; what lowers or stops overtakes it.
+    if (command.type !== "rollback" && command.type !== "pause" && !lowers) await route.settled();
+    if (ifVersion !== undefined && ifVersion !== route.state.revision) {
+      return refusal(
+        "SPLIT_STATE_CONFLICT",
+        `the state is at version ${route.state.revision}, not ${ifVersion}`,
+      );
+    }
+    const now = this.#ports.clock.mono();
+    const event: RolloutEvent = {
+      ...command,
+      actor,
+      rolloutId: this.#ports.dice.token(9),
+      at: new Date(this.#ports.clock.wall()).toISOString(),
+    };
+    this.#observe(now);
+    const decision = decide(route.state, event, route.policy(), route.stableCondition(now));
+    if (!decision.ok) return refusal(decision.code, decision.message);
+    if (decision.effects.length > 0 && !(await route.carryOut(decision, actor.name, now))) {
+      return refusal("SPLIT_STATE_UNWRITABLE", "the change could not be recorded, so it was not made");
+    }
+    return { ok: true, status: route.status(this.#ports.clock.mono()) };
+  }
+
+  routes(): readonly RouteStatus[] {
+    const now = this.#ports.clock.mono();
+    this.#observe(now);
+    return [...this.#routes.values()].map((route) => route.status(now));
+  }
+
+  route(name: string): RouteStatus | undefined {
+    const now = this.#ports.clock.mono();
+    this.#observe(now);
+    return this.#routes.get(name)?.status(now);
+  }
+
+  histograms(name: string): { readonly stable: ArmHistograms; readonly canary: ArmHistograms } | undefined {
+    const route = this.#routes.get(name);
+    if (route === undefined) return undefined;
+    const now = this.#ports.clock.mono();
+    this.#observe(now);
+    const of = (arm: Arm): ArmHistograms => {
+      const { all, successes, failures } = route.stats.arms[arm].window.histograms(
+        SHOWN_WINDOW,
+        now,
+        millis(0),
+      );
+      return { all: encode(all), successes: encode(successes), failures: encode(failures) };
+    };
+    return { stable: of("stable"), canary: of("canary") };
+  }
+
+  journal(options: { readonly limit: number; readonly route?: string }): Promise<readonly JournalLine[]> {
+    return this.#ports.journal.read(options);
+  }
+
+  totals(): Totals {
+    this.#observe(this.#ports.clock.mono());
+    return {
+      routes: [...this.#routes.values()].map(({ config, stats }) => ({
+        name: config.name,
+        arms: { stable: stats.arms.stable.totals, canary: stats.arms.canary.totals },
+        rescues: stats.rescues,
+        rollbacks: { ...stats.rollbacks },
+        rollbackSeconds: stats.rollbackSeconds,
+      })),
+      refused: { ...this.#refused },
+      overhead: this.#overhead,
+      storeErrors: this.#recorder.storeErrors,
+      journalErrors: this.#recorder.journalErrors,
+    };
+  }
+
+  /** Writes what still waits to be recorded, once. */
+  close(): Promise<void> {
+    return this.#recorder.finish();
+  }
+
+  /** Says loudly that the record could not be read and that every route starts at weight 0. */
+  async reportCorrupt(detail: string, keptAs: string): Promise<void> {
+    const { log, notifier } = this.#ports;
+    const summary = `the recorded state is unreadable, every route starts at weight 0; the file is kept as ${keptAs}`;
+    log.error(summary, { detail, keptAs });
+    const notice = {
+      severity: "emergency",
+      event: "state_corrupt",
+      route: "",
+      rollout: "",
+      summary,
+    } as const;
+    notifier.notify({ ...notice, details: { detail, keptAs } });
+    const point = { phase: IDLE.phase, step: IDLE.step, weight: IDLE.weight };
+    const entry = { event: "STATE_CORRUPT", route: "", rollout: "", actor: "sluice", reason: detail };
+    await this.#recorder.journal({ ...entry, before: point, after: point, details: { keptAs } });
+  }
+
+  #tellStoreHealth(healthy: boolean, detail: string): void {
+    const event = healthy ? "state_recorded_again" : "state_unwritable";
+    const summary = healthy
+      ? "the state can be recorded again"
+      : `the state cannot be recorded, no weight can rise, rolling back works: ${detail}`;
+    const severity = healthy ? ("info" as const) : ("critical" as const);
+    this.#ports.notifier.notify({ severity, event, route: "", rollout: "", summary, details: { detail } });
+  }
+}
+
+function refusal(code: ErrorCode, message: string): CommandResult {
+  return { ok: false, code, message };
+}

@@ -1,0 +1,160 @@
+/**
+ * Keeps the record in step with what is in force: state to the store, entries to the journal, one writer, in order.
+ *
+ * Two kinds of saving. `record` answers whether the state is durable: a climb waits for it and stays where it is when it fails. `offer` is for
+ * what is in force already (a rollback, the clocks of a tick): it is taken at once, coalesced with what else waits, and tried again every
+ * `retry` until it is written. So a full or hanging disk stops climbing and delays nothing towards stable (product.md §2.14).
+ */
+
+import type { RolloutState } from "../domain/rollout-types.ts";
+import type { Clock, Journal, JournalEntry, Log, StateDocument, Store } from "./ports.ts";
+
+const JOURNAL_WAITING = 1000;
+
+/** What the recorder works with. */
+export interface RecorderPorts {
+  readonly store: Store;
+  readonly journal: Journal;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Called when saving begins to fail and when it works again. */
+  readonly onHealth: (healthy: boolean, detail: string) => void;
+}
+
+/** The one writer of state and journal. */
+export class Recorder {
+  readonly #ports: RecorderPorts;
+  #routes: Record<string, RolloutState>;
+  #version: number;
+  #dirty = false;
+  #saving: Promise<boolean> | undefined;
+  #entries: JournalEntry[] = [];
+  #appending: Promise<boolean> | undefined;
+  #healthy = true;
+  storeErrors = 0;
+  journalErrors = 0;
+
+  constructor(ports: RecorderPorts, version: number, routes: Readonly<Record<string, RolloutState>>) {
+    this.#ports = ports;
+    this.#version = version;
+    this.#routes = { ...routes };
+  }
+
+  /** Version of the last document that was written. */
+  get version(): number {
+    return this.#version;
+  }
+
+  /** Whether everything offered has been written. */
+  get isCurrent(): boolean {
+    return !this.#dirty && this.#saving === undefined && this.#entries.length === 0;
+  }
+
+  /** The state to be on disk from now on; written soon. */
+  offer(route: string, state: RolloutState): void {
+    this.#routes[route] = state;
+    this.#dirty = true;
+    void this.#flush();
+  }
+
+  /** Writes `state`; resolves whether a document that holds it, or what replaced it since, is durable. Never rejects. */
+  async record(route: string, state: RolloutState): Promise<boolean> {
+    this.#routes[route] = state;
+    this.#dirty = true;
+    // A save that is under way holds an older document: its end is not ours.
+    if (this.#saving !== undefined) await this.#saving;
+    return this.#dirty ? this.#flush() : true;
+  }
+
+  /** Appends `entry` after all that wait; resolves whether it is durable. It stays in the queue when it is not. */
+  async journal(entry: JournalEntry): Promise<boolean> {
+    this.#entries.push(entry);
+    if (this.#entries.length > JOURNAL_WAITING) this.#entries.shift();
+    // What is being appended may end before it reaches this entry.
+    await this.#appending;
+    await this.#append();
+    return !this.#entries.includes(entry);
+  }
+
+  /** Takes back an entry that could not be written, because what it told of did not happen. */
+  withdraw(entry: JournalEntry): void {
+    this.#entries = this.#entries.filter((each) => each !== entry);
+  }
+
+  /** Tries again what could not be written. */
+  retry(): void {
+    if (this.#dirty) void this.#flush();
+    if (this.#entries.length > 0) void this.#append();
+  }
+
+  /** Writes what waits, once; for the end of the process. */
+  async finish(): Promise<void> {
+    await this.#saving;
+    if (this.#dirty) await this.#flush();
+    await this.#append();
+  }
+
+  #flush(): Promise<boolean> {
+    this.#saving ??= this.#save().finally(() => {
+      this.#saving = undefined;
+    });
+    return this.#saving;
+  }
+
+  async #save(): Promise<boolean> {
+    // `offer` may come while a save is under way: go on until there is nothing newer.
+    while (this.#dirty) {
+      this.#dirty = false;
+      const { clock, store } = this.#ports;
+      const document: StateDocument = {
+        format: 1,
+        version: this.#version + 1,
+        savedAt: new Date(clock.wall()).toISOString(),
+        routes: { ...this.#routes },
+      };
+      const saved = await store.save(document);
+      if (saved.ok) {
+        this.#version = document.version;
+        this.#report(true, "");
+        continue;
+      }
+      this.#dirty = true;
+      this.storeErrors++;
+      if (saved.kind === "conflict") {
+        // Another writer on the same state: go on from its number, so that what is in force here can be recorded at the next try.
+        this.#version = saved.found;
+        this.#report(false, `another process wrote version ${saved.found}`);
+      } else {
+        this.#report(false, saved.detail);
+      }
+      return false;
+    }
+    return true;
+  }
+
+  #append(): Promise<boolean> {
+    this.#appending ??= this.#appendAll().finally(() => {
+      this.#appending = undefined;
+    });
+    return this.#appending;
+  }
+
+  async #appendAll(): Promise<boolean> {
+    for (let entry = this.#entries[0]; entry !== undefined; entry = this.#entries[0]) {
+      if (!(await this.#ports.journal.append(entry))) {
+        this.journalErrors++;
+        return false;
+      }
+      this.withdraw(entry);
+    }
+    return true;
+  }
+
+  #report(healthy: boolean, detail: string): void {
+    if (healthy === this.#healthy) return;
+    this.#healthy = healthy;
+    if (healthy) this.#ports.log.info("state can be recorded again", { version: this.#version });
+    else this.#ports.log.error("state cannot be recorded; the weight cannot rise", { detail });
+    this.#ports.onHealth(healthy, detail);
+  }
+}

@@ -1,0 +1,32 @@
+/** What a reload changes, and what it cannot change while running. Pure. */
+
+import type { Config } from "../config/schema.ts";
+
+/** Sections that are bound when the program starts. */
+const BOUND = [
+  "listen",
+  "limits",
+  "admin",
+  "state",
+  "reports",
+  "environment",
+  "notify",
+  "trustedProxies",
+] as const;
+
+/** The parts of the configuration that differ: those in force at once, and those that wait for a restart. */
+export function reloadDifferences(
+  before: Config,
+  after: Config,
+): { readonly changed: readonly string[]; readonly needsRestart: readonly string[] } {
+  const differs = (a: unknown, b: unknown): boolean => JSON.stringify(a) !== JSON.stringify(b);
+  const routesBefore = new Map(before.routes.map((route) => [route.name, route]));
+  const routes = after.routes.filter((route) => differs(routesBefore.get(route.name), route));
+  const kept = new Set(after.routes.map((route) => route.name));
+  const gone = before.routes.filter((route) => !kept.has(route.name));
+  const other = (["plans", "drain"] as const).filter((name) => differs(before[name], after[name]));
+  return {
+    changed: [...other, ...[...routes, ...gone].map((route) => `routes.${route.name}`)],
+    needsRestart: BOUND.filter((name) => differs(before[name], after[name])),
+  };
+}

@@ -1,0 +1,277 @@
+/**
+ * One route in the engine: its configuration, its rollout's state, what it measured, and the carrying out of what was decided for it.
+ *
+ * Holds the one rule about racing decisions: a raise is in force only after it was recorded, and until then the state of before stays;
+ * whatever lowers in the meantime takes its place, and the raise, once recorded, finds itself overtaken and is written back.
+ */
+
+import type { RouteConfig } from "../config/schema.ts";
+import { judge, ruleId, type Verdict } from "../domain/judge.ts";
+import { IDLE } from "../domain/rollout.ts";
+import type {
+  Accepted,
+  RollbackPolicy,
+  RolloutState,
+  Severity,
+  StableCondition,
+} from "../domain/rollout-types.ts";
+import { millis, percentOf, type Millis } from "../domain/units.ts";
+import type { Reading } from "../domain/window.ts";
+import { carryOut } from "./effects.ts";
+import type { Clock, DataPlane, JournalEntry, Log, Notifier, Probes, Reports } from "./ports.ts";
+import type { Recorder } from "./recorder.ts";
+import type { RouteSplit, Routing } from "./routing.ts";
+import { FailureMarks, RouteStats } from "./stats.ts";
+import type { RollbackEvidence, RouteStatus } from "./status.ts";
+import { SHOWN_WINDOW, evidenceOf, healthOf, routeStatus, type Seen } from "./view.ts";
+
+/** What a route works with. */
+export interface RoutePorts {
+  readonly environment: () => string;
+  readonly routing: Routing;
+  readonly recorder: Recorder;
+  readonly plane: DataPlane;
+  readonly probes: Probes;
+  readonly notifier: Notifier;
+  readonly reports: Reports;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+const UNJUDGED: Verdict = { kind: "inconclusive", checks: [], clocks: {} };
+
+/** One route's rollout in motion. */
+export class RouteControl {
+  config: RouteConfig;
+  readonly stats = new RouteStats();
+  readonly #ports: RoutePorts;
+  readonly #started: Millis;
+  #state: RolloutState;
+  #verdict: Verdict = UNJUDGED;
+  #lastRollback: RollbackEvidence | null = null;
+  /** The raise that is being recorded; undefined when none is. */
+  #raising: Promise<boolean> | undefined;
+  /** One more per change of state that is not a mere tick: a raise that finds another number was overtaken. */
+  #turn = 0;
+
+  constructor(config: RouteConfig, state: RolloutState | undefined, ports: RoutePorts) {
+    this.config = config;
+    this.#ports = ports;
+    this.#state = state ?? IDLE;
+    this.#started = ports.clock.mono();
+    this.stats.since = this.#started;
+  }
+
+  get state(): RolloutState {
+    return this.#state;
+  }
+
+  /** Resolves when no raise is being recorded. */
+  async settled(): Promise<void> {
+    await this.#raising;
+  }
+
+  get isRaising(): boolean {
+    return this.#raising !== undefined;
+  }
+
+  /** How the route splits by its present state. */
+  split(): RouteSplit {
+    const { id, weight, phase } = this.#state;
+    return {
+      route: this.config.name,
+      rollout: id,
+      salt: this.config.salt ?? id,
+      weight,
+      forcedCanary: phase !== "rolled_back",
+    };
+  }
+
+  policy(): RollbackPolicy {
+    const { to, cooldown, verify, whenStableUnhealthy } = this.config.rollback;
+    return { to, cooldownMs: cooldown, verifyMs: verify, whenStableUnhealthy };
+  }
+
+  /** How stable is doing next to the canary: sick when no endpoint of it is known to be well or still unknown. */
+  stableCondition(now: Millis): StableCondition {
+    const endpoints = this.#ports.probes.health(this.config.name, "stable");
+    const healthy = endpoints.length === 0 || endpoints.some((endpoint) => endpoint.healthy !== false);
+    const rate = (arm: "stable" | "canary"): number | null => {
+      const { requests, failures } = this.#read(arm, SHOWN_WINDOW, now);
+      return requests === 0 ? null : failures / requests;
+    };
+    return { healthy, worseThanCanary: !healthy && (rate("stable") ?? 1) >= (rate("canary") ?? 0) };
+  }
+
+  #read(arm: "stable" | "canary", window: Millis, now: Millis): Reading {
+    return this.stats.arms[arm].window.read(window, now, this.stats.since);
+  }
+
+  /** The verdict on what was measured up to now; kept for status. */
+  judge(now: Millis, elapsedMs: Millis): Verdict {
+    const readings = new Map<number, Reading>();
+    this.#verdict = judge({
+      rules: this.config.rollback.onAny,
+      weight: this.#state.weight,
+      canary: (window) => {
+        const known = readings.get(window) ?? this.#read("canary", window, now);
+        readings.set(window, known);
+        return known;
+      },
+      health: healthOf(this.#ports.probes.health(this.config.name, "canary")),
+      clocks: this.#clocks(),
+      elapsedMs,
+    });
+    return this.#verdict;
+  }
+
+  /** Running clocks of rules that still exist. */
+  #clocks(): Readonly<Record<string, Millis>> {
+    const known = new Set(this.config.rollback.onAny.map(ruleId));
+    return Object.fromEntries(Object.entries(this.#state.clocks).filter(([id]) => known.has(id)));
+  }
+
+  /** A tick in which nothing was decided: time passed, clocks moved. */
+  passTime(state: RolloutState): void {
+    const same = state.phase === "idle" || JSON.stringify(state) === JSON.stringify(this.#state);
+    this.#state = state;
+    // While a raise is being recorded, the record is the raise's.
+    if (!same && this.#raising === undefined) this.#ports.recorder.offer(this.config.name, state);
+  }
+
+  /** Puts a decision in force, in its order; resolves whether it came into force. Towards stable it is when this returns. */
+  carryOut(decision: Accepted, actor: string, now: Millis): Promise<boolean> {
+    const before = this.#state;
+    const to = decision.state;
+    const raises = to.weight > before.weight;
+    const turn = raises ? this.#turn : ++this.#turn;
+    if (!raises) this.#commit(to);
+    const { recorder, plane, notifier, reports, routing } = this.#ports;
+    const route = this.config.name;
+    const entries: JournalEntry[] = [];
+    const done = carryOut(decision.effects, {
+      setWeight: () => {
+        if (this.#turn !== turn) return false;
+        if (raises) {
+          this.#turn++;
+          this.#commit(to);
+        }
+        routing.set(this.split());
+        if (to.phase === "rolled_back") this.#noteRollback(before, to, decision.reason, actor, now);
+        return true;
+      },
+      resetWindows: () => (this.stats.since = now),
+      closeLongLived: () => {
+        const { onRollback, deadline } = this.config.longLived;
+        plane.closeLongLived(route, onRollback, deadline);
+      },
+      // A raise that was overtaken while it was being recorded goes no further.
+      save: async () => (await recorder.record(route, raises ? to : this.#state)) && this.#turn === turn,
+      journal: (event) => {
+        const entry = this.#entry(event, before, to, decision.reason, actor);
+        entries.push(entry);
+        return recorder.journal(entry);
+      },
+      notify: (severity, event) =>
+        notifier.notify(this.#notice(severity, event, before, to, decision.reason)),
+      evidence: () => {
+        if (this.#lastRollback !== null) void reports.write({ ...this.#lastRollback });
+      },
+    });
+    return raises ? this.#raise(done, entries) : done;
+  }
+
+  /** Keeps a raise from being mistaken for the record when it failed or was overtaken. */
+  #raise(done: Promise<boolean>, entries: readonly JournalEntry[]): Promise<boolean> {
+    const raising = done.then((inForce) => {
+      this.#raising = undefined;
+      if (!inForce) {
+        for (const entry of entries) this.#ports.recorder.withdraw(entry);
+        this.#ports.recorder.offer(this.config.name, this.#state);
+      }
+      return inForce;
+    });
+    this.#raising = raising;
+    return raising;
+  }
+
+  #commit(to: RolloutState): void {
+    if (to.id !== this.#state.id) this.stats.marks = new FailureMarks();
+    this.#state = to;
+  }
+
+  #noteRollback(from: RolloutState, to: RolloutState, reason: string, actor: string, now: Millis): void {
+    const { clock, environment, log } = this.#ports;
+    const tookMs = millis(Math.max(0, clock.mono() - now));
+    const evidence = evidenceOf(this.#seen(now), {
+      from,
+      toWeight: to.weight,
+      actor,
+      reason,
+      environment: environment(),
+      at: new Date(clock.wall()).toISOString(),
+      tookMs,
+      stableHealthy: this.stableCondition(now).healthy,
+    });
+    this.#lastRollback = evidence;
+    this.stats.countRollback(evidence.failed[0]?.rule ?? "manual", tookMs / 1000);
+    log.warn("rolled back", { route: this.config.name, rollout: from.id, reason, failed: evidence.failed });
+  }
+
+  #entry(event: string, from: RolloutState, to: RolloutState, reason: string, actor: string): JournalEntry {
+    const point = (state: RolloutState) => ({ phase: state.phase, step: state.step, weight: state.weight });
+    const entry = {
+      event,
+      route: this.config.name,
+      rollout: to.id,
+      actor,
+      reason,
+      before: point(from),
+      after: point(to),
+    };
+    return actor === "sluice" ? { ...entry, details: { checks: this.#verdict.checks } } : entry;
+  }
+
+  #notice(severity: Severity, event: string, from: RolloutState, to: RolloutState, reason: string) {
+    const move = `${percentOf(from.weight)}% to ${percentOf(to.weight)}%`;
+    const { name } = this.config;
+    const failed = this.#verdict.checks.filter((check) => check.kind === "failed");
+    const details = {
+      from: percentOf(from.weight),
+      to: percentOf(to.weight),
+      phase: to.phase,
+      reason,
+      failed,
+    };
+    return {
+      severity,
+      event,
+      route: name,
+      rollout: to.id,
+      summary: `${name}: ${event}, ${move}: ${reason}`,
+      details,
+    };
+  }
+
+  #seen(now: Millis): Seen {
+    const { name, canary, stable } = this.config;
+    return {
+      name,
+      state: this.#state,
+      stats: this.stats,
+      verdict: this.#verdict,
+      gauges: this.#ports.plane.gauges().routes[name],
+      health: (arm) => this.#ports.probes.health(name, arm),
+      canaryVersion: canary.version ?? "",
+      stableVersion: stable.version ?? "",
+      servedMs: millis(now - this.#started),
+      now,
+    };
+  }
+
+  /** The route as people see it. */
+  status(now: Millis): RouteStatus {
+    const recorded = this.#ports.recorder.isCurrent;
+    return routeStatus(this.#seen(now), { recorded, lastRollback: this.#lastRollback });
+  }
+}

@@ -1,0 +1,163 @@
+/** Status and evidence, built from what a route is and has measured. No decisions here; the shapes are in `status.ts`. */
+
+import type { Check, Verdict } from "../domain/judge.ts";
+import { OUTCOMES, CODE_CLASSES, REASONS, type Reason } from "../domain/outcome.ts";
+import type { RolloutState } from "../domain/rollout-types.ts";
+import type { Arm } from "../domain/split.ts";
+import { byOutcome } from "../domain/window.ts";
+import { millis, percentOf, type Millis, type Ppm } from "../domain/units.ts";
+import type { EndpointHealth, PlaneGauges } from "./ports.ts";
+import type { RouteStats } from "./stats.ts";
+import type { ArmStatus, CheckStatus, RollbackEvidence, RouteStatus } from "./status.ts";
+
+/** The window of the figures that people see. */
+export const SHOWN_WINDOW = millis(60_000);
+
+/** What a view is made of. */
+export interface Seen {
+  readonly name: string;
+  readonly state: RolloutState;
+  readonly stats: RouteStats;
+  readonly verdict: Verdict;
+  readonly gauges: PlaneGauges["routes"][string] | undefined;
+  readonly health: (arm: Arm) => readonly EndpointHealth[];
+  readonly canaryVersion: string;
+  readonly stableVersion: string;
+  /** For how long there has been something to measure, at most the shown window. */
+  readonly servedMs: Millis;
+  readonly now: Millis;
+}
+
+/** One arm as people see it. */
+function armStatus(seen: Seen, arm: Arm): ArmStatus {
+  const stats = seen.stats.arms[arm];
+  const reading = stats.window.read(SHOWN_WINDOW, seen.now, millis(0));
+  const [successes, failures, excluded] = byOutcome(stats.totals.byReason);
+  const byReason: Partial<Record<Reason, number>> = {};
+  stats.totals.byReason.forEach((count, index) => {
+    const reason = REASONS[index];
+    if (count > 0 && reason !== undefined) byReason[reason] = count;
+  });
+  const load = seen.gauges?.[arm] ?? { inFlight: 0, longLived: 0 };
+  return {
+    version: arm === "canary" ? seen.state.version || seen.canaryVersion : seen.stableVersion,
+    requests: successes + failures,
+    failures,
+    excluded,
+    errorRate: reading.requests === 0 ? null : reading.failures / reading.requests,
+    p50Ms: reading.all.p50,
+    p95Ms: reading.all.p95,
+    p99Ms: reading.all.p99,
+    windowRequests: reading.requests,
+    windowFailures: reading.failures,
+    perSecond: (reading.requests * 1000) / Math.max(1000, Math.min(SHOWN_WINDOW, seen.servedMs)),
+    byReason,
+    forced: forcedOf(stats.totals.forcedByClass),
+    inFlight: load.inFlight,
+    longLived: load.longLived,
+    endpoints: seen.health(arm),
+  };
+}
+
+function forcedOf(byClass: readonly number[]): { readonly requests: number; readonly failures: number } {
+  const classes = CODE_CLASSES.length;
+  const sum = (outcome: number): number =>
+    byClass.slice(outcome * classes, (outcome + 1) * classes).reduce((a, b) => a + b, 0);
+  const failures = sum(OUTCOMES.indexOf("failure"));
+  return { requests: sum(OUTCOMES.indexOf("success")) + failures, failures };
+}
+
+function checkStatus(check: Check): CheckStatus {
+  const { kind, ...rest } = check;
+  return { ...rest, verdict: kind };
+}
+
+/** One route as people see it. */
+export function routeStatus(
+  seen: Seen,
+  record: { readonly recorded: boolean; readonly lastRollback: RollbackEvidence | null },
+): RouteStatus {
+  const { state, stats } = seen;
+  const hold = state.steps[state.step]?.holdMs ?? 0;
+  return {
+    name: seen.name,
+    weight: percentOf(state.weight),
+    phase: state.phase,
+    reason: state.reason,
+    step: state.step,
+    steps: state.steps.map((step) => ({
+      weight: percentOf(step.weight),
+      holdMs: step.holdMs,
+      bake: step.bake,
+    })),
+    heldMs: state.heldMs,
+    holdLeftMs: Math.max(0, hold - state.heldMs),
+    cooldownLeftMs: state.cooldownLeftMs,
+    rollout: state.id,
+    startedAt: state.startedAt,
+    version: state.revision,
+    recorded: record.recorded,
+    verdict: seen.verdict.kind,
+    checks: seen.verdict.checks.map(checkStatus),
+    rescues: stats.rescues,
+    rollbacks: Object.values(stats.rollbacks).reduce((a, b) => a + b, 0),
+    lastRollback: record.lastRollback,
+    arms: { stable: armStatus(seen, "stable"), canary: armStatus(seen, "canary") },
+  };
+}
+
+/** Why a rollback was, and what it cost. `from` is the state before it. */
+export function evidenceOf(
+  seen: Seen,
+  rollback: {
+    readonly from: RolloutState;
+    readonly toWeight: Ppm;
+    readonly actor: string;
+    readonly reason: string;
+    readonly environment: string;
+    readonly at: string;
+    readonly tookMs: Millis;
+    readonly stableHealthy: boolean;
+  },
+): RollbackEvidence {
+  const { marks } = seen.stats;
+  const checks = seen.verdict.checks.map(checkStatus);
+  const failed = rollback.actor === "sluice" ? checks.filter((check) => check.verdict === "failed") : [];
+  const breaches = failed.flatMap((check) => (check.breachMs === null ? [] : [check.breachMs]));
+  return {
+    route: seen.name,
+    rollout: rollback.from.id,
+    environment: rollback.environment,
+    at: rollback.at,
+    actor: rollback.actor,
+    reason: rollback.reason,
+    step: rollback.from.step,
+    fromWeight: percentOf(rollback.from.weight),
+    toWeight: percentOf(rollback.toWeight),
+    failed,
+    checks,
+    arms: { stable: armStatus(seen, "stable"), canary: armStatus(seen, "canary") },
+    worstPaths: marks.worstPaths,
+    worstMethods: marks.worstMethods,
+    byReason: marks.byReason,
+    distinctKeys: marks.distinctKeys,
+    keysCapped: marks.keysCapped,
+    traceIds: marks.traceIds,
+    requestsFailed: marks.requestsFailed,
+    requestsRescued: marks.requestsRescued,
+    breachMs: breaches.length === 0 ? null : Math.max(...breaches),
+    tookMs: rollback.tookMs,
+    stableHealthy: rollback.stableHealthy,
+  };
+}
+
+/** The judge's health of an arm: its worst endpoint, and whether all are healthy. */
+export function healthOf(endpoints: readonly EndpointHealth[]): {
+  readonly failures: number;
+  readonly healthy: boolean | null;
+} {
+  const failures = Math.max(0, ...endpoints.map((endpoint) => endpoint.failures));
+  if (endpoints.some((endpoint) => endpoint.healthy === false)) return { failures, healthy: false };
+  const unknown = endpoints.length === 0 || endpoints.some((endpoint) => endpoint.healthy === null);
+  return { failures, healthy: unknown ? null : true };
+}
