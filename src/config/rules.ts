@@ -68,6 +68,3 @@ export const DEFAULT_RULES: z.input<typeof ruleSchema>[] = [
   { metric: "p99", above: "1000ms", for: "5m" },
   { metric: "health_failures", atLeast: 5 },
 ];
-
-/** One rule as validated. */
-export type RuleConfig = z.output<typeof ruleSchema>;

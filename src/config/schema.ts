@@ -1,6 +1,6 @@
 /**
  * What the operator may say: the one source of truth for the configuration. Types, defaults, the JSON Schema for editors
- * and the reference in the README all come from here.
+ * and `config/reference.md` all come from here.
  *
  * Pure: text in, values out. Secrets stay sources here (`{ env }`, `{ file }`); `load.ts` reads them. Every object is strict,
  * every field has a description, every number has its unit.
@@ -19,10 +19,13 @@ function section<T extends z.ZodRawShape>(shape: T, description: string) {
 }
 
 const secret = z
-  .union([
-    z.strictObject({ env: z.string().min(1).meta({ description: "name of the environment variable" }) }),
-    z.strictObject({ file: path.meta({ description: "path of the file that holds it" }) }),
-  ])
+  .union(
+    [
+      z.strictObject({ env: z.string().min(1).meta({ description: "name of the environment variable" }) }),
+      z.strictObject({ file: path.meta({ description: "path of the file that holds it" }) }),
+    ],
+    { error: "expected where the secret is, { env: NAME } or { file: PATH }, never the secret itself" },
+  )
   .meta({ description: "where the secret is: { env: NAME } or { file: PATH }; never the secret itself" });
 
 const none = z.literal("none");
@@ -88,7 +91,7 @@ const override = z
   .strictObject({
     header: z
       .string()
-      .regex(/^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/)
+      .regex(/^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/, 'expected a header name like "x-sluice-arm"')
       .optional()
       .meta({ description: "header that forces an arm" }),
     cookie: z.string().min(1).optional().meta({ description: "cookie that forces an arm" }),
@@ -177,7 +180,7 @@ const route = z.strictObject({
   canary: arm.meta({ description: "the version that should run tomorrow" }),
   timeouts: section(
     {
-      connect: positiveDuration.prefault("2s").meta({ description: "no connection by then: 502" }),
+      connect: positiveDuration.prefault("2s").meta({ description: "no connection by then: 504" }),
       headers: positiveDuration
         .prefault("30s")
         .meta({ description: "request sent, no response head by then: 504" }),
@@ -314,12 +317,14 @@ export const configSchema = z
       "how the process goes away",
     ),
     routes: z.array(route).min(1).meta({ description: "the services in front of which it stands" }),
-    plans: z.record(name, planSchema).default({}).meta({ description: "plans by name" }),
+    plans: z.record(name, planSchema).prefault({}).meta({ description: "plans by name" }),
     notify: section(
       {
         webhook: z
           .strictObject({
-            url: z.url({ protocol: /^https?$/ }).meta({ description: "where to POST" }),
+            url: z
+              .url({ protocol: /^https?$/, error: 'expected a URL like "https://hooks.example/sluice"' })
+              .meta({ description: "where to POST" }),
             secret: secret.optional().meta({ description: "signs the message (Standard Webhooks)" }),
           })
           .optional()
@@ -330,6 +335,7 @@ export const configSchema = z
   })
   .check((context) => {
     const seen = new Set<string>();
+    const matches = new Map<string, string>();
     context.value.routes.forEach((each, index) => {
       if (seen.has(each.name)) {
         context.issues.push({
@@ -340,6 +346,17 @@ export const configSchema = z
         });
       }
       seen.add(each.name);
+      const match = `${each.match.host?.toLowerCase() ?? "*"} ${each.match.path}`;
+      const other = matches.get(match);
+      if (other !== undefined) {
+        context.issues.push({
+          code: "custom",
+          message: `the route "${other}" matches the same host and path`,
+          path: ["routes", index, "match"],
+          input: each.match,
+        });
+      }
+      matches.set(match, each.name);
       if (typeof each.plan === "string" && !Object.hasOwn(context.value.plans, each.plan)) {
         context.issues.push({
           code: "custom",
@@ -361,7 +378,5 @@ export type ArmConfig = RouteConfig["stable"];
 export type RescueConfig = Exclude<RouteConfig["rescue"], "off">;
 /** The probes of an arm. */
 export type HealthConfig = RouteConfig["health"];
-/** What a client may ask for. */
-export type LimitsConfig = Config["limits"];
 /** Where a secret is. */
 export type SecretConfig = z.output<typeof secret>;
