@@ -1,0 +1,30 @@
+/** The proxy's own answers: problem+json (RFC 9457) with a stable code, as an object of fields or as the bytes of a whole response. Pure. */
+
+import { STATUS_CODES } from "node:http";
+import type { ErrorCode } from "../../domain/errors.ts";
+
+/** One answer of our own. */
+export interface OwnAnswer {
+  readonly fields: string[];
+  readonly body: Buffer;
+}
+
+/** The answer for a trouble; `cookie` is a Set-Cookie value or empty. */
+export function ownAnswer(status: number, code: ErrorCode, detail: string, cookie: string): OwnAnswer {
+  const title = STATUS_CODES[status] ?? "Error";
+  const body = Buffer.from(JSON.stringify({ type: "about:blank", title, status, detail, code }));
+  const fields = ["content-type", "application/problem+json", "content-length", String(body.length)];
+  fields.push("cache-control", "no-store");
+  if (status === 503) fields.push("retry-after", "1");
+  if (cookie !== "") fields.push("set-cookie", cookie);
+  return { fields, body };
+}
+
+/** The same as the bytes of a whole HTTP/1.1 response that ends the connection. */
+export function rawAnswer(status: number, code: ErrorCode, detail: string, withBody: boolean): Buffer {
+  const { fields, body } = ownAnswer(status, code, detail, "");
+  let head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? "Error"}\r\n`;
+  for (let at = 0; at < fields.length; at += 2) head += `${fields[at] ?? ""}: ${fields[at + 1] ?? ""}\r\n`;
+  head += "connection: close\r\n\r\n";
+  return withBody ? Buffer.concat([Buffer.from(head, "latin1"), body]) : Buffer.from(head, "latin1");
+}

@@ -1,0 +1,299 @@
+/**
+ * The client's side of the general lane: one `node:http` connection with its turns, and one exchange's `Downstream` on it.
+ *
+ * Node emits every pipelined request at once; here a connection has one turn at a time, so that one client cannot become a hundred upstream
+ * requests and answers stay in order (reliability.md A8). After a refusal a connection is deaf: whatever Node still emits of it is
+ * ignored (A9).
+ */
+
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import { STATUS_CODES } from "node:http";
+import type { ErrorCode } from "../../domain/errors.ts";
+import type { Millis } from "../../domain/units.ts";
+import type { Exchange } from "../exchange.ts";
+import type { Origin } from "../forwarding.ts";
+import type { RequestHead } from "../headers.ts";
+import type { Downstream } from "../lane.ts";
+import { fieldOf, type RequestView } from "../request.ts";
+import { ownAnswer, rawAnswer } from "./answer.ts";
+import type { ClientBody } from "./body.ts";
+
+/** Requests of one connection that may wait for their turn before its socket is no longer read. */
+const PIPELINE_MAX = 8;
+/** After a refusal the client's bytes are still read for so long, or a reset would erase the answer before it is read. */
+const LINGER_MS = 1000;
+const EMPTY = Buffer.alloc(0);
+const CLEAN_REASON = /^[\t\x20-\x7e]+$/;
+
+/** One request waiting for, or having, its turn. */
+export interface Turn {
+  readonly request: IncomingMessage;
+  /** Undefined for an upgrade, whose socket left Node's hands. */
+  readonly response: ServerResponse | undefined;
+  run(): void;
+}
+
+/** One client connection. */
+export class ClientConnection {
+  readonly socket: Socket;
+  /** The exchange of the present turn, once it is routed. */
+  side: ClientSide | undefined;
+  /** The process is going away: every answer ends its connection. */
+  isRetiring = false;
+  #turn: Turn | undefined;
+  #queue: Turn[] = [];
+  #deaf = false;
+  #last: (() => void) | undefined;
+
+  constructor(socket: Socket) {
+    this.socket = socket;
+  }
+
+  get isBusy(): boolean {
+    return this.#turn !== undefined || this.#queue.length > 0;
+  }
+
+  /** Whether nothing more is heard from it. */
+  get isDeaf(): boolean {
+    return this.#deaf;
+  }
+
+  /** Whether the request whose turn it is has not been read to its end. */
+  get isReading(): boolean {
+    return this.#turn?.request.complete === false;
+  }
+
+  /** A request, when it is its turn. Ignored on a deaf connection. */
+  take(turn: Turn): void {
+    if (this.#deaf) return;
+    // What follows a request that ends the connection is not forwarded.
+    if (turn.response?.shouldKeepAlive === false) this.#deaf = true;
+    if (this.#turn === undefined) {
+      this.#begin(turn);
+      return;
+    }
+    this.#queue.push(turn);
+    if (this.#queue.length >= PIPELINE_MAX) this.socket.pause();
+  }
+
+  /** Runs `last` when every request before it has been answered; nothing more is heard. */
+  finally(last: () => void): void {
+    this.#deaf = true;
+    if (this.isBusy) this.#last ??= last;
+    else last();
+  }
+
+  /** Answers raw and ends the connection; nothing more is heard. */
+  refuse(status: number, code: ErrorCode, detail: string, withBody = true): void {
+    this.#deaf = true;
+    this.#queue = [];
+    const { socket } = this;
+    if (!socket.writable) {
+      socket.destroy();
+      return;
+    }
+    socket.end(rawAnswer(status, code, detail, withBody));
+    this.linger();
+  }
+
+  /** Reads and drops what the client still sends, for a short time, then destroys. */
+  linger(): void {
+    const { socket } = this;
+    this.#turn?.request.on("data", ignore);
+    this.#turn?.request.resume();
+    socket.resume();
+    const timer = setTimeout(() => socket.destroy(), LINGER_MS);
+    timer.unref();
+    socket.once("end", () => socket.destroy());
+    socket.once("close", () => clearTimeout(timer));
+  }
+
+  /** The present turn is over: its answer was written, or its connection is lost. */
+  over(): void {
+    this.#turn = undefined;
+    this.side = undefined;
+    const next = this.#queue.shift();
+    if (next !== undefined) {
+      if (this.#queue.length === PIPELINE_MAX - 1) this.socket.resume();
+      if (!this.socket.destroyed) this.#begin(next);
+    } else if (this.#last !== undefined) {
+      const last = this.#last;
+      this.#last = undefined;
+      if (!this.socket.destroyed) last();
+    } else if (this.isRetiring) this.socket.destroySoon();
+  }
+
+  #begin(turn: Turn): void {
+    this.#turn = turn;
+    turn.run();
+  }
+}
+
+/** What is known of a request when its turn comes. */
+export interface SideParts {
+  readonly connection: ClientConnection;
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly head: RequestHead;
+  readonly origin: Origin;
+  readonly body: ClientBody | undefined;
+  readonly startedAt: Millis;
+  /** A client that takes no byte of its answer for so long is cut, milliseconds. */
+  readonly idleMs: number;
+}
+
+/** `Downstream` over `node:http`; it is its own `RequestView`. */
+export class ClientSide implements Downstream, RequestView {
+  readonly head: RequestHead;
+  readonly fields: readonly string[];
+  readonly origin: Origin;
+  readonly proto = "http";
+  readonly body: ClientBody | undefined;
+  readonly startedAt: Millis;
+  readonly method: string;
+  exchange: Exchange | undefined;
+  readonly #connection: ClientConnection;
+  readonly #request: IncomingMessage;
+  readonly #response: ServerResponse;
+  readonly #idleMs: number;
+  #wrote = false;
+  #closeDelimited = false;
+
+  constructor(parts: SideParts) {
+    this.head = parts.head;
+    this.fields = parts.request.rawHeaders;
+    this.origin = parts.origin;
+    this.body = parts.body;
+    this.startedAt = parts.startedAt;
+    this.method = parts.request.method ?? "";
+    this.#connection = parts.connection;
+    this.#request = parts.request;
+    this.#response = parts.response;
+    this.#idleMs = parts.idleMs;
+  }
+
+  get view(): RequestView {
+    return this;
+  }
+
+  get target(): string {
+    return this.head.target;
+  }
+
+  get client(): string {
+    return this.origin.client;
+  }
+
+  header(name: string): string | undefined {
+    return fieldOf(this.fields, name);
+  }
+
+  informational(status: number, fields: readonly string[]): void {
+    if (this.#request.httpVersion !== "1.1" || this.#response.headersSent) return;
+    if (status === 102) {
+      this.#response.writeProcessing();
+      return;
+    }
+    const links: string[] = [];
+    for (let at = 0; at < fields.length; at += 2)
+      if ((fields[at] ?? "").toLowerCase() === "link") links.push(fields[at + 1] ?? "");
+    try {
+      if (links.length > 0) this.#response.writeEarlyHints({ link: links });
+    } catch {
+      // A hint that Node does not take for a link is only a hint: the answer comes all the same.
+    }
+  }
+
+  respond(status: number, reason: string, fields: string[]): boolean {
+    const response = this.#response;
+    if (this.#connection.isRetiring) response.shouldKeepAlive = false;
+    try {
+      const text = CLEAN_REASON.test(reason) ? reason : (STATUS_CODES[status] ?? "Unknown");
+      response.writeHead(status, text, fields);
+    } catch {
+      return false;
+    }
+    this.#closeDelimited = !response.chunkedEncoding && fieldOf(fields, "content-length") === undefined;
+    // The head goes out with the first piece of the body if that is here already, else by itself.
+    process.nextTick(flush, this);
+    return true;
+  }
+
+  /** Sends the head when no body has taken it along. An empty write keeps latin1, `flushHeaders` would not. */
+  flush(): void {
+    if (this.#wrote || this.#response.writableEnded || this.#response.destroyed) return;
+    this.#response.write(EMPTY);
+  }
+
+  write(chunk: Buffer): boolean {
+    this.#wrote = true;
+    const taken = this.#response.write(chunk);
+    if (!taken) this.#patience();
+    return taken;
+  }
+
+  /** The client took all that was written. */
+  onDrain(): void {
+    if (!this.#response.writableEnded) this.#connection.socket.setTimeout(0);
+    this.exchange?.onDownstreamDrain();
+  }
+
+  /** A client that takes nothing is not waited for without end. Node looks at the kernel's progress before it lets the time be over. */
+  #patience(): void {
+    this.#connection.socket.setTimeout(this.#idleMs);
+  }
+
+  end(trailers: readonly string[]): void {
+    const response = this.#response;
+    if (trailers.length > 0 && response.chunkedEncoding) {
+      const pairs: [string, string][] = [];
+      for (let at = 0; at < trailers.length; at += 2)
+        pairs.push([trailers[at] ?? "", trailers[at + 1] ?? ""]);
+      try {
+        response.addTrailers(pairs);
+      } catch {
+        // a trailer is never worth the body that came before it
+      }
+    }
+    response.end();
+    if (this.#connection.socket.writableLength > 0) this.#patience();
+  }
+
+  cut(): void {
+    const { socket } = this.#connection;
+    // Without a length or chunks a plain end would look like a whole body.
+    if (this.#closeDelimited && this.#response.headersSent) socket.resetAndDestroy();
+    else socket.destroy();
+  }
+
+  answer(status: number, code: ErrorCode, detail: string, cookie: string): void {
+    const response = this.#response;
+    if (response.headersSent || response.destroyed) {
+      this.cut();
+      return;
+    }
+    // The rest of a body that nobody reads must not be taken for the next request.
+    if (!this.#request.complete) {
+      this.refuse(status, code, detail);
+      return;
+    }
+    const { fields, body } = ownAnswer(status, code, detail, cookie);
+    if (this.#connection.isRetiring) response.shouldKeepAlive = false;
+    response.writeHead(status, fields);
+    response.end(body);
+  }
+
+  refuse(status: number, code: ErrorCode, detail: string): void {
+    if (this.#response.headersSent) this.cut();
+    else this.#connection.refuse(status, code, detail, this.method !== "HEAD");
+  }
+}
+
+function flush(side: ClientSide): void {
+  side.flush();
+}
+
+function ignore(): void {
+  // dropped
+}

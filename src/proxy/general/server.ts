@@ -1,0 +1,328 @@
+/**
+ * The `node:http` listener of the general lane: strict parser, own limits with own answers, one turn at a time per connection.
+ *
+ * Everything that is decided about a request is decided from `rawHeaders`; Node's own opinions (dropped fields above a count, joined
+ * duplicates, default answers to Expect, to broken requests and to a missing Host) are turned off one by one. Every socket and
+ * stream has an `error` listener from its birth.
+ */
+
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { BlockList, Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import type { Config } from "../../config/schema.ts";
+import type { ErrorCode } from "../../domain/errors.ts";
+import type { Clock, Log } from "../../engine/ports.ts";
+import { originOf, plainAddress } from "../forwarding.ts";
+import { readRequestHead, type HeadLimits, type RequestHead } from "../headers.ts";
+import type { PlaneMeter } from "../measure.ts";
+import { ClientBody, type BodyLimits } from "./body.ts";
+import { ClientConnection, ClientSide } from "./client.ts";
+import { isWebSocket } from "./upgrade.ts";
+
+/** Connections above the limit that still get a readable answer; beyond them Node drops. */
+const ANSWERED_ABOVE = 128;
+
+/** What the listener needs; the limits are read per request, so that a reload reaches open connections. */
+export interface Reception {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly meter: PlaneMeter;
+  limits(): Limits;
+  /** Takes an accepted request. */
+  exchange(side: ClientSide): void;
+  /** Takes a WebSocket upgrade, with the bytes that followed its head. */
+  upgrade(side: UpgradeSide): void;
+}
+
+/** The limits in force, in the form the hot path reads. */
+export interface Limits {
+  readonly head: HeadLimits;
+  readonly body: BodyLimits;
+  readonly connections: number;
+  readonly trusted: BlockList;
+  readonly anyTrusted: boolean;
+}
+
+/** A WebSocket upgrade as read, its socket out of Node's hands. */
+export interface UpgradeSide {
+  readonly connection: ClientConnection;
+  readonly request: IncomingMessage;
+  readonly socket: Socket;
+  readonly bytes: Buffer;
+  readonly head: RequestHead;
+}
+
+/** The limits of a configuration. */
+export function limitsOf(config: Config, trusted: BlockList): Limits {
+  const { limits } = config;
+  const body = limits.body === "none" ? Infinity : limits.body;
+  return {
+    head: { head: limits.head, fields: limits.fields, url: limits.url, body },
+    body: { idleMs: limits.bodyIdle, max: body },
+    connections: limits.connections,
+    trusted,
+    anyTrusted: config.trustedProxies.length > 0,
+  };
+}
+
+/** One listener with its connections. */
+export class Listener {
+  readonly server: Server;
+  readonly #reception: Reception;
+  readonly #connections = new Map<Duplex, ClientConnection>();
+  #isRetiring = false;
+
+  constructor(config: Config, reception: Reception) {
+    this.#reception = reception;
+    const { limits } = config;
+    this.server = createServer({
+      insecureHTTPParser: false,
+      requireHostHeader: false,
+      // Room for the target beside the fields: each has a limit and an answer of its own.
+      maxHeaderSize: limits.head + limits.url,
+      headersTimeout: Math.ceil(limits.headTime),
+      // A total would kill honest slow uploads; bodies have an idle limit of their own.
+      requestTimeout: 0,
+      connectionsCheckingInterval: Math.min(1000, Math.max(50, Math.ceil(limits.headTime / 2))),
+      keepAliveTimeout: Math.ceil(limits.keepAlive),
+      noDelay: true,
+      // Anything but a WebSocket loses its Upgrade and is an ordinary request.
+      shouldUpgradeCallback: isWebSocket,
+    });
+    // Node would drop fields above a count without a sign; the count is checked, and answered, by us.
+    this.server.maxHeadersCount = 0;
+    this.server.maxConnections = limits.connections + ANSWERED_ABOVE;
+    this.#listen();
+  }
+
+  /** Connections open now. */
+  get connections(): number {
+    return this.#connections.size;
+  }
+
+  /** Follows the limits of a new configuration as far as an open listener can. */
+  reconfigure(config: Config): void {
+    const { limits } = config;
+    this.server.headersTimeout = Math.ceil(limits.headTime);
+    this.server.keepAliveTimeout = Math.ceil(limits.keepAlive);
+    this.server.maxConnections = limits.connections + ANSWERED_ABOVE;
+  }
+
+  /** Stops accepting; each connection ends with its present answer, idle ones now. Resolves when none is left. */
+  retire(): Promise<void> {
+    this.#isRetiring = true;
+    const closed = new Promise<void>((resolve) => this.server.close(() => resolve()));
+    for (const connection of this.#connections.values()) {
+      connection.isRetiring = true;
+      if (!connection.isBusy && !connection.isDeaf) connection.socket.destroy();
+    }
+    return closed;
+  }
+
+  /** Ends what is left. Returns how many connections had an answer pending. */
+  cut(): number {
+    let cut = 0;
+    for (const connection of this.#connections.values()) {
+      if (connection.isBusy) cut++;
+      connection.side?.exchange?.close();
+      connection.socket.destroy();
+    }
+    return cut;
+  }
+
+  #listen(): void {
+    const { server } = this;
+    server.on("connection", (socket: Socket) => this.#connected(socket));
+    server.on("request", (request, response) => this.#requested(request, response, false));
+    server.on("checkContinue", (request, response) => this.#requested(request, response, true));
+    server.on("checkExpectation", (request: IncomingMessage, response: ServerResponse) => {
+      this.#refuseInTurn(request, response, 417, "only 100-continue is expected here");
+    });
+    server.on("connect", (_request: IncomingMessage, socket: Duplex) => {
+      socket.on("error", ignore);
+      this.#reception.meter.refused(400);
+      const connection = this.#connections.get(socket);
+      if (connection === undefined) socket.destroy();
+      else connection.finally(() => connection.refuse(400, "SPLIT_REQUEST_REFUSED", "CONNECT is not served"));
+    });
+    server.on("upgrade", (request: IncomingMessage, socket: Duplex, bytes: Buffer) =>
+      this.#upgraded(request, socket, bytes),
+    );
+    server.on("clientError", (error: NodeJS.ErrnoException, socket: Duplex) => this.#broken(error, socket));
+    // Out of file descriptors, above all: said once by the caller's log, never fatal.
+    server.on("error", (error) => this.#reception.log.error("listener", { error: error.message }));
+  }
+
+  #connected(socket: Socket): void {
+    const connection = new ClientConnection(socket);
+    connection.isRetiring = this.#isRetiring;
+    socket.on("error", ignore);
+    this.#connections.set(socket, connection);
+    socket.once("close", () => this.#connections.delete(socket));
+    if (this.#connections.size <= this.#reception.limits().connections) return;
+    this.#reception.meter.refused(503);
+    connection.refuse(503, "SPLIT_OVERLOADED", "too many connections");
+  }
+
+  #requested(request: IncomingMessage, response: ServerResponse, expects: boolean): void {
+    request.on("error", ignore);
+    response.on("error", ignore);
+    const connection = this.#connections.get(request.socket);
+    if (connection === undefined) return;
+    connection.take({
+      request,
+      response,
+      run: () => this.#run(connection, request, response, expects),
+    });
+  }
+
+  #run(
+    connection: ClientConnection,
+    request: IncomingMessage,
+    response: ServerResponse,
+    expects: boolean,
+  ): void {
+    const reception = this.#reception;
+    const startedAt = reception.clock.mono();
+    const limits = reception.limits();
+    const fields = request.rawHeaders;
+    const head = readRequestHead(
+      request.method ?? "",
+      request.url ?? "",
+      request.httpVersion,
+      fields,
+      limits.head,
+    );
+    const origin = originOf(
+      plainAddress(request.socket.remoteAddress),
+      fields,
+      limits.trusted,
+      limits.anyTrusted,
+    );
+    let side: ClientSide | undefined = undefined;
+    const body =
+      head.framing === "none"
+        ? undefined
+        : new ClientBody(request, limits.body, (status, detail) => {
+            if (side?.exchange === undefined) connection.refuse(status, "SPLIT_REQUEST_REFUSED", detail);
+            else side.exchange.onDownstreamFault(status, detail);
+          });
+    const { idleMs } = limits.body;
+    // The patience with the answer before this one is over.
+    connection.socket.setTimeout(0);
+    const made = new ClientSide({ connection, request, response, head, origin, body, startedAt, idleMs });
+    side = made;
+    connection.side = made;
+    response.on("drain", () => made.onDrain());
+    response.on("close", () => {
+      body?.release();
+      if (!response.writableFinished) made.exchange?.onDownstreamGone();
+      connection.over();
+    });
+    if (head.refusal !== undefined) {
+      this.#refuse(made, head.refusal.status, "SPLIT_REQUEST_REFUSED", head.refusal.detail);
+      return;
+    }
+    if (head.target === "*") {
+      // About this server as a whole, so not any upstream's to answer.
+      response.writeHead(204);
+      response.end();
+      return;
+    }
+    if (expects && request.httpVersion === "1.1") response.writeContinue();
+    reception.exchange(made);
+  }
+
+  #refuseInTurn(request: IncomingMessage, response: ServerResponse, status: number, detail: string): void {
+    request.on("error", ignore);
+    response.on("error", ignore);
+    const connection = this.#connections.get(request.socket);
+    connection?.take({
+      request,
+      response,
+      run: () => {
+        this.#reception.meter.refused(status);
+        response.on("close", () => connection.over());
+        connection.refuse(status, "SPLIT_REQUEST_REFUSED", detail, request.method !== "HEAD");
+      },
+    });
+  }
+
+  #refuse(side: ClientSide, status: number, code: ErrorCode, detail: string): void {
+    this.#reception.meter.refused(status);
+    side.refuse(status, code, detail);
+  }
+
+  #upgraded(request: IncomingMessage, duplex: Duplex, bytes: Buffer): void {
+    // Node took its own listener off with the event.
+    duplex.on("error", ignore);
+    request.on("error", ignore);
+    const connection = this.#connections.get(duplex);
+    // And the one for `drain` with it: an answer that is still going out before this turn would stop for ever.
+    duplex.on("drain", () => connection?.side?.onDrain());
+    if (connection === undefined || connection.isDeaf) {
+      if (connection === undefined) duplex.destroy();
+      return;
+    }
+    connection.take({
+      request,
+      response: undefined,
+      run: () => {
+        connection.finally(ignore);
+        const limits = this.#reception.limits();
+        const { method = "", url = "", httpVersion, rawHeaders } = request;
+        const head = readRequestHead(method, url, httpVersion, rawHeaders, limits.head);
+        const refusal = !isWebSocket(request)
+          ? { status: 501, detail: "this upgrade is not served" }
+          : head.framing === "none"
+            ? head.refusal
+            : { status: 400, detail: "an upgrade with a body" };
+        if (refusal !== undefined) {
+          this.#reception.meter.refused(refusal.status);
+          connection.refuse(refusal.status, "SPLIT_REQUEST_REFUSED", refusal.detail);
+          return;
+        }
+        this.#reception.upgrade({ connection, request, socket: connection.socket, bytes, head });
+      },
+    });
+  }
+
+  /** A request that is not HTTP, a head that is late or too large, or a lost socket. */
+  #broken(error: NodeJS.ErrnoException, socket: Duplex): void {
+    const connection = this.#connections.get(socket);
+    if (
+      connection === undefined ||
+      !socket.writable ||
+      error.code === "ECONNRESET" ||
+      error.code === "EPIPE"
+    ) {
+      socket.destroy();
+      return;
+    }
+    if (connection.isDeaf && !connection.isBusy) return;
+    const [status, detail] = troubleOf(error.code ?? "");
+    if (connection.isReading) {
+      // The body of the present request is what is broken.
+      const exchange = connection.side?.exchange;
+      if (exchange === undefined) socket.destroy();
+      // The client stopped inside its body: it left, it did not send anything wrong.
+      else if (error.code === "HPE_INVALID_EOF_STATE") exchange.onDownstreamGone();
+      else exchange.onDownstreamFault(status, detail);
+      return;
+    }
+    this.#reception.meter.refused(status);
+    // Never in place of the answer of a request before it.
+    connection.finally(() => connection.refuse(status, "SPLIT_REQUEST_REFUSED", detail));
+  }
+}
+
+function troubleOf(code: string): readonly [number, string] {
+  if (code === "HPE_HEADER_OVERFLOW") return [431, "the request head is too large"];
+  if (code === "ERR_HTTP_REQUEST_TIMEOUT") return [408, "the request head took too long"];
+  if (code === "HPE_INVALID_VERSION") return [505, "only HTTP/1.0 and HTTP/1.1 are spoken here"];
+  return [400, "the request is not HTTP"];
+}
+
+function ignore(): void {
+  // what follows from it is told by `close`
+}

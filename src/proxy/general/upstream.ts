@@ -1,0 +1,441 @@
+/**
+ * The only door to undici: endpoints with a small pool of connections each, and one attempt at a time on each connection.
+ *
+ * Own pool of single-connection `Client`s rather than undici's: a proxy has to know whether a request went out on a reused connection,
+ * because only then may a lost one be sent again (RFC 9112 §9.3.1; reliability.md B12, B13). Idle connections are taken
+ * last-in-first-out, so that the spare ones time out; the rest waits in a bounded first-in-first-out queue. All time-outs are timers of
+ * ours: undici's are half a second coarse and count the upload of a slow client against the upstream.
+ */
+
+import { buildConnector, Client, type Dispatcher } from "undici";
+import type { Clock } from "../../engine/ports.ts";
+import { FAILURES, failureOf, type Failure, type Stage } from "../failure.ts";
+import type { Attempt, AttemptEvents, Outgoing, Server } from "../lane.ts";
+import { ClientBody } from "./body.ts";
+
+/** Idle upstream connections are closed after so long, or a second before the upstream says it would. */
+const IDLE_MS = 4000;
+const HINT_MARGIN_MS = 1000;
+const HINT_MAX_MS = 60_000;
+const HEAD_BYTES = 64 * 1024;
+/** The rest of an unwanted response that is still read, so that its connection can be kept. */
+const DISCARD_BYTES = 64 * 1024;
+/** Opens sockets without a time-out of its own: the attempt's timer is running. */
+const connector = buildConnector({ timeout: 0, allowH2: false });
+const NO_FIELDS: readonly string[] = [];
+
+/** How an endpoint may be used. */
+export interface EndpointLimits {
+  readonly connections: number;
+  readonly queue: number;
+}
+
+/** One connection: an undici client that never has more than one request. */
+class Connection {
+  readonly client: Client;
+  /** Requests answered on the present socket; 0: the socket is fresh or yet to be opened. */
+  served = 0;
+  isIdle = false;
+  /** The present socket has failed. undici takes a reset for the end of a body without a length; it is a cut (reliability.md C17). */
+  isBroken = false;
+
+  constructor(url: string, gone: (connection: Connection) => void) {
+    this.client = new Client(url, {
+      pipelining: 1,
+      allowH2: false,
+      headersTimeout: 0,
+      bodyTimeout: 0,
+      connect: (options, callback) => {
+        this.isBroken = false;
+        connector(options, (...result) => {
+          // Before undici's own listener, which would end the response first.
+          if (result[0] === null) result[1].on("error", () => (this.isBroken = true));
+          callback(...result);
+        });
+      },
+      maxHeaderSize: HEAD_BYTES,
+      keepAliveTimeout: IDLE_MS,
+      keepAliveMaxTimeout: HINT_MAX_MS,
+      keepAliveTimeoutThreshold: HINT_MARGIN_MS,
+    });
+    this.client.on("connect", () => {
+      this.served = 0;
+    });
+    this.client.on("disconnect", () => {
+      this.served = 0;
+      if (this.isIdle) gone(this);
+    });
+  }
+
+  destroy(): void {
+    // Rejects only for a client that is destroyed already.
+    this.client.destroy().catch(nothing);
+  }
+}
+
+/** One endpoint of an arm. */
+export class Endpoint implements Server {
+  readonly url: string;
+  readonly clock: Clock;
+  inFlight = 0;
+  #limits: EndpointLimits;
+  #open = new Set<Connection>();
+  #idle: Connection[] = [];
+  #waiting = new Set<GeneralAttempt>();
+  #closed = false;
+
+  constructor(url: string, limits: EndpointLimits, clock: Clock) {
+    this.url = url;
+    this.#limits = limits;
+    this.clock = clock;
+  }
+
+  /** New limits; they bind the next connections. */
+  limit(limits: EndpointLimits): void {
+    this.#limits = limits;
+  }
+
+  send(request: Outgoing, events: AttemptEvents): Attempt {
+    const attempt = new GeneralAttempt(this, request, events);
+    this.inFlight++;
+    this.#admit(attempt);
+    return attempt;
+  }
+
+  /** Lets what is in flight finish, and keeps no connection afterwards. */
+  close(): void {
+    this.#closed = true;
+    for (const connection of this.#idle.splice(0)) this.#drop(connection);
+  }
+
+  /** A connection for a second attempt: never a reused one. Undefined: the cap is reached. */
+  fresh(): Connection | undefined {
+    const spare = this.#open.size >= this.#limits.connections ? this.#idle.pop() : undefined;
+    if (spare !== undefined) this.#drop(spare);
+    return this.#open.size < this.#limits.connections ? this.#make() : undefined;
+  }
+
+  /** Takes a connection back after a whole exchange on it. */
+  release(connection: Connection): void {
+    connection.served++;
+    if (this.#closed || connection.client.destroyed) {
+      this.#drop(connection);
+      return;
+    }
+    connection.isIdle = true;
+    this.#idle.push(connection);
+    this.#pump();
+  }
+
+  /** Throws a connection away. */
+  drop(connection: Connection): void {
+    this.#drop(connection);
+    this.#pump();
+  }
+
+  /** An attempt that waited has ended. */
+  forget(attempt: GeneralAttempt): void {
+    this.#waiting.delete(attempt);
+  }
+
+  #admit(attempt: GeneralAttempt): void {
+    const connection = this.#waiting.size > 0 ? undefined : this.#take();
+    if (connection !== undefined) attempt.begin(connection);
+    else if (this.#waiting.size >= this.#limits.queue) attempt.fail(FAILURES.overloaded);
+    else {
+      this.#waiting.add(attempt);
+      attempt.wait();
+    }
+  }
+
+  #take(): Connection | undefined {
+    const idle = this.#idle.pop();
+    if (idle !== undefined) {
+      idle.isIdle = false;
+      return idle;
+    }
+    return this.#open.size < this.#limits.connections ? this.#make() : undefined;
+  }
+
+  #make(): Connection {
+    const connection = new Connection(this.url, (gone) => this.#drop(gone));
+    this.#open.add(connection);
+    return connection;
+  }
+
+  #drop(connection: Connection): void {
+    connection.isIdle = false;
+    this.#open.delete(connection);
+    const at = this.#idle.indexOf(connection);
+    if (at >= 0) this.#idle.splice(at, 1);
+    connection.destroy();
+  }
+
+  /** Not at once: the caller is inside undici's parser, where the connection still has its last request. */
+  #pump(): void {
+    if (this.#waiting.size > 0) process.nextTick(pump, this);
+  }
+
+  /** Gives free connections to those who wait, first come first served. */
+  serveWaiting(): void {
+    for (const attempt of this.#waiting) {
+      const connection = this.#take();
+      if (connection === undefined) return;
+      this.#waiting.delete(attempt);
+      attempt.begin(connection);
+    }
+  }
+}
+
+function pump(endpoint: Endpoint): void {
+  endpoint.serveWaiting();
+}
+
+/** One attempt; undici's handler. Every way out passes `#over` once. */
+class GeneralAttempt implements Attempt, Dispatcher.DispatchHandler {
+  readonly #endpoint: Endpoint;
+  readonly #request: Outgoing;
+  readonly #events: AttemptEvents;
+  #connection: Connection | undefined;
+  #controller: Dispatcher.DispatchController | undefined;
+  #stage: Stage = "queue";
+  #timer: NodeJS.Timeout | undefined;
+  #timedOut: Failure = FAILURES.waited;
+  #reused = false;
+  #answering = false;
+  #retried = false;
+  #sent = false;
+  #ended = false;
+  #silent = false;
+  #discarded = -1;
+
+  constructor(endpoint: Endpoint, request: Outgoing, events: AttemptEvents) {
+    this.#endpoint = endpoint;
+    this.#request = request;
+    this.#events = events;
+  }
+
+  /** No connection is free: waits as long as a response head may take. */
+  wait(): void {
+    this.#arm(this.#request.timeouts.headers, FAILURES.waited);
+  }
+
+  /** Sends the request on a connection. */
+  begin(connection: Connection): void {
+    this.#connection = connection;
+    this.#stage = "connect";
+    this.#arm(this.#request.timeouts.connect, FAILURES.connectTimeout);
+    const { method, target, fields, body } = this.#request;
+    try {
+      connection.client.dispatch(
+        {
+          method,
+          path: target,
+          // undici takes a flat list, its types say a plain array of texts
+          headers: fields as string[],
+          body: body instanceof ClientBody ? body.open() : null,
+          // undici would close the connection after every HEAD and every body of an unusual method
+          reset: false,
+        },
+        this,
+      );
+    } catch (error) {
+      this.fail(failureOf(error, "connect"));
+    }
+  }
+
+  abort(): void {
+    this.#silent = true;
+    this.#stop();
+  }
+
+  pause(): void {
+    this.#disarm();
+    this.#controller?.pause();
+  }
+
+  resume(): void {
+    if (this.#ended) return;
+    if (this.#stage === "body") this.#arm(this.#request.timeouts.idle, FAILURES.idleTimeout);
+    this.#controller?.resume();
+  }
+
+  discard(): void {
+    this.#silent = true;
+    if (this.#sent) this.#discarded = 0;
+    else this.#stop();
+  }
+
+  /** Ends the attempt with a failure of our own finding. */
+  fail(failure: Failure): void {
+    const silent = this.#silent;
+    this.#silent = true;
+    this.#stop();
+    if (!silent) this.#events.onFailed(failure, this.#endpoint.clock.mono());
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller;
+    this.#stage = "head";
+    this.#reused = (this.#connection?.served ?? 0) > 0;
+    if (this.#ended) controller.abort(ABORTED);
+    else this.#arm(this.#request.timeouts.idle, FAILURES.uploadTimeout);
+  }
+
+  onBodySent(): void {
+    this.#timer?.refresh();
+  }
+
+  onRequestSent(): void {
+    if (this.#ended) return;
+    this.#sent = true;
+    if (this.#silent || this.#stage !== "head") return;
+    this.#arm(this.#request.timeouts.headers, FAILURES.headTimeout);
+    this.#events.onSent(this.#endpoint.clock.mono());
+  }
+
+  onResponseStarted(): void {
+    this.#answering = true;
+  }
+
+  onResponseStart(
+    controller: Dispatcher.DispatchController,
+    status: number,
+    _headers: unknown,
+    reason?: string,
+  ): void {
+    if (this.#silent) return;
+    const fields = textsOf(controller.rawHeaders);
+    if (status < 200) {
+      this.#events.onInformational(status, fields);
+      return;
+    }
+    this.#stage = "body";
+    this.#arm(this.#request.timeouts.idle, FAILURES.idleTimeout);
+    this.#events.onHead(status, reason ?? "", fields, this.#endpoint.clock.mono());
+  }
+
+  onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    if (this.#discarded >= 0) {
+      this.#discarded += chunk.length;
+      if (this.#discarded > DISCARD_BYTES) this.#stop();
+      return;
+    }
+    if (this.#silent) return;
+    this.#timer?.refresh();
+    if (!this.#events.onData(chunk)) this.pause();
+  }
+
+  onResponseEnd(controller: Dispatcher.DispatchController): void {
+    if (this.#ended) return;
+    if (this.#connection?.isBroken === true) {
+      this.fail(FAILURES.cut);
+      return;
+    }
+    const trailers = textsOf(controller.rawTrailers);
+    const connection = this.#over();
+    // A response that came before the whole request leaves a connection on which the rest may still be read as something else.
+    if (connection !== undefined) {
+      if (this.#sent) this.#endpoint.release(connection);
+      else this.#endpoint.drop(connection);
+    }
+    if (!this.#silent) this.#events.onEnd(trailers);
+  }
+
+  onResponseError(_controller: unknown, error: Error): void {
+    if (this.#ended) return;
+    if (!this.#silent && this.#mayRetry()) {
+      this.#retry();
+      return;
+    }
+    const failure = failureOf(error, this.#stage);
+    const connection = this.#over();
+    if (connection !== undefined) this.#endpoint.drop(connection);
+    if (!this.#silent) this.#events.onFailed(failure, this.#endpoint.clock.mono());
+  }
+
+  /** The timer ran out. */
+  onTimer(): void {
+    const { body } = this.#request;
+    const uploading = this.#timedOut === FAILURES.uploadTimeout;
+    if (uploading && body instanceof ClientBody && body.isWaiting) {
+      // It is the client that is slow; its own clock runs.
+      this.#arm(this.#request.timeouts.idle, FAILURES.uploadTimeout);
+      return;
+    }
+    this.fail(this.#timedOut);
+  }
+
+  /** Only on a connection that had been used before, with nothing of a response read, and with the whole request still at hand. */
+  #mayRetry(): boolean {
+    const { retryable, body } = this.#request;
+    return (
+      retryable &&
+      this.#stage === "head" &&
+      this.#reused &&
+      !this.#answering &&
+      !this.#retried &&
+      (body === undefined || body.isHeld)
+    );
+  }
+
+  #retry(): void {
+    this.#retried = true;
+    this.#sent = false;
+    const stale = this.#connection;
+    this.#connection = undefined;
+    this.#controller = undefined;
+    if (stale !== undefined) this.#endpoint.drop(stale);
+    const fresh = this.#endpoint.fresh();
+    if (fresh === undefined) this.fail(FAILURES.reset);
+    else this.begin(fresh);
+  }
+
+  #stop(): void {
+    if (this.#ended) return;
+    const connection = this.#over();
+    if (connection === undefined) {
+      this.#endpoint.forget(this);
+      return;
+    }
+    this.#controller?.abort(ABORTED);
+    this.#endpoint.drop(connection);
+  }
+
+  #over(): Connection | undefined {
+    this.#ended = true;
+    this.#disarm();
+    this.#endpoint.inFlight--;
+    const connection = this.#connection;
+    this.#connection = undefined;
+    return connection;
+  }
+
+  #arm(ms: number, failure: Failure): void {
+    this.#disarm();
+    this.#timedOut = failure;
+    this.#timer = setTimeout(onTimer, ms, this);
+  }
+
+  #disarm(): void {
+    if (this.#timer !== undefined) clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+}
+
+const ABORTED = new Error("aborted by the proxy");
+
+function onTimer(attempt: GeneralAttempt): void {
+  attempt.onTimer();
+}
+
+/** undici's raw list as latin1 texts: bytes above 0x7F survive unchanged. */
+function textsOf(raw: unknown): readonly string[] {
+  if (!Array.isArray(raw) || raw.length === 0) return NO_FIELDS;
+  const list: readonly unknown[] = raw;
+  return list.map((each) => (Buffer.isBuffer(each) ? each.toString("latin1") : String(each)));
+}
+
+function nothing(): void {
+  // destroyed already
+}

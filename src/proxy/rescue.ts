@@ -1,0 +1,122 @@
+/**
+ * Whether a failed canary exchange may be answered by stable: which requests, within what budget, how many at once. Pure but for the
+ * counters it holds; time is an argument.
+ *
+ * The budget is a share of the route's exchanges of the last ten seconds, of which ten may always be rescued; the guard bounds the rescues
+ * in flight, so that a canary that fails for everybody does not double the load on stable (product.md §1, acceptance 14 and 15).
+ */
+
+import type { RescueConfig } from "../config/schema.ts";
+import type { Reason } from "../domain/outcome.ts";
+import type { RescueCounts } from "../engine/ports.ts";
+import type { Millis, Ppm } from "../domain/units.ts";
+import type { RequestView } from "./request.ts";
+
+const SLICES = 10;
+const SLICE_MS = 1000;
+const ALWAYS = 10;
+
+/** The budget and guard of one route. */
+export class RescueBudget {
+  readonly #exchanges = new Array<number>(SLICES).fill(0);
+  readonly #rescues = new Array<number>(SLICES).fill(0);
+  #slice = 0;
+  #inFlight = 0;
+
+  /** Rescues in flight. */
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  /** Counts one exchange of the route. */
+  count(now: Millis): void {
+    const at = this.#advance(now);
+    this.#exchanges[at] = (this.#exchanges[at] ?? 0) + 1;
+  }
+
+  /** Takes one rescue from the budget; false when it, or the guard, is exhausted. Each true needs one `release`. */
+  take(now: Millis, share: Ppm, concurrency: number): boolean {
+    const at = this.#advance(now);
+    if (this.#inFlight >= concurrency) return false;
+    const allowed = Math.max(ALWAYS, (sum(this.#exchanges) * share) / 1_000_000);
+    if (sum(this.#rescues) + 1 > allowed) return false;
+    this.#rescues[at] = (this.#rescues[at] ?? 0) + 1;
+    this.#inFlight++;
+    return true;
+  }
+
+  /** A rescue has ended. */
+  release(): void {
+    this.#inFlight--;
+  }
+
+  #advance(now: Millis): number {
+    const slice = Math.floor(now / SLICE_MS);
+    const steps = Math.min(SLICES, slice - this.#slice);
+    for (let step = 1; step <= steps; step++) {
+      const at = (this.#slice + step) % SLICES;
+      this.#exchanges[at] = 0;
+      this.#rescues[at] = 0;
+    }
+    if (steps >= SLICES) {
+      this.#exchanges.fill(0);
+      this.#rescues.fill(0);
+    }
+    if (steps > 0) this.#slice = slice;
+    return this.#slice % SLICES;
+  }
+}
+
+function sum(counts: readonly number[]): number {
+  let total = 0;
+  for (const count of counts) total += count;
+  return total;
+}
+
+/** Whether a request of this kind may be sent twice at all: by method, or because it carries an Idempotency-Key. */
+export function isRescuable(config: RescueConfig | "off", view: RequestView): boolean {
+  if (config === "off") return false;
+  // Method names are case-sensitive (RFC 9110 §9.1), so no folding.
+  return (
+    config.methods.some((method) => method === view.method) || (view.header("idempotency-key") ?? "") !== ""
+  );
+}
+
+/** Whether a failure of this kind is rescued. */
+export function isRescued(config: RescueConfig, reason: Reason): boolean {
+  switch (reason) {
+    case "connect":
+      return config.on.includes("connect");
+    case "timeout":
+      return config.on.includes("timeout");
+    case "reset":
+    case "malformed":
+      return config.on.includes("reset");
+    case "status":
+      return config.on.includes("5xx");
+    case "ok":
+    case "cut":
+    case "client_gone":
+    case "refused":
+    case "unavailable":
+      return false;
+    default:
+      return reason satisfies never;
+  }
+}
+
+/** Counts of rescues since they were last taken. */
+export class RescueTally {
+  answered = 0;
+  failed = 0;
+  refused = 0;
+
+  /** What was counted since the last call. */
+  take(): RescueCounts {
+    const counts = { answered: this.answered, failed: this.failed, refused: this.refused };
+    this.answered = 0;
+    this.failed = 0;
+    this.refused = 0;
+    return counts;
+  }
+}

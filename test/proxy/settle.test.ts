@@ -1,0 +1,74 @@
+/** Every exchange settles exactly once (house.md §1.5), as a property over a matrix of faults. */
+
+import type { Socket } from "node:net";
+import t from "tap";
+import { once, raw } from "../support/raw.ts";
+import { startPlane } from "../support/plane.ts";
+import { reply, upstream } from "../support/upstream.ts";
+
+type Fault = (socket: Socket) => void;
+const FAULTS: Readonly<Record<string, Fault>> = {
+  answer: (socket) => void socket.write(reply(200, "ok")),
+  failing: (socket) => void socket.write(reply(500, "no")),
+  hang: () => undefined,
+  "reset at once": (socket) => void socket.resetAndDestroy(),
+  "close at once": (socket) => void socket.destroy(),
+  "close in the head": (socket) => void socket.end("HTTP/1.1 200 OK\r\nConte"),
+  "close in the body": (socket) => void socket.end("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"),
+  garbage: (socket) => void socket.write("\0\0\0\0"),
+  "only informational": (socket) => void socket.end("HTTP/1.1 103 X\r\n\r\n"),
+  "endless informational": (socket) => void socket.write("HTTP/1.1 103 X\r\n\r\n".repeat(100)),
+};
+
+void t.test(
+  "every exchange settles exactly once, whatever breaks: faults × methods × fresh and reused × client patience",
+  async (t) => {
+    const server = await upstream("");
+    const route = { timeouts: { connect: "200ms", headers: "50ms", idle: "50ms" } };
+    const running = await startPlane({ stable: server.url, canary: server.url }, route);
+    let sent = 0;
+    for (const weight of [0, 100]) {
+      running.weight(weight);
+      for (const [fault, act] of Object.entries(FAULTS)) {
+        for (const body of ["", "abc"]) {
+          for (const reused of [false, true]) {
+            for (const patient of [true, false]) {
+              if (reused) {
+                server.script = (socket) => void socket.write(reply(200, "ok"));
+                await once(running.address, "GET / HTTP/1.1\nHost: x\nX-User: u");
+                sent++;
+              } else for (const socket of server.sockets) socket.destroy();
+              const arrived = new Promise<void>((resolve) => {
+                server.script = (socket) => {
+                  act(socket);
+                  resolve();
+                };
+              });
+              const client = await raw(running.address);
+              const framing = body === "" ? "" : `Content-Length: ${body.length}\r\n`;
+              client.send(
+                `${body === "" ? "GET" : "POST"} / HTTP/1.1\r\nHost: x\r\nX-User: u\r\nConnection: close\r\n${framing}\r\n${body}`,
+              );
+              sent++;
+              if (!patient) {
+                await arrived;
+                client.destroy();
+              }
+              await client.closed();
+              const totals = await running.settled((now) => now.settled >= sent);
+              if (totals.settled !== sent)
+                t.equal(totals.settled, sent, `${fault} ${body} reused ${reused} patient ${patient}`);
+            }
+          }
+        }
+      }
+    }
+    const after = await running.settled(() => {
+      const load = running.plane.gauges().routes["app"];
+      return load?.stable.inFlight === 0 && load.canary.inFlight === 0;
+    });
+    t.equal(after.settled, sent);
+    await running.plane.close();
+    await server.close();
+  },
+);
