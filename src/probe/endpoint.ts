@@ -1,0 +1,117 @@
+/**
+ * One probe of one endpoint, over a connection of its own: does it take connections, and does it answer that it is well?
+ *
+ * `node:http` with an agent that keeps nothing, and not the pool of the data path: a probe must find out whether a *new* connection works, and must not
+ * wait behind traffic. It promises to end: whatever the other side does (hangs, trickles, never stops sending), the time-out destroys the socket.
+ */
+
+import { Agent, request, type IncomingMessage } from "node:http";
+import { connect } from "node:net";
+import type { Millis } from "../domain/units.ts";
+
+/** What to probe. */
+export interface Target {
+  /** `http://host:port`. */
+  readonly url: string;
+  /** GET this path, good from 200 to 399 with a whole body; undefined: a TCP connect is enough. */
+  readonly path: string | undefined;
+  readonly timeoutMs: Millis;
+}
+
+/** Why the probe failed, in a few words; empty when it did not. */
+export type Finding = string;
+
+/** So much of a body is read; a longer one is cut off and counts as whole: bytes. */
+const MOST_BODY = 64 * 1024;
+/** A head larger than this is an error of the probe: bytes. */
+const MOST_HEAD = 16 * 1024;
+const LONGEST_DETAIL = 160;
+
+/** Probes once. Never rejects. `signal` ends it at once, with a finding that means nothing. */
+export function probeOnce(target: Target, agent: Agent, signal: AbortSignal): Promise<Finding> {
+  return new Promise((resolve) => {
+    const { hostname, port } = new URL(target.url);
+    const host = hostname.replace(/^\[|\]$/g, "");
+    const address = { host, port: port === "" ? 80 : Number(port) };
+    const attempt =
+      target.path === undefined
+        ? tcp(address, settle)
+        : get(address, { path: target.path, agent, url: target.url }, settle);
+    const timer = setTimeout(() => settle(`no answer within ${target.timeoutMs} ms`), target.timeoutMs);
+    const stop = () => settle("stopped");
+    signal.addEventListener("abort", stop);
+    if (signal.aborted) stop();
+
+    function settle(finding: Finding): void {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", stop);
+      attempt.destroy();
+      resolve(finding);
+    }
+  });
+}
+
+/** An agent for probes: every probe connects anew. */
+export function probeAgent(): Agent {
+  return new Agent({ keepAlive: false });
+}
+
+type Settle = (finding: Finding) => void;
+type Address = { readonly host: string; readonly port: number };
+
+function tcp(address: Address, settle: Settle): { destroy(): void } {
+  const socket = connect(address);
+  // Both listeners stay for the life of the socket: a reset after the verdict is no news.
+  socket.on("connect", () => settle(""));
+  socket.on("error", (error) => settle(detailOf(error)));
+  return socket;
+}
+
+function get(
+  address: Address,
+  options: { readonly path: string; readonly agent: Agent; readonly url: string },
+  settle: Settle,
+): { destroy(): void } {
+  const probe = request({
+    ...address,
+    agent: options.agent,
+    path: options.path,
+    method: "GET",
+    maxHeaderSize: MOST_HEAD,
+    headers: { host: options.url.slice("http://".length), "user-agent": "sluice-probe", accept: "*/*" },
+  });
+  let isAnswered = false;
+  probe.on("response", (response) => {
+    isAnswered = true;
+    readAnswer(response, settle);
+  });
+  probe.on("upgrade", (_response, socket) => {
+    socket.on("error", () => {});
+    socket.destroy();
+    settle("status 101");
+  });
+  probe.on("error", (error) => settle(detailOf(error)));
+  probe.on("close", () => {
+    if (!isAnswered) settle("connection closed without an answer");
+  });
+  probe.end();
+  return probe;
+}
+
+function readAnswer(response: IncomingMessage, settle: Settle): void {
+  const status = response.statusCode ?? 0;
+  const finding = status >= 200 && status < 400 ? "" : `status ${status}`;
+  let read = 0;
+  response.on("data", (chunk: Buffer) => {
+    read += chunk.length;
+    if (read > MOST_BODY) settle(finding);
+  });
+  response.on("error", (error) => settle(finding || detailOf(error)));
+  response.on("close", () => settle(response.complete ? finding : finding || "the answer was cut short"));
+}
+
+/** `ECONNREFUSED`, or the message where there is no code; an address tried in vain several ways says the first. */
+function detailOf(error: Error): string {
+  const text = "code" in error && typeof error.code === "string" ? error.code : error.message;
+  return text.replaceAll(/[^\x20-\x7e]/g, "?").slice(0, LONGEST_DETAIL) || "failed";
+}

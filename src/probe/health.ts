@@ -1,0 +1,188 @@
+/**
+ * Active probes of every endpoint of both arms, always: at weight 0, so that a plan does not begin on a canary that is down, and at 100 %, so that
+ * there is somewhere to roll back to (product.md §2.16).
+ *
+ * Each endpoint has its own schedule. The first probe comes at once, give or take a quarter of a second, and the later ones are spread over the interval by the
+ * endpoint's name, so that a hundred endpoints are not asked in the same millisecond, for ever. An endpoint is asked one probe at a
+ * time: one that answers more slowly than the interval is asked less often, not more.
+ */
+
+import type { Agent } from "node:http";
+import type { ArmConfig, Config, HealthConfig, RouteConfig } from "../config/schema.ts";
+import { murmur3 } from "../domain/hash.ts";
+import { afterProbe, UNKNOWN, type Health } from "../domain/health.ts";
+import { ARMS, type Arm } from "../domain/split.ts";
+import { millis } from "../domain/units.ts";
+import type { Clock, EndpointHealth, Log, Probes } from "../engine/ports.ts";
+import { probeAgent, probeOnce } from "./endpoint.ts";
+
+/** The probes, with their lifetime. */
+export interface RunningProbes extends Probes {
+  /** Probes what `config` names from now on. What is known of an endpoint that it still names, with the same path, is kept. */
+  reconfigure(config: Config): void;
+  /** False for an endpoint that is known to be unhealthy; true for one that is not known (yet). */
+  healthy(route: string, arm: Arm, url: string): boolean;
+  /** Stops for good; a probe under way is cut off. */
+  close(): void;
+}
+
+/** What the probes need. */
+export interface ProbesOptions {
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** The first probes are spread over so long: ms. */
+const FIRST_WITHIN_MS = 250;
+
+/** Starts probing. */
+export function createProbes(options: ProbesOptions): RunningProbes {
+  const agent = probeAgent();
+  let watches: ReadonlyMap<string, Watch> = new Map();
+
+  function reconfigure(config: Config): void {
+    const next = new Map<string, Watch>();
+    for (const spec of specsOf(config)) {
+      const key = keyOf(spec.route, spec.arm, spec.url);
+      if (next.has(key)) continue;
+      const before = watches.get(key);
+      next.set(key, before?.serves(spec) === true ? before : new Watch(spec, before, agent, options));
+    }
+    const kept = new Set(next.values());
+    for (const watch of watches.values()) if (!kept.has(watch)) watch.close();
+    watches = next;
+  }
+
+  reconfigure(options.config);
+  return {
+    reconfigure,
+    health: (route, arm) =>
+      [...watches.values()].filter((watch) => watch.isOf(route, arm)).map((watch) => watch.status),
+    healthy: (route, arm, url) => watches.get(keyOf(route, arm, url))?.status.healthy !== false,
+    close() {
+      for (const watch of watches.values()) watch.close();
+      agent.destroy();
+    },
+  };
+}
+
+/** One endpoint of one arm of one route, and how it is to be probed. */
+interface Spec {
+  readonly route: string;
+  readonly arm: Arm;
+  readonly url: string;
+  readonly health: HealthConfig;
+}
+
+function specsOf(config: Config): readonly Spec[] {
+  return config.routes.flatMap((route) => ARMS.flatMap((arm) => specsOfArm(route, arm, route[arm])));
+}
+
+function specsOfArm(route: RouteConfig, arm: Arm, config: ArmConfig): readonly Spec[] {
+  const health = config.health ?? route.health;
+  return config.endpoints.map((url) => ({ route: route.name, arm, url, health }));
+}
+
+function keyOf(route: string, arm: Arm, url: string): string {
+  return `${route} ${arm} ${url}`;
+}
+
+/** The watch over one endpoint. */
+class Watch {
+  readonly #spec: Spec;
+  readonly #agent: Agent;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #stopped = new AbortController();
+  #health: Health = UNKNOWN;
+  #detail = "";
+  #isProbing = false;
+  #unschedule: () => void;
+
+  constructor(
+    spec: Spec,
+    before: Watch | undefined,
+    agent: Agent,
+    options: { readonly clock: Clock; readonly log: Log },
+  ) {
+    this.#spec = spec;
+    this.#agent = agent;
+    this.#clock = options.clock;
+    this.#log = options.log;
+    if (before !== undefined && before.#spec.health.path === spec.health.path) {
+      this.#health = before.#health;
+      this.#detail = before.#detail;
+    }
+    // From 0 to 1, always the same for the same endpoint.
+    const spread = murmur3(keyOf(spec.route, spec.arm, spec.url), 0) / 2 ** 32;
+    const { interval } = spec.health;
+    const first = Math.max(1, Math.min(FIRST_WITHIN_MS, interval) * spread);
+    this.#unschedule = this.#once(first, () => {
+      this.#unschedule = this.#once(Math.max(1, interval * (0.5 + spread / 2)), () => {
+        this.#unschedule = this.#clock.every(interval, () => this.#probe());
+      });
+    });
+  }
+
+  get status(): EndpointHealth {
+    const { healthy, failures } = this.#health;
+    return { url: this.#spec.url, healthy, failures, detail: this.#detail };
+  }
+
+  isOf(route: string, arm: Arm): boolean {
+    return this.#spec.route === route && this.#spec.arm === arm;
+  }
+
+  /** Whether this watch does already what `spec` asks for. */
+  serves(spec: Spec): boolean {
+    const [now, next] = [this.#spec.health, spec.health];
+    return (
+      now.path === next.path &&
+      now.interval === next.interval &&
+      now.timeout === next.timeout &&
+      now.unhealthyAfter === next.unhealthyAfter &&
+      now.healthyAfter === next.healthyAfter
+    );
+  }
+
+  close(): void {
+    this.#unschedule();
+    this.#stopped.abort();
+  }
+
+  /** Probes once after `delay`, and goes on with `then` as soon as that probe has begun. */
+  #once(delay: number, then: () => void): () => void {
+    const stop = this.#clock.every(millis(delay), () => {
+      stop();
+      then();
+      return this.#probe();
+    });
+    return stop;
+  }
+
+  async #probe(): Promise<void> {
+    if (this.#isProbing || this.#stopped.signal.aborted) return;
+    this.#isProbing = true;
+    const { url, health } = this.#spec;
+    const target = { url, path: health.path, timeoutMs: health.timeout };
+    const finding = await probeOnce(target, this.#agent, this.#stopped.signal);
+    this.#isProbing = false;
+    if (!this.#stopped.signal.aborted) this.#learn(finding);
+  }
+
+  #learn(finding: string): void {
+    const before = this.#health.healthy;
+    this.#health = afterProbe(this.#health, finding === "", this.#spec.health);
+    this.#detail = finding;
+    const { route, arm, url } = this.#spec;
+    const { healthy, failures } = this.#health;
+    if (healthy === before) {
+      if (finding !== "") this.#log.debug("probe failed", { route, arm, url, failures, detail: finding });
+    } else if (healthy === false) {
+      this.#log.warn("endpoint is unhealthy", { route, arm, url, failures, detail: finding });
+    } else {
+      this.#log.info("endpoint is healthy", { route, arm, url });
+    }
+  }
+}

@@ -1,0 +1,75 @@
+/**
+ * The few things the store asks of a disk, each either done or not done.
+ *
+ * An interface and not `node:fs` itself, so that a test can put a full or a read-only disk in its place at any single call.
+ */
+
+import { link, open, readFile, readdir, rename, stat, unlink } from "node:fs/promises";
+
+/** What the store needs of a disk. Every call rejects with the error of the platform (`code` ENOSPC, EROFS, …). */
+export interface Disk {
+  /** The whole file as UTF-8. */
+  read(path: string): Promise<string>;
+  /** A new file with all of `text`, on the disk and not just in its cache when it resolves. EEXIST when there is one. */
+  write(path: string, text: string, mode: number): Promise<void>;
+  /** A second name for a file. EEXIST when the name is taken: of two that try, exactly one gets it. */
+  link(from: string, to: string): Promise<void>;
+  /** Replaces `to` in one step. */
+  rename(from: string, to: string): Promise<void>;
+  remove(path: string): Promise<void>;
+  /** The names in a folder. */
+  list(folder: string): Promise<readonly string[]>;
+  /** When a file was last written, by the clock of the file system: ms. */
+  writtenAt(path: string): Promise<number>;
+  /** Makes the names in a folder durable. */
+  sync(folder: string): Promise<void>;
+}
+
+/** The real one. */
+export const nodeDisk: Disk = {
+  read: (path) => readFile(path, "utf8"),
+  async write(path, text, mode) {
+    const file = await open(path, "wx", mode);
+    try {
+      await file.writeFile(text);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+  },
+  link,
+  rename,
+  remove: unlink,
+  list: (folder) => readdir(folder),
+  async writtenAt(path) {
+    return (await stat(path)).mtimeMs;
+  },
+  async sync(folder) {
+    const handle = await open(folder, "r");
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  },
+};
+
+/** The platform's name of an error (`ENOENT`); empty when it has none. */
+export function codeOf(error: unknown): string {
+  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "";
+}
+
+/** An error in words for people. */
+export function wordsOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Removes a file if it is there; true unless that failed. */
+export async function removeQuietly(disk: Disk, path: string): Promise<boolean> {
+  try {
+    await disk.remove(path);
+    return true;
+  } catch (error) {
+    return codeOf(error) === "ENOENT";
+  }
+}

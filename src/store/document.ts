@@ -1,0 +1,107 @@
+/**
+ * The state document as text: how it is written, and the gate that what is read must pass. Pure.
+ *
+ * The document stands in an envelope with a SHA-256 over it. The checksum catches what a disk does (torn, zeroed, garbled), the
+ * schema what a program or a person does (another format, a field of the wrong type); either way nothing is guessed. The same gate
+ * stands before a save, so that nothing is written that could not be read back. Fields this version does not know are left out and no error:
+ * going back one version of the program must not cost a rollout its state.
+ */
+
+import { createHash } from "node:crypto";
+import { z } from "zod";
+import { PHASES, type Phase } from "../domain/rollout-types.ts";
+import { FULL, millis, ppm } from "../domain/units.ts";
+import type { StateDocument } from "../engine/ports.ts";
+
+const weight = z.int().min(0).max(FULL).transform(ppm);
+const duration = z.number().min(0).transform(millis);
+
+const rolloutSchema = z
+  .object({
+    id: z.string(),
+    phase: z.custom<Phase>((value) => PHASES.some((phase) => phase === value), "not a phase"),
+    step: z.int().min(0),
+    steps: z.array(z.object({ weight, holdMs: duration, bake: z.boolean() })),
+    weight,
+    heldMs: duration,
+    clocks: z.record(z.string(), duration),
+    cooldownLeftMs: duration,
+    verifyLeftMs: duration,
+    reason: z.string(),
+    version: z.string(),
+    revision: z.int().min(0),
+    startedAt: z.string(),
+  })
+  .refine((state) => state.steps.length === 0 || state.step <= state.steps.length, {
+    message: "there is no such step in the plan",
+    path: ["step"],
+  });
+
+const documentSchema = z.object({
+  format: z.literal(1),
+  version: z.int().min(1),
+  savedAt: z.string(),
+  routes: z.record(z.string(), rolloutSchema),
+}) satisfies z.ZodType<StateDocument>;
+
+const envelopeSchema = z.object({
+  /** Names one line of saves from its first on: versions are compared only within it. */
+  lineage: z.string().regex(/^[A-Za-z0-9-]{1,64}$/),
+  checksum: z.string().regex(/^[0-9a-f]{64}$/),
+  /** Left as it was parsed, in its own order: the checksum is over that. */
+  document: z.unknown(),
+});
+
+const formatSchema = z.object({ format: z.number() });
+
+/** A document that was read, and the line of saves it is of; or what is wrong with the text. */
+export type Decoded =
+  | { readonly ok: true; readonly document: StateDocument; readonly lineage: string }
+  | { readonly ok: false; readonly detail: string };
+
+/** A document as text, or why it is none. */
+export type Encoded =
+  { readonly ok: true; readonly text: string } | { readonly ok: false; readonly detail: string };
+
+/** The text of a document, indented for people. Not ok for what `decodeState` would refuse, such as a NaN. */
+export function encodeState(document: StateDocument, lineage: string): Encoded {
+  const checked = documentSchema.safeParse(document);
+  if (!checked.success) return { ok: false, detail: `not a state document: ${firstIssue(checked.error)}` };
+  const checksum = checksumOf(lineage, document);
+  return { ok: true, text: `${JSON.stringify({ lineage, checksum, document }, null, 2)}\n` };
+}
+
+/** The document in a text; not ok, with a reason in words, for anything but a whole and undamaged one. */
+export function decodeState(text: string): Decoded {
+  if (text.trim() === "") return { ok: false, detail: "it is empty" };
+  if (/^\0+$/.test(text)) return { ok: false, detail: "it holds nothing but zero bytes" };
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return { ok: false, detail: "it is not JSON: torn or garbled" };
+  }
+  const envelope = envelopeSchema.safeParse(value);
+  if (!envelope.success) return { ok: false, detail: `not a state file: ${firstIssue(envelope.error)}` };
+  const { lineage, checksum, document } = envelope.data;
+  const format = formatSchema.safeParse(document);
+  if (!format.success) return { ok: false, detail: `not a state file: ${firstIssue(format.error)}` };
+  if (format.data.format !== 1) {
+    return { ok: false, detail: `its format is ${format.data.format}, this version knows 1` };
+  }
+  if (checksumOf(lineage, document) !== checksum) return { ok: false, detail: "its checksum does not match" };
+  const parsed = documentSchema.safeParse(document);
+  if (!parsed.success) return { ok: false, detail: `not a state document: ${firstIssue(parsed.error)}` };
+  return { ok: true, document: parsed.data, lineage };
+}
+
+function checksumOf(save: string, document: unknown): string {
+  return createHash("sha256")
+    .update(`${save}\n${JSON.stringify(document)}`)
+    .digest("hex");
+}
+
+function firstIssue(error: z.ZodError): string {
+  const issue = error.issues[0];
+  return issue === undefined ? "invalid" : `${issue.path.join(".") || "document"}: ${issue.message}`;
+}

@@ -1,0 +1,53 @@
+/** State documents for tests, and short ways to bring a store to one. */
+
+import { readdir } from "node:fs/promises";
+import type { RolloutState } from "../../src/domain/rollout-types.ts";
+import { millis, ppm } from "../../src/domain/units.ts";
+import type { StateDocument, Store } from "../../src/engine/ports.ts";
+
+/** A rollout in the middle of its climb; its reason says which save it is of. */
+export function rollout(reason: string): RolloutState {
+  return {
+    id: "r-1",
+    phase: "progressing",
+    step: 1,
+    steps: [
+      { weight: ppm(50_000), holdMs: millis(1000), bake: false },
+      { weight: ppm(1_000_000), holdMs: millis(2000.5), bake: false },
+    ],
+    weight: ppm(50_000),
+    heldMs: millis(12.25),
+    clocks: { "error_rate>1%": millis(3000) },
+    cooldownLeftMs: millis(0),
+    verifyLeftMs: millis(0),
+    reason,
+    version: "4.0.0",
+    revision: 3,
+    startedAt: "2026-01-05T09:00:00.000Z",
+  };
+}
+
+/** A document of that version. */
+export function documentOf(version: number, reason = `save ${version}`): StateDocument {
+  return { format: 1, version, savedAt: "2026-01-05T09:00:00.000Z", routes: { app: rollout(reason) } };
+}
+
+/** Saves one version after the other, from what is saved up to `last`. */
+export async function saveTo(store: Store, last: number): Promise<void> {
+  const loaded = await store.load();
+  for (let v = loaded.kind === "found" ? loaded.document.version + 1 : 1; v <= last; v += 1) {
+    const saved = await store.save(documentOf(v));
+    if (!saved.ok) throw new Error(JSON.stringify(saved));
+  }
+}
+
+/** The version that `store` loads; 0 for none, −1 for a corrupt one. */
+export async function versionIn(store: Store): Promise<number> {
+  const loaded = await store.load();
+  return loaded.kind === "found" ? loaded.document.version : loaded.kind === "none" ? 0 : -1;
+}
+
+/** Names in the folder that a save made for itself only. */
+export async function leftovers(folder: string): Promise<readonly string[]> {
+  return (await readdir(folder)).filter((name) => name.includes(".tmp-"));
+}
