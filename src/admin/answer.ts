@@ -1,0 +1,57 @@
+/**
+ * What the admin server sends back, as data, before anything touches a socket. Pure.
+ *
+ * An answer is a value so that the same one can be given twice (`Idempotency-Key`), for HEAD without its body, and be looked at in a test.
+ */
+
+import type { ErrorCode } from "../domain/errors.ts";
+import { PROBLEM_TYPE, problemOf, type ProblemMore } from "./problem.ts";
+
+/** What every answer carries: it is nobody's to keep, to frame or to guess at. */
+export const GUARDS: Readonly<Record<string, string>> = {
+  "cache-control": "no-store",
+  "x-content-type-options": "nosniff",
+  "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+  "referrer-policy": "no-referrer",
+};
+
+/** A whole answer. */
+export interface Answer {
+  readonly status: number;
+  /** Lower-case names. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+  /** The connection cannot be used again: something of the request was left unread. */
+  readonly close: boolean;
+}
+
+/** `body` as JSON. `version` becomes the ETag. */
+export function jsonAnswer(status: number, body: unknown, version?: number): Answer {
+  const headers = { "content-type": "application/json" };
+  return {
+    status,
+    headers: version === undefined ? headers : { ...headers, etag: `"${version}"` },
+    body: `${JSON.stringify(body)}\n`,
+    close: false,
+  };
+}
+
+/** `body` as it is. */
+export function textAnswer(contentType: string, body: string): Answer {
+  return { status: 200, headers: { "content-type": contentType }, body, close: false };
+}
+
+/** A refusal. `headers` are added; `close`: the request was not read to its end. */
+export function problemAnswer(
+  code: ErrorCode,
+  detail: string,
+  more: ProblemMore & { readonly headers?: Readonly<Record<string, string>>; readonly close?: boolean } = {},
+): Answer {
+  const problem = problemOf(code, detail, more);
+  return {
+    status: problem.status,
+    headers: { "content-type": PROBLEM_TYPE, ...more.headers },
+    body: `${JSON.stringify(problem)}\n`,
+    close: more.close ?? false,
+  };
+}

@@ -1,0 +1,89 @@
+/**
+ * Who is calling: bearer tokens with scopes, compared in constant time.
+ *
+ * Both sides are hashed before they are compared, so neither the length nor the beginning of a token can be learnt from how long it took.
+ * Failures are counted per address and answered with 429 after a few, yet a correct token is let in even then: whoever shares an address with
+ * an attacker, or with an old script, must still be able to roll back. The count lives in a bounded cache, because an attacker chooses addresses.
+ */
+
+import { createHash, timingSafeEqual } from "node:crypto";
+import { LRUCache } from "lru-cache";
+import type { Clock } from "../engine/ports.ts";
+import type { ErrorCode } from "../domain/errors.ts";
+
+/** What a token may do; each is a right of its own, none implies another. */
+export type Scope = "read" | "operate" | "approve" | "admin";
+
+/** A token as configured. */
+export interface Token {
+  readonly name: string;
+  readonly token: string;
+  readonly scopes: readonly Scope[];
+}
+
+/** Who calls, or why the call goes no further. */
+export type Authenticated =
+  | { readonly ok: true; readonly name: string; readonly scopes: ReadonlySet<Scope> }
+  | {
+      readonly ok: false;
+      readonly code: ErrorCode;
+      readonly message: string;
+      readonly headers: Readonly<Record<string, string>>;
+    };
+
+/** Wrong tokens from one address, until the answer is 429. */
+export const FAILURES = 10;
+/** How long an address' failures are remembered, from the first: ms. */
+export const FAILURES_MS = 60_000;
+const ADDRESSES = 1024;
+
+const hash = (text: string): Buffer => createHash("sha256").update(text).digest();
+
+/** A function that says who calls, by the values of `Authorization` and the caller's address. No tokens: nobody is let in. */
+export function createAuth(
+  tokens: readonly Token[],
+  clock: Clock,
+): (fields: readonly string[], address: string) => Authenticated {
+  const known = tokens.map((each) => ({
+    name: each.name,
+    scopes: new Set(each.scopes),
+    hash: hash(each.token),
+  }));
+  const failures = new LRUCache<string, number>({
+    max: ADDRESSES,
+    ttl: FAILURES_MS,
+    noUpdateTTL: true,
+    // The house's clock, and no cached reading of it.
+    perf: { now: () => clock.mono() + 1 },
+    ttlResolution: 0,
+  });
+
+  return (fields, address) => {
+    const given = fields.length === 1 ? /^Bearer +([\x21-\x7e]+) *$/i.exec(fields[0] ?? "")?.[1] : undefined;
+    if (given === undefined) {
+      const message = fields.length === 0 ? "a bearer token is needed" : "expected one bearer token";
+      return refused("SPLIT_UNAUTHORIZED", message, { "www-authenticate": 'Bearer realm="sluice"' });
+    }
+    const digest = hash(given);
+    let found: (typeof known)[number] | undefined;
+    // Every token is compared, whether or not one fitted already.
+    for (const each of known) if (timingSafeEqual(digest, each.hash)) found = each;
+    if (found !== undefined) return { ok: true, name: found.name, scopes: found.scopes };
+
+    const count = (failures.get(address) ?? 0) + 1;
+    failures.set(address, count);
+    if (count > FAILURES) {
+      const wait = Math.max(1, Math.ceil(failures.getRemainingTTL(address) / 1000));
+      return refused("SPLIT_RATE_LIMITED", "too many wrong tokens from this address", {
+        "retry-after": String(wait),
+      });
+    }
+    return refused("SPLIT_UNAUTHORIZED", "the token is not known", {
+      "www-authenticate": 'Bearer realm="sluice", error="invalid_token"',
+    });
+  };
+}
+
+function refused(code: ErrorCode, message: string, headers: Readonly<Record<string, string>>): Authenticated {
+  return { ok: false, code, message, headers };
+}

@@ -1,0 +1,400 @@
+/**
+ * The admin API: one row per route. The server, the OpenAPI document and the types of the command line's client are all made from this
+ * table, so that what is served, what is described and what is called cannot differ.
+ *
+ * Reads are GET, verbs are POST. A handler says what is to be done and answers with data; sockets, tokens and limits are the server's.
+ * The ETag is the version of the recorded state and means "what you decided on", not "what you have cached": the
+ * measured figures change without it, so there is no 304.
+ */
+
+import { z } from "zod";
+import { effective } from "../config/load.ts";
+import type { Config } from "../config/schema.ts";
+import { name } from "../config/texts.ts";
+import type { ErrorCode } from "../domain/errors.ts";
+import type { Actor, Command } from "../domain/rollout-types.ts";
+import type { Control, ReloadResult } from "../engine/control.ts";
+import type { RouteStatus } from "../engine/status.ts";
+import type { Scope } from "./auth.ts";
+import * as shapes from "./shapes.ts";
+import { force, percent, reason, resolvePlan, startSchema, weightOf } from "./start.ts";
+
+/** What the handlers work on. */
+export interface AdminSources {
+  readonly control: Control;
+  readonly config: () => Config;
+  /** The exposition in the format that `accept` prefers. */
+  readonly metrics: (accept: string) => Promise<{ readonly contentType: string; readonly body: string }>;
+  readonly reload: (actor: string) => Promise<ReloadResult>;
+  readonly readiness: () => { readonly ready: boolean; readonly checks: Readonly<Record<string, string>> };
+  readonly drain: () => void;
+  /** The OpenAPI document. */
+  readonly document: () => unknown;
+}
+
+/** One call, validated. */
+export interface Call<I, Q> {
+  readonly sources: AdminSources;
+  readonly actor: Actor;
+  /** `{route}` of the path; empty when it has none. */
+  readonly route: string;
+  readonly input: I;
+  readonly query: Q;
+  /** From If-Match. */
+  readonly ifVersion: number | undefined;
+  /** The Accept field. */
+  readonly accept: string;
+}
+
+/** What a handler answers. */
+export type Reply<O> =
+  | { readonly kind: "json"; readonly status: number; readonly body: O; readonly version?: number }
+  | { readonly kind: "text"; readonly contentType: string; readonly body: string }
+  /** The stream of server-sent events, of one route when named. */
+  | { readonly kind: "events"; readonly only: string | undefined }
+  | { readonly kind: "problem"; readonly code: ErrorCode; readonly message: string; readonly field?: string };
+
+/** One row. `handle` is a method, so that rows of different inputs are rows of one kind. */
+export interface Row<I extends z.ZodType = z.ZodType, Q extends z.ZodType = z.ZodType, O = unknown> {
+  readonly method: "GET" | "POST";
+  readonly path: string;
+  /** The right it takes; `none`: needs no token. */
+  readonly scope: Scope | "none";
+  readonly summary: string;
+  /** The body; null for a read. */
+  readonly input: I | null;
+  readonly query: Q;
+  /** The JSON that is answered, or the media type of what is. */
+  readonly output: z.ZodType<O> | string;
+  /** Statuses that carry the output. */
+  readonly statuses: readonly number[];
+  handle(call: Call<z.output<I>, z.output<Q>>): Reply<O> | Promise<Reply<O>>;
+}
+
+const nothing = z.strictObject({});
+const verbose = z.strictObject({
+  verbose: z.string().max(5).optional().meta({ description: "with the single checks" }),
+});
+const oneRoute = name.optional().meta({ description: "of this route only" });
+
+function row<I extends z.ZodType, Q extends z.ZodType, O>(each: Row<I, Q, O>): Row<I, Q, O> {
+  return each;
+}
+
+type ReadParts<Q extends z.ZodType, O> = Omit<
+  Row<z.ZodNever, Q, O>,
+  "method" | "input" | "scope" | "statuses" | "query"
+> & {
+  readonly scope?: Scope | "none";
+  readonly statuses?: readonly number[];
+  readonly query?: Q;
+};
+
+/** A GET; scope `read` and status 200 unless said otherwise. */
+function read<O, Q extends z.ZodType = typeof nothing>(parts: ReadParts<Q, O>) {
+  // Without a query schema Q is `typeof nothing`, by its default.
+  const query = (parts.query ?? nothing) as Q;
+  return row<z.ZodNever, Q, O>({
+    scope: "read",
+    statuses: [200],
+    ...parts,
+    method: "GET",
+    input: null,
+    query,
+  });
+}
+
+type CommandOf<I> = (
+  input: I,
+  call: Call<I, unknown>,
+) => Command | { readonly field: string; readonly message: string };
+
+/** A verb on a route: its command goes through the engine's one door, its answer is the route as it is then. */
+function verb<I extends z.ZodType>(
+  path: string,
+  summary: string,
+  input: I,
+  commandOf: CommandOf<z.output<I>>,
+) {
+  return row<I, typeof nothing, RouteStatus>({
+    method: "POST",
+    path,
+    scope: "operate",
+    summary,
+    input,
+    query: nothing,
+    output: shapes.routeStatusSchema,
+    statuses: [200],
+    async handle(call) {
+      const { sources, actor, route, ifVersion } = call;
+      if (sources.control.route(route) === undefined) return noRoute();
+      const command = commandOf(call.input, call);
+      if (!("type" in command)) return { kind: "problem", code: "SPLIT_INPUT_INVALID", ...command };
+      const result = await sources.control.command(route, command, actor, ifVersion);
+      if (!result.ok) return { kind: "problem", code: result.code, message: result.message };
+      return { kind: "json", status: 200, body: result.status, version: result.status.version };
+    },
+  });
+}
+
+function noRoute(): Reply<never> {
+  return { kind: "problem", code: "SPLIT_NOT_FOUND", message: "there is no route of this name" };
+}
+
+function status({ sources, route }: Call<unknown, unknown>): Reply<RouteStatus> {
+  const found = sources.control.route(route);
+  return found === undefined ? noRoute() : { kind: "json", status: 200, body: found, version: found.version };
+}
+
+function live(): Reply<{ live: true }> {
+  return { kind: "json", status: 200, body: { live: true } };
+}
+
+const why = { reason: reason.optional() };
+
+const weightInput = z
+  .strictObject({ weight: percent, force: force.optional(), ...why })
+  .refine((input) => input.force !== true || input.reason !== undefined, {
+    path: ["reason"],
+    message: "to force needs a reason",
+  })
+  .meta({ id: "SetWeight", description: "a weight set by hand" });
+const whyInput = z.strictObject(why).meta({ id: "Why", description: "why" });
+const promoteInput = z
+  .strictObject({
+    step: z
+      .int()
+      .min(0)
+      .max(1000)
+      .optional()
+      .meta({ description: "the step that was seen: if it is another by now, the call is refused" }),
+    full: z.boolean().optional().meta({ description: "to the last weight of the plan at once" }),
+    ...why,
+  })
+  .meta({ id: "Promote", description: "to the next step, because a person says so" });
+const rollbackInput = z.strictObject(why).meta({ id: "Rollback", description: "everything back to stable" });
+
+/** Every route of the admin API, by operation id. */
+export const ROUTES = {
+  livez: read({
+    path: "/livez",
+    scope: "none",
+    summary: "Whether the process answers",
+    query: verbose,
+    output: shapes.liveSchema,
+    handle: live,
+  }),
+  healthz: read({
+    path: "/healthz",
+    scope: "none",
+    summary: "As /livez",
+    query: verbose,
+    output: shapes.liveSchema,
+    handle: live,
+  }),
+  readyz: read({
+    path: "/readyz",
+    scope: "none",
+    summary: "Whether traffic may be sent here; false while draining",
+    query: verbose,
+    output: shapes.readySchema,
+    statuses: [200, 503],
+    handle({ sources, query }): Reply<z.output<typeof shapes.readySchema>> {
+      const { ready, checks } = sources.readiness();
+      const body = query.verbose === undefined ? { ready } : { ready, checks };
+      return { kind: "json", status: ready ? 200 : 503, body };
+    },
+  }),
+  metrics: read({
+    path: "/metrics",
+    scope: "none",
+    summary: "Metrics, as Prometheus text or OpenMetrics",
+    output: "text/plain",
+    async handle({ sources, accept }) {
+      return { kind: "text", ...(await sources.metrics(accept)) };
+    },
+  }),
+  openapi: read({
+    path: "/openapi.json",
+    scope: "none",
+    summary: "This document",
+    output: z.record(z.string(), z.unknown()).meta({ description: "an OpenAPI 3.1 document" }),
+    handle({ sources }) {
+      // Built from the table by openapi.ts; JSON by construction.
+      return { kind: "json", status: 200, body: sources.document() as Record<string, unknown> };
+    },
+  }),
+  routes: read({
+    path: "/v1/routes",
+    summary: "Every route",
+    output: shapes.routesSchema,
+    handle({ sources }) {
+      const { control } = sources;
+      return { kind: "json", status: 200, body: { routes: control.routes() }, version: control.version };
+    },
+  }),
+  route: read({
+    path: "/v1/routes/{route}",
+    summary: "One route: weight, phase, step, both arms, the verdict with its evidence",
+    output: shapes.routeStatusSchema,
+    handle: status,
+  }),
+  histograms: read({
+    path: "/v1/routes/{route}/histograms",
+    summary: "Latency of both arms over the window, as HdrHistogram",
+    output: shapes.histogramsSchema,
+    handle({ sources, route }) {
+      const found = sources.control.histograms(route);
+      return found === undefined ? noRoute() : { kind: "json", status: 200, body: found };
+    },
+  }),
+  setWeight: verb("/v1/routes/{route}/weight", "Set the weight by hand", weightInput, (input) => ({
+    type: "set_weight",
+    weight: weightOf(input.weight),
+    force: input.force ?? false,
+    reason: input.reason ?? "",
+  })),
+  rollout: read({
+    path: "/v1/rollouts/{route}",
+    summary: "A route's rollout; the same answer as /v1/routes/{route}",
+    output: shapes.routeStatusSchema,
+    handle: status,
+  }),
+  start: verb(
+    "/v1/rollouts/{route}/start",
+    "Start a rollout at step 0",
+    startSchema,
+    (input, { sources, route }) => {
+      const config = sources.config();
+      const found = config.routes.find((each) => each.name === route);
+      const resolved = resolvePlan({ plan: found?.plan, plans: config.plans }, input);
+      if (!resolved.ok) return { field: resolved.field, message: resolved.message };
+      return {
+        type: "start",
+        steps: resolved.steps,
+        version: input.version ?? found?.canary.version ?? "",
+        force: input.force ?? false,
+        reason: input.reason ?? "",
+      };
+    },
+  ),
+  pause: verb("/v1/rollouts/{route}/pause", "Hold the weight, rollback armed", whyInput, (input) => ({
+    type: "pause",
+    reason: input.reason ?? "",
+  })),
+  resume: verb("/v1/rollouts/{route}/resume", "Go on climbing", whyInput, (input) => ({
+    type: "resume",
+    reason: input.reason ?? "",
+  })),
+  promote: verb(
+    "/v1/rollouts/{route}/promote",
+    "To the next step, or to the last",
+    promoteInput,
+    (input) => ({
+      type: "promote",
+      full: input.full ?? false,
+      step: input.step ?? null,
+      reason: input.reason ?? "",
+    }),
+  ),
+  rollback: verb("/v1/rollouts/{route}/rollback", "Everything back to stable", rollbackInput, (input) => ({
+    type: "rollback",
+    // A reason that is missing must not hold up an outage.
+    reason: input.reason ?? "manual",
+  })),
+  journal: read({
+    path: "/v1/journal",
+    summary: "The last lines of the audit trail",
+    query: z.strictObject({
+      route: oneRoute,
+      limit: z
+        .string()
+        .regex(/^[1-9]\d{0,3}$/, "expected a whole number from 1 to 9999")
+        .optional()
+        .meta({ description: "lines at the most; left out: 100" }),
+    }),
+    output: shapes.journalSchema,
+    async handle({ sources, query }) {
+      const lines = await sources.control.journal({
+        limit: Number(query.limit ?? 100),
+        ...(query.route === undefined ? {} : { route: query.route }),
+      });
+      return { kind: "json", status: 200, body: { lines } };
+    },
+  }),
+  events: read({
+    path: "/v1/events",
+    summary: "Server-sent events: `status` of each route, at each change and every second",
+    query: z.strictObject({ route: oneRoute }),
+    output: "text/event-stream",
+    handle({ sources, query }) {
+      if (query.route !== undefined && sources.control.route(query.route) === undefined) return noRoute();
+      return { kind: "events", only: query.route };
+    },
+  }),
+  health: read({
+    path: "/v1/health",
+    summary: "Every endpoint as the probes see it",
+    output: shapes.healthSchema,
+    handle({ sources }) {
+      const routes = sources.control.routes().map(({ name: route, arms }) => ({
+        name: route,
+        stable: arms.stable.endpoints,
+        canary: arms.canary.endpoints,
+      }));
+      const healthy = routes.every((each) =>
+        [...each.stable, ...each.canary].every((endpoint) => endpoint.healthy !== false),
+      );
+      return { kind: "json", status: 200, body: { healthy, routes } };
+    },
+  }),
+  config: read({
+    path: "/v1/config",
+    summary: "The effective configuration; secrets as their sources",
+    output: shapes.configShape,
+    handle({ sources }) {
+      return { kind: "json", status: 200, body: { ...effective(sources.config()) } };
+    },
+  }),
+  reload: row({
+    method: "POST",
+    path: "/v1/config/reload",
+    scope: "admin",
+    summary: "Read the configuration again; a bad one never replaces a good one",
+    input: nothing,
+    query: nothing,
+    output: shapes.reloadSchema,
+    statuses: [200],
+    async handle({ sources, actor }) {
+      const result = await sources.reload(actor.name);
+      if (!result.ok) return { kind: "problem", code: result.code, message: result.message };
+      const { changed, needsRestart } = result;
+      return { kind: "json", status: 200, body: { changed, needsRestart } };
+    },
+  }),
+  drain: row({
+    method: "POST",
+    path: "/v1/drain",
+    scope: "admin",
+    summary: "Take no more traffic, finish what is in flight, end",
+    input: nothing,
+    query: nothing,
+    output: shapes.drainSchema,
+    statuses: [202],
+    handle({ sources }) {
+      sources.drain();
+      return { kind: "json", status: 202, body: { draining: true } };
+    },
+  }),
+} as const;
+
+/** The name of a row. */
+export type Operation = keyof typeof ROUTES;
+/** What a verb takes, as it is sent. */
+export type InputOf<O extends Operation> = z.input<NonNullable<(typeof ROUTES)[O]["input"]>>;
+/** What an operation answers. */
+export type OutputOf<O extends Operation> =
+  Exclude<(typeof ROUTES)[O]["output"], string> extends z.ZodType<infer T> ? T : never;
+
+/** Every row with its name, in the order of the table. */
+export const ROWS: readonly (readonly [name: string, row: Row])[] = Object.entries(ROUTES);

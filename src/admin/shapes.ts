@@ -1,0 +1,232 @@
+/**
+ * The shapes of what the admin API answers, as schemas: the types of `engine/status.ts` and `engine/ports.ts` said once more in a form that
+ * OpenAPI can be made of. Each is declared with the engine's type, so the two cannot drift apart unseen; a test parses real answers
+ * with the strict schema, so nothing can be sent that is not described.
+ */
+
+import { z } from "zod";
+import type { ReloadResult } from "../engine/control.ts";
+import type { EndpointHealth, JournalLine, RescueCounts } from "../engine/ports.ts";
+import type {
+  ArmStatus,
+  CheckStatus,
+  RollbackEvidence,
+  RouteStatus,
+  StepStatus,
+  Tally,
+} from "../engine/status.ts";
+import { PHASES, type Phase } from "../domain/rollout-types.ts";
+import { REASONS, kindOf } from "../domain/outcome.ts";
+
+const count = z.int().min(0);
+const fraction = z.number().min(0).max(1);
+const ms = z.number().min(0);
+const weight = z.number().min(0).max(100).meta({ description: "the canary's share in percent" });
+const verdict = z.enum(["successful", "failed", "inconclusive"]);
+/** Every phase; the list is the domain's. */
+const phase: z.ZodType<Phase> = z.enum(PHASES);
+const wall = z.string().meta({ description: "ISO 8601; for display" });
+
+const endpoint: z.ZodType<EndpointHealth> = z
+  .strictObject({
+    url: z.string(),
+    healthy: z.boolean().nullable().meta({ description: "null before the first probe has ended" }),
+    failures: count.meta({ description: "failed probes in a row" }),
+    detail: z.string().meta({ description: "why the last probe failed" }),
+  })
+  .meta({ id: "EndpointHealth", description: "one endpoint as the probes see it" });
+
+const rescues: z.ZodType<RescueCounts> = z
+  .strictObject({ answered: count, failed: count, refused: count })
+  .meta({ id: "RescueCounts", description: "how many rescues ended how, since start" });
+
+const arm: z.ZodType<ArmStatus> = z
+  .strictObject({
+    version: z.string(),
+    requests: count.meta({ description: "judged exchanges since start" }),
+    failures: count.meta({ description: "failures since start" }),
+    excluded: count.meta({ description: "exchanges that are no evidence, since start" }),
+    errorRate: fraction.nullable().meta({ description: "share that failed in the window" }),
+    p50Ms: ms.nullable(),
+    p95Ms: ms.nullable(),
+    p99Ms: ms.nullable(),
+    windowRequests: count,
+    windowFailures: count,
+    perSecond: z.number().min(0),
+    byReason: z.partialRecord(z.enum(REASONS.filter((each) => kindOf(each) !== "success")), count).meta({
+      description: "since start; reasons that never came are left out",
+    }),
+    forced: z.strictObject({ requests: count, failures: count }),
+    inFlight: count,
+    longLived: count,
+    endpoints: z.array(endpoint),
+  })
+  .meta({ id: "ArmStatus", description: "one arm: counts since start, quantiles over the window" });
+
+const check: z.ZodType<CheckStatus> = z
+  .strictObject({
+    rule: z.string(),
+    verdict,
+    action: z.enum(["observe", "pause", "rollback"]),
+    observed: z.number().nullable().meta({ description: "null when there is not enough data" }),
+    limit: z.number(),
+    unit: z.enum(["fraction", "ms", "count"]),
+    have: z.number().min(0),
+    need: z.number().min(0),
+    breachMs: ms.nullable(),
+    forMs: ms,
+    detail: z.string(),
+  })
+  .meta({ id: "CheckStatus", description: "one rule's part of the verdict, with its evidence" });
+
+const step: z.ZodType<StepStatus> = z
+  .strictObject({ weight, holdMs: ms, bake: z.boolean() })
+  .meta({ id: "StepStatus", description: "one step of the plan" });
+
+const tally: z.ZodType<Tally> = z
+  .strictObject({ name: z.string(), count })
+  .meta({ id: "Tally", description: "a name with how often it came" });
+
+const evidence: z.ZodType<RollbackEvidence> = z
+  .strictObject({
+    route: z.string(),
+    rollout: z.string(),
+    environment: z.string(),
+    at: wall,
+    actor: z.string(),
+    reason: z.string(),
+    step: z.int(),
+    fromWeight: weight,
+    toWeight: weight,
+    failed: z.array(check),
+    checks: z.array(check),
+    arms: z.strictObject({ stable: arm, canary: arm }),
+    worstPaths: z.array(tally),
+    worstMethods: z.array(tally),
+    byReason: z.array(tally),
+    distinctKeys: count,
+    keysCapped: z.boolean(),
+    traceIds: z.array(z.string()),
+    requestsFailed: count,
+    requestsRescued: count,
+    breachMs: ms.nullable(),
+    tookMs: ms,
+    stableHealthy: z.boolean(),
+  })
+  .meta({ id: "RollbackEvidence", description: "why a rollback was, and what it cost" });
+
+/** One route, exactly `RouteStatus`. */
+export const routeStatusSchema: z.ZodType<RouteStatus> = z
+  .strictObject({
+    name: z.string(),
+    weight,
+    phase,
+    reason: z.string(),
+    step: z.int().meta({ description: "index of the present step" }),
+    steps: z.array(step),
+    heldMs: ms,
+    holdLeftMs: ms,
+    cooldownLeftMs: ms,
+    rollout: z.string(),
+    startedAt: wall,
+    version: count.meta({ description: "version of the recorded state; the ETag" }),
+    recorded: z.boolean().meta({ description: "false while what is in force could not be recorded yet" }),
+    verdict,
+    checks: z.array(check),
+    rescues,
+    rollbacks: count,
+    lastRollback: evidence.nullable(),
+    arms: z.strictObject({ stable: arm, canary: arm }),
+  })
+  .meta({ id: "RouteStatus", description: "one route: what is in force, what is measured, what is judged" });
+
+/** Every route. */
+export const routesSchema = z
+  .strictObject({ routes: z.array(routeStatusSchema).readonly() })
+  .meta({ id: "Routes", description: "every route, in the order of the configuration" });
+
+const histograms = z
+  .strictObject({ all: z.base64(), successes: z.base64(), failures: z.base64() })
+  .meta({ id: "ArmHistograms", description: "HdrHistogram V2, compressed, base64; values in microseconds" });
+
+/** Both arms' histograms. */
+export const histogramsSchema = z
+  .strictObject({ stable: histograms, canary: histograms })
+  .meta({ id: "Histograms", description: "latency over the window, per arm" });
+
+const point = z
+  .strictObject({ phase, step: z.int(), weight })
+  .meta({ id: "JournalPoint", description: "where a rollout stood" });
+
+const journalLine: z.ZodType<JournalLine> = z
+  .strictObject({
+    seq: count,
+    at: wall,
+    event: z.string(),
+    route: z.string(),
+    rollout: z.string(),
+    actor: z.string(),
+    reason: z.string(),
+    before: point,
+    after: point,
+    details: z.record(z.string(), z.unknown()).exactOptional(),
+    prev: z.string().meta({ description: "hash of the line before" }),
+    hash: z.string().meta({ description: "SHA-256 of this line without its hash" }),
+  })
+  .meta({ id: "JournalLine", description: "one line of the audit trail" });
+
+/** The last lines of the journal. */
+export const journalSchema = z
+  .strictObject({ lines: z.array(journalLine).readonly() })
+  .meta({ id: "Journal", description: "the last lines, oldest first" });
+
+/** Every endpoint as the probes see it. */
+export const healthSchema = z
+  .strictObject({
+    healthy: z.boolean().meta({ description: "false when a probe says of an endpoint that it is not" }),
+    routes: z
+      .array(
+        z.strictObject({
+          name: z.string(),
+          stable: z.array(endpoint).readonly(),
+          canary: z.array(endpoint).readonly(),
+        }),
+      )
+      .readonly(),
+  })
+  .meta({ id: "Health", description: "the endpoints of every route" });
+
+/** What a reload did. */
+export const reloadSchema: z.ZodType<Omit<Extract<ReloadResult, { ok: true }>, "ok">> = z
+  .strictObject({
+    changed: z.array(z.string()).meta({ description: "what is in force anew" }),
+    needsRestart: z.array(z.string()).meta({ description: "what differs and cannot change while running" }),
+  })
+  .meta({ id: "Reload", description: "what a reload did" });
+
+/** Whether it lives. */
+export const liveSchema = z
+  .strictObject({ live: z.literal(true) })
+  .meta({ id: "Live", description: "the process answers" });
+
+/** Whether it may be sent traffic. */
+export const readySchema = z
+  .strictObject({
+    ready: z.boolean(),
+    checks: z
+      .record(z.string(), z.string())
+      .readonly()
+      .exactOptional()
+      .meta({ description: "with ?verbose" }),
+  })
+  .meta({ id: "Ready", description: "whether traffic may be sent here" });
+
+/** The drain has begun. */
+export const drainSchema = z
+  .strictObject({ draining: z.literal(true) })
+  .meta({ id: "Drain", description: "the drain has begun" });
+
+/** The effective configuration. */
+export const configShape = z
+  .record(z.string(), z.unknown())
+  .meta({ id: "Config", description: "the effective configuration, as config/schema.json describes it" });

@@ -1,0 +1,128 @@
+/**
+ * What a rollout may be started with, and the steps that this means. Pure.
+ *
+ * The rules across steps are the domain's (`checkPlan`), the same as for the configuration file, so that the API cannot accept what the file
+ * refuses. What starts is a list of steps: the plan is frozen into the rollout, whatever the file says afterwards.
+ */
+
+import { z } from "zod";
+import { planSchema, stepsOf, type PlanConfig } from "../config/plan.ts";
+import type { Config } from "../config/schema.ts";
+import { name } from "../config/texts.ts";
+import { duration, positiveDuration } from "../config/units.ts";
+import { checkPlan, type Step } from "../domain/plan.ts";
+import { millis, ppm, ppmOfPercent, type Ppm } from "../domain/units.ts";
+
+/** A weight in percent. */
+export const percent = z
+  .number()
+  .min(0)
+  .max(100)
+  .refine((value) => ppmOfPercent(value) !== undefined, "must have at most four decimals")
+  .meta({ description: "a share in percent, 0 to 100 in steps of 0.0001", examples: [5] });
+
+/** A text for people: one line, no control characters, not blank. */
+const line = (max: number) =>
+  z
+    .string()
+    .min(1)
+    .max(max)
+    .regex(/^(?=.*\S)[^\p{Cc}\p{Cs}\u2028\u2029]+$/u, "expected one line of text without control characters");
+
+/** Why somebody does something. */
+export const reason = line(500).meta({ description: "why, for the journal", examples: ["4.0.0 is ready"] });
+
+/** Whether to do it against the rules of cooldown and order. */
+export const force = z
+  .boolean()
+  .meta({ description: "against the cooldown or a running rollout; needs a reason" });
+
+/** What a rollout is started with. */
+export const startSchema = z
+  .strictObject({
+    plan: z
+      .union([name, planSchema])
+      .optional()
+      .meta({ description: "a plan of the configuration, or a plan; left out: the route's" }),
+    steps: z
+      .array(percent)
+      .min(1)
+      .max(100)
+      .optional()
+      .meta({ description: "custom weights in percent, in the place of a plan; they must rise" }),
+    hold: duration
+      .optional()
+      .meta({ description: "the least time at each of `steps`; left out: 0s", examples: ["5m"] }),
+    wait: positiveDuration
+      .optional()
+      .meta({ description: "replaces every hold: a rehearsal", examples: ["300s"] }),
+    version: line(100)
+      .optional()
+      .meta({ description: "what runs on the canary; left out: the configuration's" }),
+    force: force.optional(),
+    reason: reason.optional(),
+  })
+  .check((context) => {
+    const { plan, steps, hold, force: isForced, reason: why } = context.value;
+    const refuse = (field: string, message: string): void => {
+      context.issues.push({ code: "custom", message, path: [field], input: context.value });
+    };
+    if (plan !== undefined && steps !== undefined) refuse("steps", "give either a plan or steps");
+    if (hold !== undefined && steps === undefined) refuse("hold", "hold goes with steps");
+    if (isForced === true && why === undefined) refuse("reason", "to force needs a reason");
+  })
+  .meta({ id: "Start", description: "what a rollout is started with" });
+
+/** A request to start, validated. */
+export type StartRequest = z.output<typeof startSchema>;
+
+/** The steps, or the field that is wrong. */
+export type Resolved =
+  | { readonly ok: true; readonly steps: readonly Step[] }
+  | { readonly ok: false; readonly field: string; readonly message: string };
+
+/** Where a plan's name is looked up. */
+export interface PlanSource {
+  /** The route's own plan. */
+  readonly plan?: string | PlanConfig | undefined;
+  readonly plans: Config["plans"];
+}
+
+/** The steps that `request` asks for; the route's plan when it names none. */
+export function resolvePlan(route: PlanSource, request: StartRequest): Resolved {
+  const chosen =
+    request.steps === undefined ? planned(route, request.plan) : custom(request.steps, request.hold);
+  if (!chosen.ok || request.wait === undefined) return chosen;
+  const { wait } = request;
+  return { ok: true, steps: chosen.steps.map((step) => ({ ...step, holdMs: wait })) };
+}
+
+/** A weight in percent, checked by `percent`, in the domain's unit. */
+export function weightOf(value: number): Ppm {
+  // The addition turns −0, which JSON can say, into 0.
+  return ppm((ppmOfPercent(value) ?? Number.NaN) + 0);
+}
+
+function custom(weights: readonly number[], hold: StartRequest["hold"]): Resolved {
+  const steps = weights.map((weight) => ({
+    weight: weightOf(weight),
+    holdMs: hold ?? millis(0),
+    bake: false,
+  }));
+  const [problem] = checkPlan(steps);
+  if (problem === undefined) return { ok: true, steps };
+  return { ok: false, field: `steps.${problem.step}`, message: problem.message };
+}
+
+function planned(route: PlanSource, asked: StartRequest["plan"]): Resolved {
+  const plan = asked ?? route.plan;
+  if (plan === undefined) {
+    return { ok: false, field: "plan", message: "the route has no plan: name one, or give steps" };
+  }
+  if (typeof plan !== "string") return { ok: true, steps: stepsOf(plan) };
+  const found = Object.hasOwn(route.plans, plan) ? route.plans[plan] : undefined;
+  if (found !== undefined) return { ok: true, steps: stepsOf(found) };
+  const names = Object.keys(route.plans);
+  const known = names.length === 0 ? "there are none" : `there are ${names.join(", ")}`;
+  return { ok: false, field: "plan", message: `there is no plan "${plan}" under plans; ${known}` };
+}

@@ -1,0 +1,387 @@
+/**
+ * Every metric this program has of its own: name, help, type, labels, unit, and how it is read. Pure: a snapshot in, samples out.
+ *
+ * Read at scrape from numbers that are kept anyway; on the hot path a metric costs nothing. Labels come from closed sets (routes, rules and reasons
+ * of the configuration, enumerations of the domain), never from a client: what is not in its set is told as `other`.
+ */
+
+import { REASONS, kindOf } from "../domain/outcome.ts";
+import { PHASES } from "../domain/rollout-types.ts";
+import { DURATION_BOUNDS, OVERHEAD_BOUNDS } from "../domain/slice.ts";
+import { ARMS, type Arm } from "../domain/split.ts";
+import type { RouteTotals, Totals } from "../engine/control.ts";
+import type { PlaneGauges } from "../engine/ports.ts";
+import type { ArmStatus, RouteStatus } from "../engine/status.ts";
+import { byClass, folded, histogram, type Labels, type Sample } from "./samples.ts";
+
+/** Everything a scrape reads, taken once. */
+export interface Snapshot {
+  readonly totals: Totals;
+  readonly routes: readonly RouteStatus[];
+  readonly gauges: PlaneGauges;
+  /** How late the event loop was, by quantile: seconds. */
+  readonly loopDelay: readonly (readonly [quantile: number, seconds: number])[];
+  readonly notifications: Notifications;
+  readonly reload: Reload;
+  readonly build: Build;
+}
+/** Quantiles of the event loop's delay that are shown; 1 is the maximum. */
+export const LOOP_QUANTILES: readonly number[] = [0.5, 0.99, 1];
+/** Messages to people since start, over all channels. */
+export interface Notifications {
+  readonly sent: number;
+  /** Failed attempts. */
+  readonly failed: number;
+  /** Messages that were given up. */
+  readonly dropped: number;
+}
+/** The last attempt to read the configuration. */
+export interface Reload {
+  readonly ok: boolean;
+  /** Wall clock of the last success, milliseconds since the epoch. */
+  readonly at: number;
+}
+/** What runs. */
+export interface Build {
+  readonly version: string;
+  readonly node: string;
+}
+
+/** One metric. */
+export interface Metric {
+  readonly name: string;
+  readonly help: string;
+  readonly type: "counter" | "gauge" | "histogram" | "summary";
+  readonly labels: readonly string[];
+  readonly unit: "" | "seconds" | "ratio";
+  readonly read: (from: Snapshot) => Iterable<Sample>;
+}
+
+const FAILURES = REASONS.map((reason, index) => ({ reason, index })).filter(
+  (each) => kindOf(each.reason) === "failure",
+);
+const VERDICTS = ["successful", "failed", "inconclusive"] as const;
+
+/** Every metric, in the order in which it is shown. */
+export const METRICS: readonly Metric[] = [
+  {
+    name: "sluice_requests_total",
+    help: "Exchanges settled, unforced, by what they came to.",
+    type: "counter",
+    labels: ["route", "arm", "outcome", "code_class"],
+    unit: "",
+    read: (from) => eachArm(from, (labels, route, arm) => byClass(labels, route.arms[arm].byClass)),
+  },
+  {
+    name: "sluice_request_duration_seconds",
+    help: "Whole-exchange time of what was answered, request head read to exchange settled. Decisions use HDR quantiles, not these buckets.",
+    type: "histogram",
+    labels: ["route", "arm"],
+    unit: "seconds",
+    read: (from) =>
+      eachArm(from, (labels, route, arm) => {
+        const { durations, durationSeconds } = route.arms[arm];
+        return histogram(labels, DURATION_BOUNDS, durations, durationSeconds);
+      }),
+  },
+  {
+    name: "sluice_upstream_errors_total",
+    help: "Exchanges that failed, unforced, by how.",
+    type: "counter",
+    labels: ["route", "arm", "reason"],
+    unit: "",
+    read: (from) =>
+      eachArm(from, (labels, route, arm) =>
+        FAILURES.map(({ reason, index }) => ({
+          labels: { ...labels, reason },
+          value: route.arms[arm].byReason[index] ?? 0,
+        })),
+      ),
+  },
+  {
+    name: "sluice_forced_requests_total",
+    help: "Exchanges whose arm was forced by an override, by what they came to; never evidence.",
+    type: "counter",
+    labels: ["route", "arm", "outcome", "code_class"],
+    unit: "",
+    read: (from) => eachArm(from, (labels, route, arm) => byClass(labels, route.arms[arm].forcedByClass)),
+  },
+  {
+    name: "sluice_refused_total",
+    help: "Requests refused before they had a route, by status sent.",
+    type: "counter",
+    labels: ["code"],
+    unit: "",
+    read: (from) => refused(from.totals.refused),
+  },
+  {
+    name: "sluice_weight_ratio",
+    help: "The canary's share in force, 0 to 1.",
+    type: "gauge",
+    labels: ["route"],
+    unit: "ratio",
+    read: (from) => eachRoute(from, (labels, route) => [{ labels, value: route.weight / 100 }]),
+  },
+  {
+    name: "sluice_rollout_phase",
+    help: "1 for the phase the rollout is in, 0 for the others.",
+    type: "gauge",
+    labels: ["route", "phase"],
+    unit: "",
+    read: (from) =>
+      eachRoute(from, (labels, route) =>
+        PHASES.map((phase) => ({ labels: { ...labels, phase }, value: Number(route.phase === phase) })),
+      ),
+  },
+  {
+    name: "sluice_rollout_step",
+    help: "Index of the present step of the plan.",
+    type: "gauge",
+    labels: ["route"],
+    unit: "",
+    read: (from) => eachRoute(from, (labels, route) => [{ labels, value: route.step }]),
+  },
+  {
+    name: "sluice_verdict",
+    help: "1 for the verdict of the rule at the last tick, 0 for the others.",
+    type: "gauge",
+    labels: ["route", "rule", "verdict"],
+    unit: "",
+    read: (from) =>
+      eachRoute(from, (labels, route) =>
+        route.checks.flatMap((check) =>
+          VERDICTS.map((verdict) => ({
+            labels: { ...labels, rule: check.rule, verdict },
+            value: Number(check.verdict === verdict),
+          })),
+        ),
+      ),
+  },
+  {
+    name: "sluice_evidence_ratio",
+    help: "How much of the exchanges that a rule needs are in its window, 0 to 1.",
+    type: "gauge",
+    labels: ["route", "rule"],
+    unit: "ratio",
+    read: (from) =>
+      eachRoute(from, (labels, route) =>
+        route.checks.map(({ rule, have, need }) => ({
+          labels: { ...labels, rule },
+          value: need > 0 ? Math.min(1, have / need) : 1,
+        })),
+      ),
+  },
+  {
+    name: "sluice_rollbacks_total",
+    help: "Rollbacks by cause: the rule that failed, or manual.",
+    type: "counter",
+    labels: ["route", "reason"],
+    unit: "",
+    read: (from) => from.totals.routes.flatMap((route) => rollbacks(route, rulesOf(from, route.name))),
+  },
+  {
+    name: "sluice_rollback_duration_seconds",
+    help: "Decision to weight in force, over all rollbacks.",
+    type: "summary",
+    labels: ["route"],
+    unit: "seconds",
+    read: (from) =>
+      from.totals.routes.flatMap(({ name, rollbackSeconds, rollbacks: byCause }) => {
+        const labels = { route: name };
+        const count = Object.values(byCause).reduce((sum, each) => sum + each, 0);
+        return [
+          { suffix: "_sum", labels, value: rollbackSeconds },
+          { suffix: "_count", labels, value: count },
+        ] as const;
+      }),
+  },
+  {
+    name: "sluice_rescued_total",
+    help: "Canary failures by what became of their rescue: answered by stable, failed there too, or refused by the budget.",
+    type: "counter",
+    labels: ["route", "result"],
+    unit: "",
+    read: (from) =>
+      from.totals.routes.flatMap(({ name, rescues }) =>
+        (["answered", "failed", "refused"] as const).map((result) => ({
+          labels: { route: name, result },
+          value: rescues[result],
+        })),
+      ),
+  },
+  {
+    name: "sluice_proxy_overhead_seconds",
+    help: "The proxy's own time per exchange.",
+    type: "histogram",
+    labels: [],
+    unit: "seconds",
+    read: ({ totals: { overhead } }) => histogram({}, OVERHEAD_BOUNDS, overhead.counts, overhead.seconds),
+  },
+  {
+    name: "sluice_event_loop_delay_seconds",
+    help: "How late the event loop was; quantile 1 is the maximum.",
+    type: "gauge",
+    labels: ["quantile"],
+    unit: "seconds",
+    read: ({ loopDelay }) =>
+      loopDelay.map(([quantile, value]) => ({ labels: { quantile: String(quantile) }, value })),
+  },
+  {
+    name: "sluice_latency_quantile_seconds",
+    help: "Latency from request sent to response head over the window, from HDR histograms, of this replica; what rules judge.",
+    type: "gauge",
+    labels: ["route", "arm", "quantile"],
+    unit: "seconds",
+    read: (from) => eachArmStatus(from, latencies),
+  },
+  {
+    name: "sluice_endpoint_healthy",
+    help: "1 when the endpoint's probes succeed, 0 when not; absent before the first probe has ended.",
+    type: "gauge",
+    labels: ["route", "arm", "endpoint_index"],
+    unit: "",
+    read: (from) =>
+      eachArmStatus(from, (labels, arm) =>
+        arm.endpoints.flatMap(({ healthy }, index) =>
+          healthy === null
+            ? []
+            : [{ labels: { ...labels, endpoint_index: String(index) }, value: Number(healthy) }],
+        ),
+      ),
+  },
+  {
+    name: "sluice_in_flight",
+    help: "Exchanges under way.",
+    type: "gauge",
+    labels: ["route", "arm"],
+    unit: "",
+    read: (from) =>
+      eachArm(from, (labels, route, arm) => [
+        { labels, value: from.gauges.routes[route.name]?.[arm].inFlight ?? 0 },
+      ]),
+  },
+  {
+    name: "sluice_open_connections",
+    help: "Client connections.",
+    type: "gauge",
+    labels: [],
+    unit: "",
+    read: ({ gauges }) => [{ labels: {}, value: gauges.connections }],
+  },
+  {
+    name: "sluice_store_errors_total",
+    help: "Saves of the state that failed.",
+    type: "counter",
+    labels: [],
+    unit: "",
+    read: ({ totals }) => [{ labels: {}, value: totals.storeErrors }],
+  },
+  {
+    name: "sluice_journal_errors_total",
+    help: "Lines of the journal that could not be written.",
+    type: "counter",
+    labels: [],
+    unit: "",
+    read: ({ totals }) => [{ labels: {}, value: totals.journalErrors }],
+  },
+  {
+    name: "sluice_state_recorded",
+    help: "0 while what is in force could not be recorded yet.",
+    type: "gauge",
+    labels: ["route"],
+    unit: "",
+    read: (from) => eachRoute(from, (labels, route) => [{ labels, value: Number(route.recorded) }]),
+  },
+  {
+    name: "sluice_notifications_total",
+    help: "Messages to people: sent, attempts that failed, messages that were dropped.",
+    type: "counter",
+    labels: ["result"],
+    unit: "",
+    read: ({ notifications }) =>
+      (["sent", "failed", "dropped"] as const).map((result) => ({
+        labels: { result },
+        value: notifications[result],
+      })),
+  },
+  {
+    name: "sluice_config_last_reload_successful",
+    help: "1 when the last attempt to read the configuration succeeded.",
+    type: "gauge",
+    labels: [],
+    unit: "",
+    read: ({ reload }) => [{ labels: {}, value: Number(reload.ok) }],
+  },
+  {
+    name: "sluice_config_last_reload_success_timestamp_seconds",
+    help: "When the configuration was last read successfully.",
+    type: "gauge",
+    labels: [],
+    unit: "seconds",
+    read: ({ reload }) => [{ labels: {}, value: reload.at / 1000 }],
+  },
+  {
+    name: "sluice_build_info",
+    help: "1; the labels say what runs.",
+    type: "gauge",
+    labels: ["version", "node"],
+    unit: "",
+    read: ({ build }) => [{ labels: { version: build.version, node: build.node }, value: 1 }],
+  },
+];
+
+function eachArm(
+  from: Snapshot,
+  read: (labels: Labels, route: RouteTotals, arm: Arm) => readonly Sample[],
+): readonly Sample[] {
+  return from.totals.routes.flatMap((route) =>
+    ARMS.flatMap((arm) => read({ route: route.name, arm }, route, arm)),
+  );
+}
+
+function eachRoute(
+  from: Snapshot,
+  read: (labels: Labels, route: RouteStatus) => readonly Sample[],
+): readonly Sample[] {
+  return from.routes.flatMap((route) => read({ route: route.name }, route));
+}
+
+function eachArmStatus(
+  from: Snapshot,
+  read: (labels: Labels, arm: ArmStatus) => readonly Sample[],
+): readonly Sample[] {
+  return eachRoute(from, (labels, route) => ARMS.flatMap((arm) => read({ ...labels, arm }, route.arms[arm])));
+}
+
+/** By status; what is none is told as `other`. */
+function refused(counts: Readonly<Record<string, number>>): readonly Sample[] {
+  return folded(counts, (code) => /^[1-5]\d\d$/.test(code)).map(([code, value]) => ({
+    labels: { code },
+    value,
+  }));
+}
+
+function rulesOf(from: Snapshot, route: string): ReadonlySet<string> {
+  const found = from.routes.find((each) => each.name === route);
+  return new Set(found?.checks.map((check) => check.rule));
+}
+
+/** By cause, `manual` always; a rule that the configuration no longer has is told as `other`. */
+function rollbacks(route: RouteTotals, rules: ReadonlySet<string>): readonly Sample[] {
+  const counts = { manual: 0, ...route.rollbacks };
+  return folded(counts, (cause) => cause === "manual" || rules.has(cause)).map(([reason, value]) => ({
+    labels: { route: route.name, reason },
+    value,
+  }));
+}
+
+function latencies(labels: Labels, arm: ArmStatus): readonly Sample[] {
+  const quantiles = [
+    ["0.5", arm.p50Ms],
+    ["0.95", arm.p95Ms],
+    ["0.99", arm.p99Ms],
+  ] as const;
+  return quantiles.flatMap(([quantile, ms]) =>
+    ms === null ? [] : [{ labels: { ...labels, quantile }, value: ms / 1000 }],
+  );
+}

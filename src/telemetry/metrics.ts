@@ -1,0 +1,169 @@
+/**
+ * The exposition of metrics, and the only door to prom-client.
+ *
+ * Nothing is counted here. A scrape takes one snapshot of the numbers that engine and data plane keep anyway and hands them over through
+ * custom metrics' `get()`: `inc` and `observe` cost half a microsecond each, which is more than the rest of an exchange's bookkeeping
+ * together (performance.md §3). Each format has a registry of its own, because prom-client's takes `_total` off the names of its own counters, for good,
+ * the first time that it writes OpenMetrics.
+ */
+
+import { readFileSync } from "node:fs";
+import {
+  Registry,
+  collectDefaultMetrics,
+  type OpenMetricsContentType,
+  type Metric as LibraryMetric,
+} from "prom-client";
+import type { Control } from "../engine/control.ts";
+import type { PlaneGauges } from "../engine/ports.ts";
+import {
+  METRICS,
+  type Build,
+  LOOP_QUANTILES,
+  type Metric,
+  type Notifications,
+  type Reload,
+  type Snapshot,
+} from "./metric-table.ts";
+
+/** Where the numbers come from. Each is called once per scrape and returns at once. */
+export interface MetricSources {
+  readonly control: Pick<Control, "totals" | "routes">;
+  /** `DataPlane.gauges`. */
+  readonly gauges: () => PlaneGauges;
+  /** How late the event loop was at a quantile (0 to 1), seconds: from `perf_hooks.monitorEventLoopDelay`. */
+  readonly eventLoopDelay: (quantile: number) => number;
+  /** `Fanout.stats`. */
+  readonly notifications: () => Notifications;
+  readonly reload: () => Reload;
+  /** What runs; left out: the package's version on this Node. */
+  readonly build?: Build;
+}
+
+/** An exposition. */
+export interface Exposition {
+  readonly contentType: string;
+  readonly body: string;
+}
+
+/** The metrics. */
+export interface Metrics {
+  /** The exposition, as OpenMetrics when `accept` asks for it and in Prometheus' text format otherwise. Rejects when a source throws. */
+  render(accept: string): Promise<Exposition>;
+}
+
+/** What a custom metric hands over. */
+interface Collected {
+  readonly name: string;
+  readonly help: string;
+  readonly type: string;
+  readonly values: readonly unknown[];
+}
+
+/** What prom-client needs of a metric to render it. */
+interface Custom {
+  readonly name: string;
+  readonly help: string;
+  readonly type: string;
+  readonly get: () => Promise<Collected>;
+}
+
+/** The metrics over `sources`, and those of the process. */
+export function createMetrics(sources: MetricSources): Metrics {
+  const build = sources.build ?? buildOf();
+  let snapshot: Snapshot | undefined;
+  const text = new Registry();
+  const open = new Registry<OpenMetricsContentType>();
+  open.setContentType(Registry.OPENMETRICS_CONTENT_TYPE);
+  const customs = [
+    ...METRICS.map((metric) => customOf(metric, () => (snapshot ??= take(sources, build)))),
+    ...processMetrics(),
+  ];
+  for (const custom of customs) {
+    // prom-client reads `name`, `help`, `type` and `get()` of what is registered; its type names only its own four classes.
+    text.registerMetric(custom as unknown as LibraryMetric);
+    open.registerMetric(asOpen(custom) as unknown as LibraryMetric);
+  }
+  return {
+    async render(accept) {
+      // `get()` of every metric is called before the first await, so two scrapes at once cannot mix their snapshots.
+      snapshot = take(sources, build);
+      const registry = wantsOpenMetrics(accept) ? open : text;
+      const rendered = registry.metrics();
+      snapshot = undefined;
+      return { contentType: registry.contentType, body: await rendered };
+    },
+  };
+}
+
+/** From the package's own file, which lies at the same place beside `src/` and beside `dist/`. */
+function buildOf(): Build {
+  const file: unknown = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
+  const version = typeof file === "object" && file !== null && "version" in file ? file.version : undefined;
+  return { version: typeof version === "string" ? version : "unknown", node: process.versions.node };
+}
+
+function take(sources: MetricSources, build: Build): Snapshot {
+  return {
+    totals: sources.control.totals(),
+    routes: sources.control.routes(),
+    gauges: sources.gauges(),
+    loopDelay: LOOP_QUANTILES.map((quantile) => [quantile, sources.eventLoopDelay(quantile)]),
+    notifications: sources.notifications(),
+    reload: sources.reload(),
+    build,
+  };
+}
+
+function customOf(metric: Metric, from: () => Snapshot): Custom {
+  const { name, help, type } = metric;
+  return {
+    name,
+    help,
+    type,
+    get: () => {
+      const values = Array.from(metric.read(from()), ({ suffix, labels, value }) => ({
+        labels,
+        value,
+        ...(suffix === undefined ? {} : { metricName: name + suffix }),
+      }));
+      return Promise.resolve({ name, help, type, values });
+    },
+  };
+}
+
+/** prom-client's metrics of the process, each as a custom metric, so that neither format's registry changes the other's names. */
+function processMetrics(): readonly Custom[] {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  // `getMetricsAsArray` gives the objects themselves; their `get()` is public, their `help` and `type` come with it.
+  const metrics = registry.getMetricsAsArray() as unknown as readonly Custom[];
+  return metrics.map((metric) => ({
+    name: metric.name,
+    help: metric.help,
+    type: metric.type,
+    get: () => metric.get(),
+  }));
+}
+
+/** The metric under the name that OpenMetrics has for it: a counter's without `_total`, which its samples get back. */
+function asOpen(custom: Custom): Custom {
+  if (custom.type !== "counter") return custom;
+  const name = custom.name.replace(/_total$/, "");
+  return { ...custom, name, get: async () => ({ ...(await custom.get()), name }) };
+}
+
+/** Whether the Accept field names OpenMetrics, and not with a lower preference than plain text. */
+function wantsOpenMetrics(accept: string): boolean {
+  const weightOf = (type: string): number => {
+    for (const part of accept.toLowerCase().split(",")) {
+      const [media, ...parameters] = part.split(";").map((each) => each.trim());
+      if (media !== type) continue;
+      const q = parameters.find((each) => each.startsWith("q="));
+      return q === undefined ? 1 : Number(q.slice(2)) || 0;
+    }
+    return 0;
+  };
+  const open = weightOf("application/openmetrics-text");
+  return open > 0 && open >= weightOf("text/plain");
+}

@@ -1,0 +1,237 @@
+/** The admin API over an engine that is only pretended: it remembers what was asked of it and answers as it was told to. */
+
+import { request, type IncomingHttpHeaders } from "node:http";
+import type { Test } from "tap";
+import { createAdmin, type Admin, type AdminOptions } from "../../src/admin/server.ts";
+import { configSchema, type Config } from "../../src/config/schema.ts";
+import type { Command } from "../../src/domain/rollout-types.ts";
+import type { CommandResult, Control, Totals } from "../../src/engine/control.ts";
+import type { JournalLine } from "../../src/engine/ports.ts";
+import type { RouteStatus } from "../../src/engine/status.ts";
+import { fakeClock, type FakeClock } from "./clock.ts";
+import { fakeDice } from "./dice.ts";
+import { routeStatus } from "./fake-admin.ts";
+import { quietLog } from "./silence.ts";
+
+/** One command as it reached the engine. */
+export interface Asked {
+  readonly route: string;
+  readonly command: Command;
+  readonly actor: string;
+  readonly ifVersion: number | undefined;
+}
+
+/** An engine that does what it is told and nothing else. */
+export interface FakeControl extends Control {
+  readonly asked: readonly Asked[];
+  /** What the next commands come to; undefined: done, with one more version. */
+  answer: ((asked: Asked) => CommandResult | Promise<CommandResult>) | undefined;
+  /** Changes the one route, with one more version. */
+  change(change: Partial<RouteStatus>): void;
+}
+
+const JOURNAL_LINE: JournalLine = {
+  seq: 1,
+  at: "2026-01-05T09:00:00.000Z",
+  event: "started",
+  route: "app",
+  rollout: "r-1",
+  actor: "ann",
+  reason: "4.0 is ready",
+  before: { phase: "idle", step: 0, weight: 0 },
+  after: { phase: "progressing", step: 0, weight: 5 },
+  prev: "0".repeat(64),
+  hash: "a".repeat(64),
+};
+
+/** Nothing measured, of no route. */
+const NO_TOTALS: Totals = {
+  routes: [],
+  refused: {},
+  overhead: { counts: [], seconds: 0 },
+  storeErrors: 0,
+  journalErrors: 0,
+};
+
+/** An engine with the routes `app` and `api`, at version 7. */
+function fakeControl(): FakeControl {
+  const asked: Asked[] = [];
+  let status = routeStatus();
+  const other = routeStatus({ name: "api", weight: 0, phase: "idle" });
+  const histograms = { all: "SElTVA==", successes: "SElTVA==", failures: "SElTVA==" };
+  const control: FakeControl = {
+    asked,
+    answer: undefined,
+    change(change) {
+      status = { ...status, ...change, version: status.version + 1 };
+    },
+    routes: () => [status, other],
+    route: (name) => [status, other].find((each) => each.name === name),
+    histograms: (name) =>
+      name === "app" || name === "api" ? { stable: histograms, canary: histograms } : undefined,
+    command(route, command, actor, ifVersion) {
+      const each = { route, command, actor: actor.name, ifVersion };
+      asked.push(each);
+      if (control.answer !== undefined) return Promise.resolve(control.answer(each));
+      if (ifVersion !== undefined && ifVersion !== status.version) {
+        return Promise.resolve({ ok: false, code: "SPLIT_STATE_CONFLICT", message: "it has moved on" });
+      }
+      control.change({});
+      return Promise.resolve({ ok: true, status });
+    },
+    journal: ({ limit, route }) =>
+      Promise.resolve(limit > 0 && (route ?? "app") === "app" ? [JOURNAL_LINE] : []),
+    totals: () => NO_TOTALS,
+    get version() {
+      return status.version;
+    },
+  };
+  return control;
+}
+
+/** The tokens of the tests: `name` of a right is the token that has it; `root` has all. */
+const TOKENS: AdminOptions["tokens"] = [
+  { name: "reader", token: "read-token-0123456789abcdef", scopes: ["read"] },
+  { name: "operator", token: "operate-token-0123456789abcdef", scopes: ["read", "operate"] },
+  { name: "root", token: "root-token-0123456789abcdef", scopes: ["read", "operate", "approve", "admin"] },
+];
+/** The header fields of the token called `name`. */
+export function bearer(name: "reader" | "operator" | "root"): Readonly<Record<string, string>> {
+  return { authorization: `Bearer ${TOKENS.find((each) => each.name === name)?.token ?? ""}` };
+}
+
+/** A configuration with the routes `app` (which has a plan and an override) and `api` (which has no plan). */
+export function adminConfig(admin: object = {}): Config {
+  const arms = {
+    stable: { endpoints: ["http://10.0.0.1:8080"] },
+    canary: { endpoints: ["http://10.0.0.2:8080"], version: "4.0.0" },
+  };
+  const secret = { env: "OVERRIDE_SECRET" };
+  return configSchema.parse({
+    admin,
+    plans: { quick: { steps: [{ setWeight: "10%", hold: "1m" }, { setWeight: "100%" }, { bake: "2m" }] } },
+    routes: [
+      { name: "app", ...arms, plan: "quick", override: { header: "x-arm", secret } },
+      { name: "api", match: { path: "/api" }, ...arms },
+    ],
+  });
+}
+
+/** An admin API in service. */
+export interface TestAdmin {
+  readonly admin: Admin;
+  /** `host:port`. */
+  readonly address: string;
+  readonly control: FakeControl;
+  readonly clock: FakeClock;
+  readonly log: ReturnType<typeof quietLog>;
+  /** Names of who reloaded, and `drain`. */
+  readonly done: readonly string[];
+  readonly ask: (method: string, path: string, options?: AskOptions) => Promise<Answered>;
+}
+/** What else a call has. `as`: the token, `root` unless said otherwise. */
+export interface AskOptions {
+  readonly as?: "reader" | "operator" | "root" | "nobody";
+  readonly headers?: Readonly<Record<string, string>>;
+  /** JSON unless it is text or bytes. */
+  readonly body?: unknown;
+}
+/** What came back. */
+export interface Answered {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly text: string;
+  /** The body as JSON; an empty object when it is none. */
+  readonly json: Readonly<Record<string, unknown>>;
+}
+
+/** An admin API on a free port of loopback, closed when the test ends. */
+export async function testAdmin(t: Test, options: Partial<AdminOptions> = {}): Promise<TestAdmin> {
+  const control = fakeControl();
+  const clock = fakeClock();
+  const log = quietLog();
+  const done: string[] = [];
+  const config = adminConfig();
+  const admin = await createAdmin({
+    address: "127.0.0.1:0",
+    hosts: ["admin.example"],
+    control,
+    config: () => config,
+    tokens: TOKENS,
+    metrics: (accept) => Promise.resolve({ contentType: "text/plain", body: `# ${accept}\n` }),
+    reload(actor) {
+      done.push(actor);
+      return Promise.resolve({ ok: true, changed: ["routes"], needsRestart: [] });
+    },
+    readiness: () => ({ ready: true, checks: { listener: "ok" } }),
+    drain: () => void done.push("drain"),
+    clock,
+    dice: fakeDice(1),
+    log,
+    ...options,
+  });
+  t.teardown(() => admin.close());
+  const { address } = admin;
+  return {
+    admin,
+    address,
+    control,
+    clock,
+    log,
+    done,
+    ask: (method, path, more) => ask(address, method, path, more),
+  };
+}
+
+/** One call on a connection of its own. */
+export function ask(
+  address: string,
+  method: string,
+  path: string,
+  { as = "root", headers = {}, body }: AskOptions = {},
+): Promise<Answered> {
+  const isRaw = typeof body === "string" || Buffer.isBuffer(body);
+  const content = body === undefined || isRaw ? body : JSON.stringify(body);
+  const where = address.startsWith("unix:")
+    ? { socketPath: address.slice(5) }
+    : { host: "127.0.0.1", port: Number(address.slice(address.lastIndexOf(":") + 1)) };
+  return new Promise((resolve, reject) => {
+    const outgoing = request(
+      {
+        ...where,
+        method,
+        path,
+        agent: false,
+        headers: {
+          ...(as === "nobody" ? {} : bearer(as)),
+          ...(content === undefined
+            ? {}
+            : { "content-type": "application/json", "content-length": Buffer.byteLength(content) }),
+          ...headers,
+        },
+      },
+      (incoming) => {
+        const parts: Buffer[] = [];
+        incoming.on("data", (part: Buffer) => parts.push(part));
+        incoming.on("error", reject);
+        incoming.on("end", () => {
+          const text = Buffer.concat(parts).toString();
+          resolve({
+            status: incoming.statusCode ?? 0,
+            headers: incoming.headers,
+            text,
+            json: jsonOf(incoming.headers["content-type"], text),
+          });
+        });
+      },
+    );
+    outgoing.on("error", reject);
+    outgoing.end(content);
+  });
+}
+
+function jsonOf(type: string | undefined, text: string): Readonly<Record<string, unknown>> {
+  if (type?.includes("json") !== true || text === "") return {};
+  // Everything this API answers as JSON is an object.
+  return JSON.parse(text) as Readonly<Record<string, unknown>>;
+}
