@@ -1,0 +1,266 @@
+/**
+ * The admin API as the command line calls it: over TCP or a unix socket, with a token, in bounded time. Every way in which a call can fail
+ * ends as an AppError whose code decides the exit code.
+ *
+ * `node:http` and not `fetch`, which cannot reach a unix socket. A call is never repeated by itself: a command that may or may not have
+ * arrived is for a person to look at.
+ */
+
+import { request, type IncomingMessage } from "node:http";
+import type { InputOf, OutputOf } from "../admin/routes.ts";
+import { AppError, CODES, type ErrorCode } from "../domain/errors.ts";
+import type { JournalLine } from "../engine/ports.ts";
+import type { RouteStatus } from "../engine/status.ts";
+
+/** Where the admin API is. */
+export interface AdminAddress {
+  /** As a person would write it, for messages. */
+  readonly text: string;
+  /** What is sent as Host. */
+  readonly host: string;
+  readonly target: { readonly socketPath: string } | { readonly host: string; readonly port: number };
+}
+
+/** What a rollout is started with. */
+export type StartRequest = InputOf<"start">;
+/** Every endpoint as the probes see it. */
+export type HealthReport = OutputOf<"health">;
+/** What a reload did. */
+export type ReloadReport = OutputOf<"reload">;
+
+/** The admin API as functions. Each throws AppError with the API's code, or SPLIT_UNREACHABLE. */
+export interface AdminClient {
+  routes(): Promise<readonly RouteStatus[]>;
+  route(name: string): Promise<RouteStatus>;
+  setWeight(route: string, body: InputOf<"setWeight">): Promise<RouteStatus>;
+  start(route: string, body: StartRequest): Promise<RouteStatus>;
+  verb(
+    route: string,
+    verb: "pause" | "resume" | "promote" | "rollback",
+    body: InputOf<"promote"> & InputOf<"rollback">,
+  ): Promise<RouteStatus>;
+  journal(options: { readonly limit: number; readonly route?: string }): Promise<readonly JournalLine[]>;
+  health(): Promise<HealthReport>;
+  reload(): Promise<ReloadReport>;
+  /** The running program's environment, e.g. `production`; undefined when the API does not say. */
+  environment(): Promise<string | undefined>;
+}
+
+/** Silence of the API for longer is taken as unreachable, ms. A command waits for the disk, not for traffic. */
+const TIMEOUT_MS = 15_000;
+/** An answer longer than this is not the admin API's, bytes. */
+const MAX_ANSWER = 32 * 1024 * 1024;
+
+/**
+ * The address in `text`: `http://host:port`, `host:port` or `unix:PATH`. An address to listen on everywhere (`0.0.0.0`, `[::]`, none)
+ * is called on loopback. Throws SPLIT_USAGE for anything else.
+ */
+export function adminAddressOf(text: string): AdminAddress {
+  if (text.startsWith("unix:") && text.length > 5) {
+    return { text, host: "localhost", target: { socketPath: text.slice(5) } };
+  }
+  const url = URL.parse(text.includes("://") ? text : `http://${text.replace(/^:/, "127.0.0.1:")}`);
+  if (url === null || url.protocol !== "http:" || url.pathname !== "/" || url.search !== "") {
+    throw new AppError("SPLIT_USAGE", `--admin takes http://HOST:PORT or unix:PATH, not ${text}`);
+  }
+  const loopback: Readonly<Record<string, string>> = { "0.0.0.0": "127.0.0.1", "[::]": "[::1]" };
+  const hostname = loopback[url.hostname] ?? url.hostname;
+  const port = url.port === "" ? 80 : Number(url.port);
+  return {
+    text: `http://${hostname}:${port}`,
+    host: `${hostname}:${port}`,
+    target: { host: hostname.replace(/^\[|\]$/g, ""), port },
+  };
+}
+
+/**
+ * A client of the API at `address`. `token`: sent as bearer; undefined sends none. `noTokenHint` is added to the API's refusal of a call
+ * without one.
+ */
+export function adminClient(
+  address: AdminAddress,
+  token: string | undefined,
+  noTokenHint: string,
+): AdminClient {
+  async function call(method: "GET" | "POST", path: string, body?: unknown): Promise<unknown> {
+    const answer = await exchange(address, method, path, token, body);
+    const value = parsed(answer, address);
+    if (answer.status >= 200 && answer.status < 300) return value;
+    const error = problemOf(answer.status, value, address);
+    if (error.code !== "SPLIT_UNAUTHORIZED" || token !== undefined) throw error;
+    throw new AppError(error.code, `${error.message}; ${noTokenHint}`);
+  }
+  const at = (route: string): string => encodeURIComponent(route);
+
+  return {
+    async routes() {
+      return listOf(await call("GET", "/v1/routes"), "routes", address).map((each) =>
+        statusOf(each, address),
+      );
+    },
+    async route(name) {
+      return statusOf(await call("GET", `/v1/routes/${at(name)}`), address);
+    },
+    async setWeight(route, body) {
+      return statusOf(await call("POST", `/v1/routes/${at(route)}/weight`, body), address);
+    },
+    async start(route, body) {
+      return statusOf(await call("POST", `/v1/rollouts/${at(route)}/start`, body), address);
+    },
+    async verb(route, verb, body) {
+      return statusOf(await call("POST", `/v1/rollouts/${at(route)}/${verb}`, body), address);
+    },
+    async journal({ limit, route }) {
+      const query = new URLSearchParams({ limit: String(limit), ...(route === undefined ? {} : { route }) });
+      // Our own API's shape; what is printed of it is made text field by field.
+      return listOf(await call("GET", `/v1/journal?${query.toString()}`), "lines", address) as JournalLine[];
+    },
+    async health() {
+      const found = recordOf(await call("GET", "/v1/health"), address);
+      if (typeof found["healthy"] !== "boolean") throw strange(address);
+      listOf(found, "routes", address);
+      // Its marks are there; the rest is the shape that the API's own table describes.
+      return found as HealthReport;
+    },
+    async reload() {
+      const found = await call("POST", "/v1/config/reload", {});
+      listOf(found, "changed", address);
+      listOf(found, "needsRestart", address);
+      // As above.
+      return found as ReloadReport;
+    },
+    async environment() {
+      const { environment } = recordOf(await call("GET", "/v1/config"), address);
+      return typeof environment === "string" ? environment : undefined;
+    },
+  };
+}
+
+interface Answer {
+  readonly status: number;
+  readonly text: string;
+}
+
+/** One request and its whole answer. Throws SPLIT_UNREACHABLE. */
+function exchange(
+  address: AdminAddress,
+  method: string,
+  path: string,
+  token: string | undefined,
+  body: unknown,
+): Promise<Answer> {
+  const content = body === undefined ? undefined : JSON.stringify(body);
+  return new Promise((resolve, reject) => {
+    const fail = (why: string): void => {
+      reject(new AppError("SPLIT_UNREACHABLE", `cannot reach the admin API at ${address.text}: ${why}`));
+    };
+    const outgoing = request(
+      {
+        ...address.target,
+        method,
+        path,
+        agent: false,
+        timeout: TIMEOUT_MS,
+        headers: {
+          host: address.host,
+          accept: "application/json",
+          ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+          ...(content === undefined
+            ? {}
+            : { "content-type": "application/json", "content-length": Buffer.byteLength(content) }),
+        },
+      },
+      (incoming) => collect(incoming, resolve, fail),
+    );
+    outgoing.on("timeout", () => outgoing.destroy(new Error(`no answer in ${TIMEOUT_MS / 1000} s`)));
+    outgoing.on("error", (error) => fail(causeOf(error)));
+    outgoing.end(content);
+  });
+}
+
+function collect(
+  incoming: IncomingMessage,
+  resolve: (answer: Answer) => void,
+  fail: (why: string) => void,
+): void {
+  const parts: Buffer[] = [];
+  let length = 0;
+  incoming.on("data", (part: Buffer) => {
+    parts.push(part);
+    length += part.length;
+    if (length > MAX_ANSWER) incoming.destroy(new Error("the answer is too long"));
+  });
+  incoming.on("error", (error) => fail(causeOf(error)));
+  incoming.on("end", () =>
+    resolve({ status: incoming.statusCode ?? 0, text: Buffer.concat(parts).toString() }),
+  );
+}
+
+function causeOf(error: Error): string {
+  const code = "code" in error ? String(error.code) : "";
+  const known: Readonly<Record<string, string>> = {
+    ECONNREFUSED: "connection refused",
+    ENOENT: "there is no such socket",
+    EACCES: "permission denied",
+    ENOTFOUND: "unknown host",
+    ECONNRESET: "connection reset",
+    EHOSTUNREACH: "no route to the host",
+  };
+  return known[code] ?? (error.message === "" ? code : error.message);
+}
+
+function strange(address: AdminAddress): AppError {
+  return new AppError("SPLIT_UNREACHABLE", `what answers at ${address.text} is not this program's admin API`);
+}
+
+function parsed(answer: Answer, address: AdminAddress): unknown {
+  try {
+    return answer.text === "" ? {} : JSON.parse(answer.text);
+  } catch {
+    throw strange(address);
+  }
+}
+
+/** The API's refusal (RFC 9457) as the error that it was made of. */
+function problemOf(status: number, value: unknown, address: AdminAddress): AppError {
+  if (!isRecord(value) || typeof value["code"] !== "string") return strange(address);
+  const code = isCode(value["code"]) ? value["code"] : codeOfStatus(status);
+  const texts = [value["detail"], value["title"], value["code"]];
+  const detail = texts.find((each): each is string => typeof each === "string" && each !== "") ?? "";
+  const field = value["field"];
+  const named = typeof field === "string" && field !== "" && !detail.includes(field);
+  return new AppError(code, named ? `${field}: ${detail}` : detail);
+}
+
+/** For a code that a newer program may have: the nearest that this one knows. */
+function codeOfStatus(status: number): ErrorCode {
+  if (status === 409) return "SPLIT_PHASE_MISMATCH";
+  if (status === 412) return "SPLIT_STATE_CONFLICT";
+  return status >= 400 && status < 500 ? "SPLIT_INPUT_INVALID" : "SPLIT_INTERNAL";
+}
+
+function isCode(text: string): text is ErrorCode {
+  return Object.hasOwn(CODES, text);
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function recordOf(value: unknown, address: AdminAddress): Readonly<Record<string, unknown>> {
+  if (!isRecord(value)) throw strange(address);
+  return value;
+}
+
+function listOf(value: unknown, name: string, address: AdminAddress): readonly unknown[] {
+  const list = isRecord(value) ? value[name] : undefined;
+  if (!Array.isArray(list)) throw strange(address);
+  return list;
+}
+
+function statusOf(value: unknown, address: AdminAddress): RouteStatus {
+  if (!isRecord(value) || typeof value["name"] !== "string" || !isRecord(value["arms"]))
+    throw strange(address);
+  // Its two marks are there; the rest of the shape is this program's own contract (engine/status.ts).
+  return value as unknown as RouteStatus;
+}

@@ -1,0 +1,106 @@
+/**
+ * `status --watch`: follows routes until each has come to an end, and exits by how it ended. Made for pipelines as much as for people: a
+ * look that fails now and then (a restart, a busy machine) does not end it, the deadline does.
+ */
+
+import { AppError, asAppError } from "../domain/errors.ts";
+import type { Millis } from "../domain/units.ts";
+import type { RouteStatus } from "../engine/status.ts";
+import { exitOf, type Context } from "./commands.ts";
+import { redrawing, styleOf } from "./io.ts";
+import { routeLine, routesTable, routeText } from "./render.ts";
+
+/** How to follow. `timeoutMs`: undefined waits for as long as it takes. */
+export interface FollowOptions {
+  readonly intervalMs: Millis;
+  readonly timeoutMs: Millis | undefined;
+}
+
+/** So many looks in a row may fail. */
+const PATIENCE = 10;
+/** Without a terminal, an unchanged route is printed at every so many looks. */
+const REPEAT = 30;
+
+/**
+ * Follows one route, or all, until none of them is on its way: succeeded, rolled back, or idle because nothing was started. Paused is on
+ * its way: a person may resume it. Exits 0 or 1 by the end; throws SPLIT_TIMED_OUT at the deadline.
+ */
+export async function follow(
+  context: Context,
+  route: string | undefined,
+  { intervalMs, timeoutMs }: FollowOptions,
+): Promise<number> {
+  const draw = drawing(context);
+  const deadline = timeoutMs === undefined ? undefined : alarm(timeoutMs);
+  let failures = 0;
+  try {
+    for (let look = 0; ; look += 1) {
+      try {
+        const routes =
+          route === undefined ? await context.client.routes() : [await context.client.route(route)];
+        failures = 0;
+        draw(routes);
+        if (routes.every(hasEnded)) return exitOf(routes);
+      } catch (error) {
+        failures += 1;
+        // A first look that fails is a wrong address, not a restart.
+        if (asAppError(error).code !== "SPLIT_UNREACHABLE" || look === 0 || failures > PATIENCE) throw error;
+      }
+      const next = alarm(intervalMs);
+      await Promise.race([next.rung, ...(deadline === undefined ? [] : [deadline.rung])]);
+      next.stop();
+      if (deadline?.hasRung() === true) {
+        throw new AppError("SPLIT_TIMED_OUT", `${route ?? "a route"} has not come to an end in time`);
+      }
+    }
+  } finally {
+    deadline?.stop();
+  }
+}
+
+function hasEnded(route: RouteStatus): boolean {
+  return route.phase === "succeeded" || route.phase === "rolled_back" || route.phase === "idle";
+}
+
+function drawing(context: Context): (routes: readonly RouteStatus[]) => void {
+  const { io, json } = context;
+  if (json) return (routes) => io.stdout(`${JSON.stringify({ routes })}\n`);
+  if (io.isTTY) {
+    const redraw = redrawing(io);
+    const style = styleOf(io);
+    return (routes) => {
+      const [only] = routes;
+      redraw(routes.length === 1 && only !== undefined ? routeText(only, style) : routesTable(routes, style));
+    };
+  }
+  const last = new Map<string, { readonly mark: string; looks: number }>();
+  return (routes) => {
+    for (const each of routes) {
+      const mark = `${each.phase} ${each.weight} ${each.step} ${each.reason}`;
+      const known = last.get(each.name);
+      if (known?.mark === mark && (known.looks += 1) < REPEAT) continue;
+      last.set(each.name, { mark, looks: 0 });
+      io.stdout(`${routeLine(each)}\n`);
+    }
+  };
+}
+
+interface Alarm {
+  readonly rung: Promise<void>;
+  readonly hasRung: () => boolean;
+  readonly stop: () => void;
+}
+
+function alarm(afterMs: number): Alarm {
+  let isOver = false;
+  let timer: NodeJS.Timeout | undefined;
+  const rung = new Promise<void>((resolve) => {
+    const ring = (): void => {
+      isOver = true;
+      resolve();
+    };
+    // Node takes a longer time than this for 1 ms.
+    timer = setTimeout(ring, Math.min(afterMs, 2 ** 31 - 1));
+  });
+  return { rung, hasRung: () => isOver, stop: () => clearTimeout(timer) };
+}

@@ -1,0 +1,264 @@
+/**
+ * The command line: how each command is spelt, where the admin API and its token are found, and what a failure exits with. The only
+ * door to commander.
+ *
+ * Knows nothing of servers: `run` and `demo` are handed in, so that importing this starts nothing.
+ */
+
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { Command, CommanderError } from "commander";
+import { effective, effectiveYaml, loadConfig, readConfig } from "../config/load.ts";
+import type { Config } from "../config/schema.ts";
+import { AppError, asAppError, CODES } from "../domain/errors.ts";
+import { adminAddressOf, adminClient } from "./client.ts";
+import * as commands from "./commands.ts";
+import { follow } from "./follow.ts";
+import type { Io } from "./io.ts";
+
+/** What the demonstration is told. */
+export interface DemoOptions {
+  /** Whether the canary starts to fail on the way. */
+  readonly break: boolean;
+  /** One JSON object per line instead of a table. */
+  readonly json: boolean;
+}
+
+/** The programs that the command line starts but does not contain; each resolves its exit code. */
+export interface Programs {
+  run(options: { readonly config: string }): Promise<number>;
+  demo(options: DemoOptions): Promise<number>;
+}
+
+/** Where the admin API is and how to be let in, as typed. */
+interface Access {
+  readonly admin?: string;
+  readonly token?: string;
+  readonly state?: string;
+  readonly config?: string;
+  readonly json?: boolean;
+}
+
+type Action = (context: commands.Context) => Promise<number>;
+
+/** Runs the command in `argv` (without program and script) and resolves its exit code. Never rejects: trouble is one line on stderr. */
+export async function runCli(argv: readonly string[], programs: Programs, io: Io): Promise<number> {
+  let code = 0;
+  const program = programOf(programs, io, (exit) => {
+    code = exit;
+  });
+  try {
+    await program.parseAsync(argv, { from: "user" });
+    return code;
+  } catch (error) {
+    if (error instanceof CommanderError) return usageExit(error, io);
+    const known = asAppError(error);
+    // A configuration has one line per problem, each with its place.
+    for (const line of known.message.split("\n")) io.stderr(`sluice: ${line} (${known.code})\n`);
+    return CODES[known.code].exit;
+  }
+}
+
+function usageExit(error: CommanderError, io: Io): number {
+  // Help and version that were asked for end here too; what commander prints is out already.
+  if (error.exitCode === 0) return 0;
+  if (error.code !== "commander.help") {
+    const message = error.message.replace(/^error: /, "").replaceAll(/\s*\n\s*/g, " ");
+    io.stderr(`sluice: ${message} (SPLIT_USAGE)\n`);
+  }
+  return CODES.SPLIT_USAGE.exit;
+}
+
+/** The whole command line as commander knows it; `done` is told the exit code of the command that ran. */
+function programOf(programs: Programs, io: Io, done: (exit: number) => void): Command {
+  const program = new Command("sluice")
+    .description("Moves traffic from one version of a service to the next, and back by itself when it must.")
+    .enablePositionalOptions()
+    .exitOverride()
+    .configureOutput({
+      writeOut: io.stdout,
+      writeErr: io.stderr,
+      outputError: () => undefined,
+      getOutHelpWidth: () => io.columns,
+      getErrHelpWidth: () => io.columns,
+      getOutHasColors: () => false,
+      getErrHasColors: () => false,
+    })
+    .addHelpText(
+      "after",
+      "\nExit codes: 0 done or healthy, 1 failed or rolled back, 2 usage or configuration, 3 paused or waiting for a\n" +
+        "person, 4 conflict, 5 unreachable, 124 timed out.",
+    );
+  localCommands(program, programs, io, done);
+  rolloutCommands(program, io, done);
+  handCommands(program, io, done);
+  replicaCommands(program, io, done);
+  return program;
+}
+
+function localCommands(program: Command, programs: Programs, io: Io, done: (exit: number) => void): void {
+  program
+    .command("run")
+    .description("run the proxy")
+    .requiredOption("-c, --config <file>", "configuration file")
+    .action(async (options: { config: string }) => done(await programs.run({ config: options.config })));
+  program
+    .command("check")
+    .description("validate a configuration and print it with every default in place")
+    .requiredOption("-c, --config <file>", "configuration file")
+    .option("--skip-secrets", "do not look whether the secrets it names can be read here")
+    .option("--json", "print JSON")
+    .action(async (options: { config: string; skipSecrets?: boolean; json?: boolean }) => {
+      const { config } = await (options.skipSecrets === true
+        ? readConfig(options.config)
+        : loadConfig(options.config, io.env));
+      io.stdout(
+        options.json === true ? `${JSON.stringify(effective(config), null, 2)}\n` : effectiveYaml(config),
+      );
+      done(0);
+    });
+  program
+    .command("demo")
+    .description("two sample upstreams, the proxy and a little traffic: a rollout in under a minute")
+    .option("--break", "break the canary at 25 % and watch the rollback")
+    .option("--json", "print one JSON object per line")
+    .action(async (options: { break?: boolean; json?: boolean }) => {
+      done(await programs.demo({ break: options.break === true, json: options.json === true }));
+    });
+}
+
+function rolloutCommands(program: Command, io: Io, done: (exit: number) => void): void {
+  remote(program, "deploy <route>", "start a rollout")
+    .option("--strategy <name>", "a plan's name, or custom with --steps; left out: the route's plan")
+    .option("--steps <list>", "weights in percent, rising, e.g. 0,5,25,50,100")
+    .option("--hold <duration>", "least time at each of --steps, e.g. 10m")
+    .option("--wait <seconds>", "replace every hold, for a rehearsal: seconds, or a duration with its unit")
+    .option("--version <text>", "what runs on the canary, for people")
+    .option("--force", "during a cooldown, or over a running rollout; needs --reason")
+    .option("--reason <text>", "why; goes into the journal")
+    .option("--yes", "do not ask")
+    .action((route: string, options: Access & commands.DeployOptions) =>
+      act(options, io, done, (context) => commands.deploy(context, route, options)),
+    );
+  remote(program, "status [route]", "show one route in full, or all")
+    .option("--watch", "follow until it has succeeded or rolled back")
+    .option("--timeout <duration>", "with --watch: give up after so long (exit 124)")
+    .option("--interval <duration>", "with --watch: time between two looks", "1s")
+    .action(
+      (
+        route: string | undefined,
+        options: Access & { watch?: boolean; timeout?: string; interval: string },
+      ) => {
+        const intervalMs = commands.durationOf(options.interval, "--interval");
+        const timeoutMs =
+          options.timeout === undefined ? undefined : commands.durationOf(options.timeout, "--timeout");
+        return act(options, io, done, (context) =>
+          options.watch === true
+            ? follow(context, route, { intervalMs, timeoutMs })
+            : commands.status(context, route),
+        );
+      },
+    );
+}
+
+interface ByHand extends Access {
+  readonly reason: string;
+  readonly yes?: boolean;
+}
+
+function handCommands(program: Command, io: Io, done: (exit: number) => void): void {
+  remote(program, "set-weight <route> <percent>", "set the canary's share by hand; pauses a running rollout")
+    .option("--reason <text>", "why; goes into the journal")
+    .option("--force", "during a cooldown; needs --reason")
+    .option("--yes", "do not ask")
+    .action(
+      (
+        route: string,
+        weight: string,
+        options: Access & { reason?: string; force?: boolean; yes?: boolean },
+      ) => act(options, io, done, (context) => commands.setWeight(context, route, weight, options)),
+    );
+  remote(program, "pause <route>", "stop the climb where it is; rollback stays armed")
+    .option("--reason <text>", "why; goes into the journal", "manual")
+    .action((route: string, options: ByHand) =>
+      act(options, io, done, (context) => commands.pause(context, route, options.reason)),
+    );
+  remote(program, "resume <route>", "go on climbing")
+    .option("--reason <text>", "why; goes into the journal", "manual")
+    .option("--yes", "do not ask")
+    .action((route: string, options: ByHand) =>
+      act(options, io, done, (context) => commands.resume(context, route, options)),
+    );
+  remote(program, "promote <route>", "go to the next step now")
+    .option("--full", "go to 100 % now")
+    .option("--step <index>", "only if it is still at this step; left out: the one shown now")
+    .option("--reason <text>", "why; goes into the journal", "manual")
+    .option("--yes", "do not ask")
+    .action((route: string, options: ByHand & { full?: boolean; step?: string }) =>
+      act(options, io, done, (context) => commands.promote(context, route, options)),
+    );
+  remote(program, "rollback <route>", "everything back to stable, at once and without a question")
+    .alias("abort")
+    .option("--reason <code>", "why; goes into the journal", "manual")
+    .action((route: string, options: ByHand) =>
+      act(options, io, done, (context) => commands.rollback(context, route, options.reason)),
+    );
+}
+
+function replicaCommands(program: Command, io: Io, done: (exit: number) => void): void {
+  remote(program, "health", "whether the running proxy is well").action((options: Access) =>
+    act(options, io, done, commands.health),
+  );
+  remote(program, "journal", "who did what, when and why")
+    .option("--route <name>", "only this route's lines")
+    .option("--limit <count>", "the last so many lines", "50")
+    .action((options: Access & { route?: string; limit: string }) =>
+      act(options, io, done, (context) => commands.journal(context, options)),
+    );
+  remote(program, "reload", "have the running proxy read its configuration again").action((options: Access) =>
+    act(options, io, done, commands.reload),
+  );
+}
+
+/** A command that talks to the admin API. */
+function remote(program: Command, usage: string, description: string): Command {
+  return program
+    .command(usage)
+    .description(description)
+    .option("--json", "print JSON")
+    .option("--admin <address>", "http://HOST:PORT or unix:PATH (SLUICE_ADMIN; else http://127.0.0.1:9900)")
+    .option("--token <token>", "bearer token (SLUICE_TOKEN; else admin.token in the state folder)")
+    .option("--state <folder>", "state folder of the proxy (SLUICE_STATE; else ./state)")
+    .option("-c, --config <file>", "take admin address and state folder from this configuration");
+}
+
+async function act(access: Access, io: Io, done: (exit: number) => void, action: Action): Promise<void> {
+  const config = access.config === undefined ? undefined : (await readConfig(access.config)).config;
+  const address = adminAddressOf(
+    access.admin ?? config?.admin.address ?? set(io.env["SLUICE_ADMIN"]) ?? "http://127.0.0.1:9900",
+  );
+  const file = join(stateFolderOf(access, io, config), "admin.token");
+  const token = access.token ?? set(io.env["SLUICE_TOKEN"]) ?? (await tokenIn(file));
+  const client = adminClient(address, token, `there is no ${file}; name the token or the state folder`);
+  done(await action({ client, io, json: access.json === true }));
+}
+
+function stateFolderOf(access: Access, io: Io, config: Config | undefined): string {
+  const configured = config?.state.startsWith("file:") === true ? config.state.slice(5) : undefined;
+  return access.state ?? configured ?? set(io.env["SLUICE_STATE"]) ?? "./state";
+}
+
+/** An empty variable is one that is not set. */
+function set(value: string | undefined): string | undefined {
+  return value === "" ? undefined : value;
+}
+
+/** The token in `file`; undefined when there is no such file. Throws SPLIT_CONFIG_UNREADABLE when it is another's. */
+async function tokenIn(file: string): Promise<string | undefined> {
+  try {
+    return (await readFile(file, "utf8")).trim();
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+    throw new AppError("SPLIT_CONFIG_UNREADABLE", `cannot read the token in ${file}`, { cause: error });
+  }
+}

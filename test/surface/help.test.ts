@@ -1,0 +1,45 @@
+import t from "tap";
+import { runCli } from "../../src/cli/main.ts";
+import { golden } from "../support/golden.ts";
+
+const COMMANDS = [
+  "run",
+  "check",
+  "demo",
+  "deploy",
+  "status",
+  "set-weight",
+  "pause",
+  "resume",
+  "promote",
+  "rollback",
+  "health",
+  "journal",
+  "reload",
+];
+
+t.test("the command line's surface is as last agreed to", async (t) => {
+  let text = "";
+  const programs = { run: async () => 9, demo: async () => 9 };
+  const io = {
+    stdout: (part: string) => void (text += part),
+    stderr: (part: string) => t.fail(part),
+    env: {},
+    isTTY: false,
+    columns: 110,
+    ask: async () => "",
+  };
+  for (const argv of [["--help"], ...COMMANDS.map((each) => [each, "--help"])]) {
+    text += `$ sluice ${argv.join(" ")}\n`;
+    t.equal(await runCli(argv, programs, io), 0, argv.join(" "));
+    text += "\n";
+  }
+  const [overview = ""] = text.split("$ sluice run");
+  const listed = [...overview.matchAll(/^ {2}([a-z-]+)(?:\|[a-z]+)? .*$/gm)].map((each) => each[1]);
+  t.same(
+    listed.filter((each) => each !== "help"),
+    COMMANDS,
+    "every command's help is looked at",
+  );
+  t.equal(text, golden("help.txt", text));
+});
