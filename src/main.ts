@@ -1,3 +1,118 @@
+/**
+ * The program: the two adapters that may ask the platform for time and chance, the command line, signals, the exit code. Reads from top to
+ * bottom; what is built is in `start.ts`, which is only read when something is to be started: `sluice status` does not wait for a proxy to load.
+ */
+
+import { randomBytes } from "node:crypto";
+import { createInterface } from "node:readline/promises";
+import type { Io } from "./cli/io.ts";
+import { runCli, type DemoOptions } from "./cli/main.ts";
+import { loadConfig } from "./config/load.ts";
+import { watchConfig } from "./config/watch.ts";
+import { millis } from "./domain/units.ts";
+import type { Clock, Dice, Log } from "./engine/ports.ts";
+import type { Running } from "./start.ts";
+import { LOG_LEVELS, createLog } from "./telemetry/log.ts";
+
+const clock: Clock = {
+  mono: () => millis(performance.now()),
+  wall: () => Date.now(),
+  every(interval, run) {
+    const timer = setInterval(() => void run(), interval);
+    timer.unref();
+    return () => clearInterval(timer);
+  },
+};
+
+// A call into the system's secure source costs microseconds, and every request without an id needs a few bytes of it.
+const POOL_BYTES = 4096;
+let pool = Buffer.alloc(0);
+
+const dice: Dice = {
+  random: () => Math.random(),
+  token(bytes) {
+    if (pool.length < bytes) pool = randomBytes(Math.max(POOL_BYTES, bytes));
+    const token = pool.toString("base64url", 0, bytes);
+    pool = pool.subarray(bytes);
+    return token;
+  },
+};
+
+/** Runs the command line; resolves the exit code (product.md §4). */
 export function main(argv: readonly string[]): Promise<number> {
-  return Promise.resolve(argv.length);
+  const io = terminal();
+  const programs = {
+    run: ({ config }: { readonly config: string }) => serve(config, io),
+    async demo(options: DemoOptions) {
+      const [{ start }, { runDemo }] = await Promise.all([import("./start.ts"), import("./demo/demo.ts")]);
+      return runDemo({
+        start: (needs) => start({ log: silent(), ...needs, clock, dice }),
+        io,
+        clock,
+        dice,
+        options,
+      });
+    },
+  };
+  return runCli(argv, programs, io);
+}
+
+/** `sluice run`: serves until a signal or the admin API ends it. */
+async function serve(file: string, io: Io): Promise<number> {
+  const log = createLog((line) => process.stdout.write(line), clock, levelOf(io.env["SLUICE_LOG_LEVEL"]));
+  const reread = () => loadConfig(file, io.env);
+  const { later, start } = await import("./start.ts");
+  // Before anything serves: a signal that comes early must not find the platform's default, which is to die.
+  const asked = signalled();
+  const ready = later<Running>();
+  process.on("SIGHUP", () => void ready.promise.then((running) => running.reload("SIGHUP")));
+  const running = await start({ ...(await reread()), clock, dice, log, reread });
+  ready.resolve(running);
+  const watch = await watchConfig(file, async () => void (await running.reload("file")), {
+    onError: (error) => log.warn("the configuration's folder cannot be watched", { detail: error.message }),
+  });
+  const why = await Promise.race([asked, running.drainAsked.then(() => "admin")]);
+  log.info("draining", { why });
+  process.once("SIGTERM", () => process.exit(1)).once("SIGINT", () => process.exit(1));
+  watch.close();
+  return ended(running, log);
+}
+
+async function ended(running: Running, log: Log): Promise<number> {
+  const { cut } = await running.stop();
+  if (cut > 0) log.warn("cut what did not finish in time", { exchanges: cut });
+  log.info("stopped", { cut });
+  return cut > 0 ? 1 : 0;
+}
+
+function signalled(): Promise<string> {
+  return new Promise((resolve) => {
+    process.once("SIGTERM", resolve).once("SIGINT", resolve);
+  });
+}
+
+function levelOf(name: string | undefined): (typeof LOG_LEVELS)[number] {
+  return LOG_LEVELS.find((level) => level === name) ?? "info";
+}
+
+function silent(): Log {
+  return createLog(() => {}, clock, "silent");
+}
+
+function terminal(): Io {
+  return {
+    stdout: (text) => void process.stdout.write(text),
+    stderr: (text) => void process.stderr.write(text),
+    env: process.env,
+    isTTY: process.stdin.isTTY && process.stdout.isTTY,
+    columns: process.stdout.columns || 100,
+    async ask(question) {
+      const lines = createInterface({ input: process.stdin, output: process.stdout });
+      try {
+        return await lines.question(question);
+      } finally {
+        lines.close();
+      }
+    },
+  };
 }

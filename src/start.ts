@@ -1,0 +1,250 @@
+/**
+ * The composition root: configuration → adapters → engine → listeners. The only place where `new` meets configuration: a plain function
+ * that builds values and hands them on, so that the order of construction is the order of this file.
+ *
+ * Whatever the operator got wrong is found before anything listens for requests; a state that cannot be read or written stops the
+ * start, an upstream that is down does not.
+ */
+
+import { join } from "node:path";
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import { createAdmin } from "./admin/server.ts";
+import type { Config } from "./config/schema.ts";
+import type { Secret, SecretSource } from "./config/secret.ts";
+import { AppError, asAppError } from "./domain/errors.ts";
+import type { Control, ReloadResult } from "./engine/control.ts";
+import { TICK_MS, openController } from "./engine/controller.ts";
+import type { Clock, Dice, Log, Notice, Notifier } from "./engine/ports.ts";
+import { reloadDifferences } from "./engine/reload.ts";
+import { createFanout } from "./notify/fanout.ts";
+import { logChannel } from "./notify/lines.ts";
+import { webhookChannel } from "./notify/webhook.ts";
+import { createPlane } from "./proxy/plane.ts";
+import { createProbes } from "./probe/health.ts";
+import { openKey } from "./store/keys.ts";
+import { openStore } from "./store/open.ts";
+import { openJournal } from "./telemetry/journal.ts";
+import { createMetrics } from "./telemetry/metrics.ts";
+import { createReports } from "./telemetry/report.ts";
+
+/** What a program is started with. */
+export interface StartOptions {
+  readonly config: Config;
+  readonly secretOf: (source: SecretSource) => Secret;
+  readonly clock: Clock;
+  readonly dice: Dice;
+  readonly log: Log;
+  /** Reads the configuration again; left out where there is no file to read. Rejects with AppError when it is not valid. */
+  readonly reread?: () => Promise<{
+    readonly config: Config;
+    readonly secretOf: (source: SecretSource) => Secret;
+  }>;
+  /** Told of every message beside the configured channels. */
+  readonly onNotice?: (notice: Notice) => void;
+}
+
+/** The program, running. */
+export interface Running {
+  /** Addresses of the data listeners, in the order of the configuration, as `ADDRESS:PORT`. */
+  readonly addresses: readonly string[];
+  readonly adminAddress: string;
+  /** The token written beside the state. */
+  readonly token: string;
+  readonly control: Control;
+  /** Validates and puts in force what `reread` gives; one at a time. */
+  reload(actor: string): Promise<ReloadResult>;
+  /** Not ready from now on, drains, closes everything; resolves how many exchanges had to be cut. Asked twice is done once. */
+  stop(): Promise<{ readonly cut: number }>;
+  /** Resolves when the admin API has asked for a drain. */
+  readonly drainAsked: Promise<void>;
+}
+
+const TOKEN_BYTES = 32;
+const LAG_SAMPLE_MS = 10;
+
+/** Starts the program. Rejects with AppError (state, address) when it cannot; nothing listens then. */
+export async function start(options: StartOptions): Promise<Running> {
+  const { clock, dice, log } = options;
+  let { config, secretOf } = options;
+  const closers: (() => unknown)[] = [];
+  const undo = async (): Promise<void> => {
+    for (const close of closers.splice(0).reverse()) await close();
+  };
+  try {
+    const folder = config.state === "memory:" ? null : config.state.slice("file:".length);
+    const key = (name: string): Promise<string> =>
+      folder === null
+        ? Promise.resolve(dice.token(TOKEN_BYTES))
+        : openKey(folder, name, () => dice.token(TOKEN_BYTES));
+    const store = await openStore(config.state, log);
+    closers.push(() => store.close());
+    const [cookieSecret, token] = [await key("cookie.key"), await key("admin.token")];
+    const journalPath = folder === null ? null : join(folder, "journal.jsonl");
+    const journal = await openJournal({ path: journalPath, clock, log }).catch((error: unknown) => {
+      throw new AppError(
+        "SPLIT_STATE_UNWRITABLE",
+        `cannot write the journal in ${folder}: ${asAppError(error).message}`,
+      );
+    });
+    closers.push(() => journal.close());
+
+    const fanout = createFanout(channelsOf(options), log);
+    closers.push(() => fanout.close());
+    const notifier: Notifier = {
+      notify(notice) {
+        fanout.notify(notice);
+        options.onNotice?.(notice);
+      },
+    };
+    const probes = createProbes({ config, clock, log });
+    closers.push(() => probes.close());
+    const plane = createPlane({
+      config,
+      clock,
+      dice,
+      log,
+      cookieSecret,
+      secretOf: (source) => secretOf(source),
+      healthy: (route, arm, endpoint) => probes.healthy(route, arm, endpoint),
+    });
+    closers.push(() => plane.close());
+    const reports = createReports({ folder: config.reports, environment: config.environment, clock, log });
+    const controller = await openController(config, {
+      store,
+      journal,
+      plane,
+      probes,
+      notifier,
+      reports,
+      clock,
+      dice,
+      log,
+    });
+    closers.push(() => controller.close());
+
+    const delay = monitorEventLoopDelay({ resolution: LAG_SAMPLE_MS });
+    delay.enable();
+    closers.push(() => delay.disable());
+    const lastReload = { ok: true, at: clock.wall() };
+    const metrics = createMetrics({
+      control: controller,
+      gauges: () => plane.gauges(),
+      notifications: () => fanout.stats(),
+      // The histogram holds the time between two samples: what is above the sampling interval is delay.
+      eventLoopDelay: (quantile) =>
+        Math.max(0, delay.percentile(quantile * 100) / 1e9 - LAG_SAMPLE_MS / 1000),
+      reload: () => lastReload,
+    });
+
+    let draining = false;
+    const asked = later<void>();
+    const reload = serially(async (actor: string): Promise<ReloadResult> => {
+      try {
+        if (options.reread === undefined)
+          throw new AppError("SPLIT_CONFIG_UNREADABLE", "there is no file to read again");
+        const next = await options.reread();
+        const result = reloadDifferences(config, next.config);
+        ({ config, secretOf } = next);
+        probes.reconfigure(config);
+        plane.reconfigure(config);
+        controller.reconfigure(config);
+        Object.assign(lastReload, { ok: true, at: clock.wall() });
+        log.info("configuration reloaded", { actor, ...result });
+        return { ok: true, ...result };
+      } catch (error) {
+        const { code, message } = asAppError(error);
+        lastReload.ok = false;
+        log.error("the new configuration was refused, the old one stays in force", {
+          actor,
+          code,
+          detail: message,
+        });
+        return { ok: false, code, message };
+      }
+    });
+
+    const admin = await createAdmin({
+      address: config.admin.address,
+      hosts: config.admin.hosts,
+      control: controller,
+      config: () => config,
+      tokens: [
+        { name: "local", token, scopes: ["read", "operate", "approve", "admin"] },
+        ...config.admin.tokens.map((each) => ({ ...each, token: secretOf(each.token).reveal() })),
+      ],
+      metrics: (accept) => metrics.render(accept),
+      reload,
+      // A state that cannot be written takes no replica out of service: it goes on protecting.
+      readiness: () => ({
+        ready: !draining,
+        checks: {
+          draining: draining ? "yes" : "no",
+          state: controller.isRecorded ? "recorded" : "unwritable",
+        },
+      }),
+      drain: () => asked.resolve(),
+      clock,
+      dice,
+      log,
+    });
+    closers.push(() => admin.close());
+    const addresses = await plane.listen();
+    // A tick settles its own trouble; what rejects here is a bug, and the next tick must come all the same.
+    const tick = (): Promise<void> =>
+      controller.tick().then(
+        () => undefined,
+        (error: unknown) => log.error("a tick failed", { error }),
+      );
+    closers.push(clock.every(TICK_MS, tick));
+
+    let stopping: Promise<{ readonly cut: number }> | undefined;
+    const stopOnce = async (): Promise<{ readonly cut: number }> => {
+      draining = true;
+      const { delay: wait, timeout } = config.drain;
+      if (wait > 0) await new Promise((resolve) => setTimeout(resolve, wait));
+      const left = await plane.retire(timeout);
+      await undo();
+      return left;
+    };
+    log.info("serving", { listen: addresses, admin: admin.address, state: config.state });
+    return {
+      addresses,
+      adminAddress: admin.address,
+      token,
+      control: controller,
+      reload,
+      stop: () => (stopping ??= stopOnce()),
+      drainAsked: asked.promise,
+    };
+  } catch (error) {
+    await undo();
+    throw error;
+  }
+}
+
+function channelsOf({ config, secretOf, clock, log }: StartOptions) {
+  const { webhook } = config.notify;
+  if (webhook === undefined) return [logChannel(log)];
+  const secret = webhook.secret === undefined ? undefined : secretOf(webhook.secret).reveal();
+  return [
+    logChannel(log),
+    webhookChannel({ url: webhook.url, secret, environment: config.environment, clock }),
+  ];
+}
+
+/** A promise and its key. */
+export function later<T>(): { readonly promise: Promise<T>; readonly resolve: (value: T) => void } {
+  let resolve: (value: T) => void = () => {};
+  const promise = new Promise<T>((settle) => (resolve = settle));
+  return { promise, resolve };
+}
+
+/** `run`, one call at a time, in the order of the calls. */
+function serially<T, R>(run: (argument: T) => Promise<R>): (argument: T) => Promise<R> {
+  let last: Promise<unknown> = Promise.resolve();
+  return (argument) => {
+    const result = last.then(() => run(argument));
+    last = result.catch(() => {});
+    return result;
+  };
+}
