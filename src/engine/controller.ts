@@ -71,7 +71,6 @@ export class Controller implements Control {
   readonly #routing: Routing;
   readonly #routePorts: RoutePorts;
   readonly #routes = new Map<string, RouteControl>();
-  readonly #remembered: ConstructorParameters<typeof Recorder>[2];
   #config: Config;
   #lastTick: Millis;
   #refused: Record<string, number> = {};
@@ -88,7 +87,6 @@ export class Controller implements Control {
   ) {
     this.#config = config;
     this.#ports = ports;
-    this.#remembered = remembered;
     this.#lastTick = ports.clock.mono();
     this.#routing = new Routing((split) => ports.plane.apply(split));
     const onHealth = (healthy: boolean, detail: string): void => this.#tellStoreHealth(healthy, detail);
@@ -119,7 +117,7 @@ export class Controller implements Control {
     const ordered = config.routes.map((route) => {
       const known = this.#routes.get(route.name);
       if (known !== undefined) known.config = route;
-      return known ?? new RouteControl(route, this.#remembered[route.name], this.#routePorts);
+      return known ?? new RouteControl(route, this.#recorder.stateOf(route.name), this.#routePorts);
     });
     this.#routes.clear();
     for (const route of ordered) this.#routes.set(route.config.name, route);

@@ -45,6 +45,11 @@ export class Recorder {
     return this.#version;
   }
 
+  /** What is, or is being, recorded of a route, also of one that is not configured now; undefined when there is nothing. */
+  stateOf(route: string): RolloutState | undefined {
+    return this.#routes[route];
+  }
+
   /** Whether everything offered has been written. */
   get isCurrent(): boolean {
     return !this.#dirty && this.#saving === undefined && this.#entries.length === 0;

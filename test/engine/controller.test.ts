@@ -236,6 +236,22 @@ t.test("a reload changes rules at once, keeps rollouts, and forgets routes that 
   t.match(b.controller.routes(), [{ name: "other", phase: "idle", weight: 0 }]);
 });
 
+t.test(
+  "a route that a reload takes away and another brings back does not come back above its rollback",
+  async (t) => {
+    const before = await bench(benchConfig());
+    await before.controller.command("app", setWeight(50), ADA);
+    before.kill();
+    const b = await bench(benchConfig(), { store: before.store });
+    t.equal(weightOf(b), 50);
+    await b.controller.command("app", rollback, ADA);
+    b.controller.reconfigure(benchConfig({ name: "other" }));
+    b.controller.reconfigure(benchConfig());
+    t.match(route(b), { weight: 0, phase: "rolled_back" });
+    t.equal(b.plane.split?.routes.get("app")?.weight, 0);
+  },
+);
+
 t.test("a reload says what it changed and what waits for a restart", async (t) => {
   const before = benchConfig({}, { plans: { p: { steps: [{ setWeight: "5%" }] } } });
   t.strictSame(reloadDifferences(before, before), { changed: [], needsRestart: [] });
