@@ -1,42 +1,17 @@
 /**
- * The program: the two adapters that may ask the platform for time and chance, the command line, signals, the exit code. Reads from top to
+ * The program: the command line, signals, the exit code. Reads from top to
  * bottom; what is built is in `start.ts`, which is only read when something is to be started: `sluice status` does not wait for a proxy to load.
  */
 
-import { randomBytes } from "node:crypto";
 import { createInterface } from "node:readline/promises";
 import type { Io } from "./cli/io.ts";
 import { runCli, type DemoOptions } from "./cli/main.ts";
 import { loadConfig } from "./config/load.ts";
 import { watchConfig } from "./config/watch.ts";
-import { millis } from "./domain/units.ts";
-import type { Clock, Dice, Log } from "./engine/ports.ts";
+import type { Log } from "./engine/ports.ts";
+import { clock, dice } from "./platform.ts";
 import type { Running } from "./start.ts";
 import { LOG_LEVELS, createLog } from "./telemetry/log.ts";
-
-const clock: Clock = {
-  mono: () => millis(performance.now()),
-  wall: () => Date.now(),
-  every(interval, run) {
-    const timer = setInterval(() => void run(), interval);
-    timer.unref();
-    return () => clearInterval(timer);
-  },
-};
-
-// A call into the system's secure source costs microseconds, and every request without an id needs a few bytes of it.
-const POOL_BYTES = 4096;
-let pool = Buffer.alloc(0);
-
-const dice: Dice = {
-  random: () => Math.random(),
-  token(bytes) {
-    if (pool.length < bytes) pool = randomBytes(Math.max(POOL_BYTES, bytes));
-    const token = pool.toString("base64url", 0, bytes);
-    pool = pool.subarray(bytes);
-    return token;
-  },
-};
 
 /** Runs the command line; resolves the exit code (product.md §4). */
 export function main(argv: readonly string[]): Promise<number> {

@@ -18,8 +18,7 @@ import type { Clock, Dice, Log, Notice, Notifier } from "./engine/ports.ts";
 import { reloadDifferences } from "./engine/reload.ts";
 import { createFanout } from "./notify/fanout.ts";
 import { logChannel } from "./notify/lines.ts";
-import { webhookChannel } from "./notify/webhook.ts";
-import { createPlane } from "./proxy/plane.ts";
+import { createWorkers } from "./proxy/workers.ts";
 import { createProbes } from "./probe/health.ts";
 import { openKey } from "./store/keys.ts";
 import { openStore } from "./store/open.ts";
@@ -59,6 +58,8 @@ export interface Running {
   readonly drainAsked: Promise<void>;
 }
 
+/** What each worker runs; it lies beside this file in `src/` and in `dist/`. */
+const WORKER = new URL(import.meta.url.endsWith(".ts") ? "./worker.ts" : "./worker.js", import.meta.url);
 const TOKEN_BYTES = 32;
 const LAG_SAMPLE_MS = 10;
 
@@ -88,7 +89,7 @@ export async function start(options: StartOptions): Promise<Running> {
     });
     closers.push(() => journal.close());
 
-    const fanout = createFanout(channelsOf(options), log);
+    const fanout = createFanout(await channelsOf(options), log);
     closers.push(() => fanout.close());
     const notifier: Notifier = {
       notify(notice) {
@@ -98,16 +99,17 @@ export async function start(options: StartOptions): Promise<Running> {
     };
     const probes = createProbes({ config, clock, log });
     closers.push(() => probes.close());
-    const plane = createPlane({
+    const plane = createWorkers({
+      entry: WORKER,
       config,
       clock,
-      dice,
       log,
       cookieSecret,
       secretOf: (source) => secretOf(source),
       healthy: (route, arm, endpoint) => probes.healthy(route, arm, endpoint),
     });
     closers.push(() => plane.close());
+    probes.onChange((route, arm, endpoint, isHealthy) => plane.setHealth(route, arm, endpoint, isHealthy));
     const reports = createReports({ folder: config.reports, environment: config.environment, clock, log });
     const controller = await openController(config, {
       store,
@@ -132,7 +134,7 @@ export async function start(options: StartOptions): Promise<Running> {
       notifications: () => fanout.stats(),
       // The histogram holds the time between two samples: what is above the sampling interval is delay.
       eventLoopDelay: (quantile) =>
-        Math.max(0, delay.percentile(quantile * 100) / 1e9 - LAG_SAMPLE_MS / 1000),
+        Math.max(plane.loopDelay(quantile), delay.percentile(quantile * 100) / 1e9 - LAG_SAMPLE_MS / 1000),
       reload: () => lastReload,
     });
 
@@ -146,7 +148,7 @@ export async function start(options: StartOptions): Promise<Running> {
         const result = reloadDifferences(config, next.config);
         ({ config, secretOf } = next);
         probes.reconfigure(config);
-        plane.reconfigure(config);
+        await plane.reconfigure(config);
         controller.reconfigure(config);
         Object.assign(lastReload, { ok: true, at: clock.wall() });
         log.info("configuration reloaded", { actor, ...result });
@@ -206,7 +208,13 @@ export async function start(options: StartOptions): Promise<Running> {
       await undo();
       return left;
     };
-    log.info("serving", { listen: addresses, admin: admin.address, state: config.state });
+    log.info("serving", {
+      listen: addresses,
+      admin: admin.address,
+      state: config.state,
+      lane: config.lane,
+      fastLane: plane.gauges().fastLane,
+    });
     return {
       addresses,
       adminAddress: admin.address,
@@ -222,10 +230,12 @@ export async function start(options: StartOptions): Promise<Running> {
   }
 }
 
-function channelsOf({ config, secretOf, clock, log }: StartOptions) {
+async function channelsOf({ config, secretOf, clock, log }: StartOptions) {
   const { webhook } = config.notify;
   if (webhook === undefined) return [logChannel(log)];
   const secret = webhook.secret === undefined ? undefined : secretOf(webhook.secret).reveal();
+  // Brings an HTTP client along, which is only loaded where there is somebody to tell.
+  const { webhookChannel } = await import("./notify/webhook.ts");
   return [
     logChannel(log),
     webhookChannel({ url: webhook.url, secret, environment: config.environment, clock }),

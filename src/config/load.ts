@@ -55,7 +55,7 @@ export interface Loaded {
 }
 
 /** More than any operator writes, and little enough that a wrong file cannot fill the memory. */
-const MAX_BYTES = 1024 * 1024;
+const MAX_BYTES = 16 * 1024 * 1024;
 /** Uses of anchors at the most, multiplied out (the "billion laughs"). */
 const MAX_ALIASES = 100;
 /** After so many slips of syntax the rest is noise. */

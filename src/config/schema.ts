@@ -77,13 +77,10 @@ const arm = z.strictObject({
     .min(1)
     .max(100_000)
     .default(256)
-    .meta({ description: "connections to one endpoint at the most" }),
-  queue: z
-    .int()
-    .min(0)
-    .max(1_000_000)
-    .default(1024)
-    .meta({ description: "exchanges that may wait for a connection; above it: 503" }),
+    .meta({ description: "connections to one endpoint at the most; divided among `workers`" }),
+  queue: z.int().min(0).max(1_000_000).default(1024).meta({
+    description: "exchanges that may wait for a connection; above it: 503; divided among `workers`",
+  }),
   health: health.optional().meta({ description: "the probes of this arm; left out: the route's" }),
 });
 
@@ -125,12 +122,9 @@ const rescue = z.strictObject({
   budget: rate.prefault("100%").meta({
     description: "share of the route's exchanges of the last 10 s that may be rescued (10 always may)",
   }),
-  concurrency: z
-    .int()
-    .min(1)
-    .max(100_000)
-    .default(64)
-    .meta({ description: "rescues in flight at the most; stable is not loaded beyond it" }),
+  concurrency: z.int().min(1).max(100_000).default(64).meta({
+    description: "rescues in flight at the most; stable is not loaded beyond it; divided among `workers`",
+  }),
   maxBody: size.prefault("64KiB").meta({ description: "a longer request body is not held for a rescue" }),
 });
 
@@ -249,11 +243,29 @@ export const configSchema = z
       .array(
         z.strictObject({
           address: address.meta({ description: "address and port", examples: ["0.0.0.0:8080"] }),
+          tls: z
+            .strictObject({
+              cert: path.meta({ description: "PEM file of the certificate and its chain" }),
+              key: path.meta({ description: "PEM file of the private key" }),
+            })
+            .optional()
+            .meta({ description: "HTTPS on this address; read once, at start" }),
         }),
       )
       .min(1)
       .default([{ address: "127.0.0.1:8080" }])
       .meta({ description: "where requests come in" }),
+    workers: z
+      .union([z.literal("auto"), z.int().min(1).max(256)])
+      .default(1)
+      .meta({
+        description:
+          "threads that carry traffic, sharing the port; `auto`: one per core. A change needs a restart",
+      }),
+    lane: z
+      .enum(["auto", "general"])
+      .default("auto")
+      .meta({ description: "`general` turns the fast lane for plain HTTP/1.1 off" }),
     limits: section(
       {
         headTime: positiveDuration

@@ -1,6 +1,6 @@
 /** The plain texts of the configuration: names, addresses, networks, endpoints, key sources. Each refuses what it is not. */
 
-import { BlockList, isIP } from "node:net";
+import { isIP } from "node:net";
 import { z } from "zod";
 
 /** A name: letters, digits, `_`, `.` and `-`, at most 63. It becomes a label, a path segment and a file name. */
@@ -30,23 +30,11 @@ function isCidr(text: string): boolean {
   return prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) <= (family === 4 ? 32 : 128));
 }
 
-/** The networks as a list that answers `check(address)`. */
-export function networksOf(cidrs: readonly string[]): BlockList {
-  const list = new BlockList();
-  for (const text of cidrs) {
-    const [base = "", prefix] = text.split("/");
-    const family = isIP(base) === 6 ? "ipv6" : "ipv4";
-    if (prefix === undefined) list.addAddress(base, family);
-    else list.addSubnet(base, Number(prefix), family);
-  }
-  return list;
-}
-
-/** An upstream server: `http://host:port`, nothing behind it. */
+/** An upstream server: `http://host:port` or `https://host:port`, nothing behind it. */
 export const endpoint = z
   .string()
   .regex(
-    /^http:\/\/(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?$/,
+    /^https?:\/\/(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?$/,
     'expected an endpoint like "http://10.0.0.1:8080", without a path',
   )
   .refine((text) => URL.canParse(text), "the port is above 65535");

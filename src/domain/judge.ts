@@ -84,8 +84,20 @@ export interface Evidence {
   readonly elapsedMs: Millis;
 }
 
+// Asked for every rule of every route once a second; a rule never changes.
+const IDS = new WeakMap<Rule, string>();
+
 /** A rule in its own words, e.g. `error_rate above 1% for 5m`. Its id everywhere. */
 export function ruleId(rule: Rule): string {
+  let id = IDS.get(rule);
+  if (id === undefined) {
+    id = wordsOf(rule);
+    IDS.set(rule, id);
+  }
+  return id;
+}
+
+function wordsOf(rule: Rule): string {
   if (rule.metric === "health_failures") return `health_failures at least ${rule.atLeast}`;
   const limit = rule.metric === "error_rate" ? formatRate(rule.above) : formatDuration(rule.above);
   const of = "of" in rule && rule.of !== "worse" ? ` of ${rule.of}` : "";

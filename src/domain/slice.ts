@@ -1,15 +1,16 @@
 /**
  * What one arm measured in one piece of time: counts by reason, by outcome and code class, and latency histograms. Pure.
  *
- * Two forms. `LiveSlice` is written on the hot path: plain additions into typed arrays, nothing allocated per exchange. `Slice` is
- * what travels (to the control plane, later from worker to main and from replica to leader): immutable, sparse, and mergeable by
- * plain addition, so that it does not matter who measured.
+ * Three forms. `LiveSlice` is written on the hot path by one thread alone: plain additions into words that may be shared, nothing allocated per
+ * exchange, nothing ever set back to zero. `SliceReader` reads the same words, in the same thread or in another one, and gives
+ * what has been added since it read last; so neither waits for the other, and what a thread had counted outlives it. `Slice` is what
+ * travels: immutable, sparse, and mergeable by plain addition, so that it does not matter who measured.
  *
  * Successes and failures keep histograms of their own: "all" is their sum, and "successes only" is what shows that a canary whose
  * errors are fast has slow answers (product.md §2.7).
  */
 
-import { COUNTS_LENGTH, indexOfMicros } from "./latency.ts";
+import { COUNTS_LENGTH, indexOfMicros } from "./hdr.ts";
 import { CODE_CLASSES, OUTCOMES, REASONS, REASON_INDEX, codeClassIndex, kindOf } from "./outcome.ts";
 
 /** Upper bounds in seconds of the request-duration histogram (OpenTelemetry's advice); one more bucket is above the last. */
@@ -31,9 +32,9 @@ export interface Slice {
   readonly byReason: readonly number[];
   /** By outcome and code class: index = outcome × CODE_CLASSES.length + class. */
   readonly byClass: readonly number[];
-  /** Judged latency of successes, HDR layout of `latency.ts`, µs. */
+  /** Judged latency of successes, layout of `hdr.ts`, µs. */
   readonly successes: SparseCounts;
-  /** Judged latency of failures, HDR layout of `latency.ts`, µs. */
+  /** Judged latency of failures, layout of `hdr.ts`, µs. */
   readonly failures: SparseCounts;
   /** Whole-exchange time of what was answered, by `DURATION_BOUNDS`, not cumulated. */
   readonly durations: readonly number[];
@@ -42,18 +43,82 @@ export interface Slice {
 }
 
 const OUTCOME_OF_REASON = REASONS.map((reason) => OUTCOMES.indexOf(kindOf(reason)));
+const EXCLUDED = OUTCOMES.indexOf("excluded");
 const OK = REASON_INDEX.ok;
 
-/** The counters of one arm since they were last taken. Written by the data plane, one `record` per exchange. */
+// The layout, in words from the start of a slice. First the sum of seconds, which takes two.
+const BY_REASON = 2;
+const BY_CLASS = BY_REASON + REASONS.length;
+const DURATIONS = BY_CLASS + OUTCOMES.length * CODE_CLASSES.length;
+/** Numbers of the two histograms; 0 until there is a latency. */
+const SUCCESSES = DURATIONS + DURATION_BOUNDS.length + 1;
+const FAILURES = SUCCESSES + 1;
+const END = FAILURES + 1;
+
+/** Words (4 bytes) that a slice takes: whole cache lines, so that its sum is aligned and two slices share none. */
+export const SLICE_WORDS = Math.ceil(END / 16) * 16;
+
+/** Words with two views on them. Counts are modulo 2^32: a reader that comes by once in 4 billion exchanges misses none. */
+export interface Words {
+  readonly counts: Uint32Array;
+  /**
+   * The same bytes. A sum is written by one thread while another reads it, without a lock: it is aligned, and every processor that Node 24 runs on
+   * moves eight aligned bytes at once; were one to tear, one reading would be off and the next one, taken against it, would put it right.
+   */
+  readonly sums: Float64Array;
+}
+
+/** Two views on the same bytes; their number is a multiple of eight. */
+export function wordsOver(buffer: ArrayBuffer | SharedArrayBuffer): Words {
+  return { counts: new Uint32Array(buffer), sums: new Float64Array(buffer) };
+}
+
+/** Histograms by number, from 1; 13 KB each, so they are made with the first latency, and ten thousand quiet routes cost nothing. */
+export interface HistogramRoom {
+  /** The number of a new, empty one. */
+  open(): number;
+  /** The counts of one, COUNTS_LENGTH of them; undefined while this side does not know it yet. */
+  find(number: number): Uint32Array | undefined;
+}
+
+/** A room that one thread keeps for itself. */
+export function ownRoom(): HistogramRoom {
+  const all: Uint32Array[] = [];
+  return {
+    open: () => all.push(new Uint32Array(COUNTS_LENGTH)),
+    find: (number) => all[number - 1],
+  };
+}
+
+/** Where a slice lies. */
+export interface SlicePlace {
+  readonly words: Words;
+  /** Index of its first word, even. */
+  readonly at: number;
+  readonly room: HistogramRoom;
+}
+
+/** A place that is shared with nobody. */
+export function ownPlace(): SlicePlace {
+  return { words: wordsOver(new ArrayBuffer(SLICE_WORDS * 4)), at: 0, room: ownRoom() };
+}
+
+/** The counters of one arm. Written by one thread, one `record` per exchange; they only ever rise. */
 export class LiveSlice {
-  #byReason = new Array<number>(REASONS.length).fill(0);
-  #byClass = new Array<number>(OUTCOMES.length * CODE_CLASSES.length).fill(0);
-  #durations = new Array<number>(DURATION_BOUNDS.length + 1).fill(0);
-  #durationSeconds = 0;
-  // 13 KB each: made with the first latency, so that ten thousand quiet routes cost nothing.
-  #successes: Uint32Array | undefined;
-  #failures: Uint32Array | undefined;
-  #count = 0;
+  readonly #place: SlicePlace;
+  readonly #counts: Uint32Array;
+  readonly #sums: Float64Array;
+  readonly #at: number;
+  #successes: Uint32Array | undefined = undefined;
+  #failures: Uint32Array | undefined = undefined;
+  #reader: SliceReader | undefined = undefined;
+
+  constructor(place: SlicePlace = ownPlace()) {
+    this.#place = place;
+    this.#counts = place.words.counts;
+    this.#sums = place.words.sums;
+    this.#at = place.at;
+  }
 
   /**
    * Counts one exchange.
@@ -64,60 +129,127 @@ export class LiveSlice {
    * @param totalUs    request head read → exchange settled, µs
    */
   record(reason: number, status: number, latencyUs: number, totalUs: number): void {
-    const outcome = OUTCOME_OF_REASON[reason] ?? 2;
-    bump(this.#byReason, reason);
-    bump(this.#byClass, outcome * CODE_CLASSES.length + codeClassIndex(status));
-    this.#count++;
-    if (outcome === 2) return;
-    if (latencyUs >= 0) {
-      const histogram =
-        reason === OK
-          ? (this.#successes ??= new Uint32Array(COUNTS_LENGTH))
-          : (this.#failures ??= new Uint32Array(COUNTS_LENGTH));
-      // Always within the layout, hence the assertion on the next line.
-      const index = indexOfMicros(latencyUs);
-      histogram[index]! += 1;
+    const counts = this.#counts;
+    const at = this.#at;
+    const outcome = OUTCOME_OF_REASON[reason] ?? EXCLUDED;
+    if (outcome !== EXCLUDED) {
+      if (latencyUs >= 0) {
+        const histogram =
+          reason === OK
+            ? (this.#successes ??= this.#open(SUCCESSES))
+            : (this.#failures ??= this.#open(FAILURES));
+        // Always within the layout, hence the assertion here and at every place below.
+        histogram[indexOfMicros(latencyUs)]! += 1;
+      }
+      const seconds = totalUs / 1e6;
+      let bucket = 0;
+      while (bucket < DURATION_BOUNDS.length && seconds > DURATION_BOUNDS[bucket]!) bucket++;
+      counts[at + DURATIONS + bucket]! += 1;
+      this.#sums[at >> 1]! += seconds;
     }
-    const seconds = totalUs / 1e6;
-    let bucket = 0;
-    while (bucket < DURATION_BOUNDS.length && seconds > DURATION_BOUNDS[bucket]!) bucket++;
-    bump(this.#durations, bucket);
-    this.#durationSeconds += seconds;
+    counts[at + BY_CLASS + outcome * CODE_CLASSES.length + codeClassIndex(status)]! += 1;
+    // Last: a reader looks here for whether there is anything new. A reason that this program does not know is told as the last one.
+    counts[at + BY_REASON + (reason < REASONS.length ? reason : REASONS.length - 1)]! += 1;
   }
 
-  /** What was recorded since the last call, or undefined when nothing was; starts again from zero. */
+  /** What was recorded since the last call, or undefined when nothing was. For a slice that its own thread reads. */
   take(): Slice | undefined {
-    if (this.#count === 0) return undefined;
+    return (this.#reader ??= new SliceReader(this.#place)).take();
+  }
+
+  #open(which: number): Uint32Array {
+    const { room } = this.#place;
+    const number = room.open();
+    // A room has what it has just opened.
+    const histogram = room.find(number)!;
+    this.#counts[this.#at + which] = number;
+    return histogram;
+  }
+}
+
+/** How many exchanges the slice at `at` has counted, modulo 2^32: what a reader asks before it reads more. */
+export function settledIn(counts: Uint32Array, at: number): number {
+  let total = 0;
+  for (let index = at + BY_REASON; index < at + BY_CLASS; index++) total += counts[index]!;
+  return total >>> 0;
+}
+
+/** Reads what a `LiveSlice` at the same place counts. */
+export class SliceReader {
+  readonly #place: SlicePlace;
+  /** The words as they were read last. */
+  readonly #last = new Uint32Array(SLICE_WORDS);
+  #lastSeconds = 0;
+  readonly #successes: CountsReader;
+  readonly #failures: CountsReader;
+
+  constructor(place: SlicePlace) {
+    this.#place = place;
+    this.#successes = new CountsReader(place, SUCCESSES);
+    this.#failures = new CountsReader(place, FAILURES);
+  }
+
+  /** What was recorded since the last call, or undefined when nothing was. */
+  take(): Slice | undefined {
+    const { words, at } = this.#place;
+    // Against what was read, not against what there was: whatever came in between is read now.
+    const isNew = settledIn(words.counts, at) !== settledIn(this.#last, 0);
+    if (!isNew && !this.#successes.isBehind && !this.#failures.isBehind) return undefined;
+    const byReason = this.#taken(BY_REASON, BY_CLASS);
+    const seconds = words.sums[at >> 1]!;
     const slice: Slice = {
-      byReason: this.#byReason.slice(),
-      byClass: this.#byClass.slice(),
-      successes: drain(this.#successes),
-      failures: drain(this.#failures),
-      durations: this.#durations.slice(),
-      durationSeconds: this.#durationSeconds,
+      byReason,
+      byClass: this.#taken(BY_CLASS, DURATIONS),
+      successes: this.#successes.take(),
+      failures: this.#failures.take(),
+      durations: this.#taken(DURATIONS, SUCCESSES),
+      durationSeconds: seconds - this.#lastSeconds,
     };
-    this.#byReason.fill(0);
-    this.#byClass.fill(0);
-    this.#durations.fill(0);
-    this.#durationSeconds = 0;
-    this.#count = 0;
+    this.#lastSeconds = seconds;
     return slice;
   }
-}
 
-function bump(counts: number[], index: number): void {
-  counts[index] = (counts[index] ?? 0) + 1;
-}
-
-function drain(counts: Uint32Array | undefined): SparseCounts {
-  if (counts === undefined) return [];
-  const sparse: number[] = [];
-  for (let index = 0; index < counts.length; index++) {
-    const count = counts[index]!;
-    if (count > 0) {
-      sparse.push(index, count);
-      counts[index] = 0;
+  #taken(from: number, to: number): readonly number[] {
+    const { words, at } = this.#place;
+    const differences: number[] = [];
+    for (let index = from; index < to; index++) {
+      const count = words.counts[at + index]!;
+      differences.push((count - this.#last[index]!) >>> 0);
+      this.#last[index] = count;
     }
+    return differences;
   }
-  return sparse;
+}
+
+/** Reads one histogram of a slice. */
+class CountsReader {
+  readonly #place: SlicePlace;
+  readonly #which: number;
+  #counts: Uint32Array | undefined = undefined;
+  #last: Uint32Array | undefined = undefined;
+  /** There is a histogram that this side could not find when it looked. */
+  isBehind = false;
+
+  constructor(place: SlicePlace, which: number) {
+    this.#place = place;
+    this.#which = which;
+  }
+
+  take(): SparseCounts {
+    const { words, at, room } = this.#place;
+    const number = words.counts[at + this.#which]!;
+    if (number === 0) return [];
+    const counts = (this.#counts ??= room.find(number));
+    this.isBehind = counts === undefined;
+    if (counts === undefined) return [];
+    const last = (this.#last ??= new Uint32Array(COUNTS_LENGTH));
+    const sparse: number[] = [];
+    for (let index = 0; index < COUNTS_LENGTH; index++) {
+      const count = counts[index]!;
+      if (count === last[index]) continue;
+      sparse.push(index, (count - last[index]!) >>> 0);
+      last[index] = count;
+    }
+    return sparse;
+  }
 }

@@ -7,7 +7,7 @@
  * them from canary to stable and never back: nobody flips twice during a rollout.
  */
 
-import { murmur3 } from "./hash.ts";
+import { murmur3, murmur3OfAscii } from "./hash.ts";
 import type { Ppm } from "./units.ts";
 
 /** `stable` is the old upstream, `canary` the new one. */
@@ -28,6 +28,12 @@ export const BUCKETS = 1_000_000;
 export function bucketOf(key: string, salt: string): number {
   // Exact: the product stays below 2^53, and a division by a power of two loses nothing.
   return Math.floor((murmur3(salt + key, 0) * BUCKETS) / 2 ** 32);
+}
+
+/** `bucketOf` of a key that lies in a buffer, without making a text of it; −1 when key or salt is not ASCII: then ask `bucketOf`. */
+export function bucketOfBytes(bytes: Uint8Array, from: number, to: number, salt: string): number {
+  const hash = murmur3OfAscii(salt, bytes, from, to);
+  return hash < 0 ? -1 : Math.floor((hash * BUCKETS) / 2 ** 32);
 }
 
 /** The buckets below the weight are the canary's: none at 0, all at a million. */

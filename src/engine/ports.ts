@@ -183,6 +183,7 @@ export interface RouteMeasure {
 
 /** What the data plane measured since it was last drained. */
 export interface PlaneMeasure {
+  /** A route that several threads carried may come several times. */
   readonly routes: readonly RouteMeasure[];
   /** Requests refused before they had a route: by status sent. */
   readonly refused: Readonly<Record<string, number>>;
@@ -190,9 +191,23 @@ export interface PlaneMeasure {
   readonly overhead: { readonly counts: readonly number[]; readonly seconds: number };
 }
 
+/** Steps of the fast lane that were tried at start and work here: reading into shared memory, writing on the handle. */
+export interface FastLaneSteps {
+  readonly reads: boolean;
+  readonly writes: boolean;
+}
+
 /** Load at this moment. */
 export interface PlaneGauges {
   readonly connections: number;
+  /** Threads that carry traffic now. */
+  readonly workers: number;
+  /** Threads that died and were replaced, since start. */
+  readonly workerRestarts: number;
+  /** Exchanges that were in flight on them. */
+  readonly exchangesLost: number;
+  /** Which of the fast lane's steps beyond what the platform documents are in use. */
+  readonly fastLane: FastLaneSteps;
   readonly routes: Readonly<
     Record<string, Readonly<Record<Arm, { readonly inFlight: number; readonly longLived: number }>>>
   >;

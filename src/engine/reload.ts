@@ -5,6 +5,7 @@ import type { Config } from "../config/schema.ts";
 /** Sections that are bound when the program starts. */
 const BOUND = [
   "listen",
+  "workers",
   "limits",
   "admin",
   "state",
@@ -24,7 +25,7 @@ export function reloadDifferences(
   const routes = after.routes.filter((route) => differs(routesBefore.get(route.name), route));
   const kept = new Set(after.routes.map((route) => route.name));
   const gone = before.routes.filter((route) => !kept.has(route.name));
-  const other = (["plans", "drain"] as const).filter((name) => differs(before[name], after[name]));
+  const other = (["plans", "drain", "lane"] as const).filter((name) => differs(before[name], after[name]));
   return {
     changed: [...other, ...[...routes, ...gone].map((route) => `routes.${route.name}`)],
     needsRestart: BOUND.filter((name) => differs(before[name], after[name])),

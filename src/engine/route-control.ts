@@ -127,8 +127,10 @@ export class RouteControl {
 
   /** Running clocks of rules that still exist. */
   #clocks(): Readonly<Record<string, Millis>> {
+    const { clocks } = this.#state;
+    if (Object.keys(clocks).length === 0) return clocks;
     const known = new Set(this.config.rollback.onAny.map(ruleId));
-    return Object.fromEntries(Object.entries(this.#state.clocks).filter(([id]) => known.has(id)));
+    return Object.fromEntries(Object.entries(clocks).filter(([id]) => known.has(id)));
   }
 
   /** A tick in which nothing was decided: time passed, clocks moved. */

@@ -2,10 +2,10 @@
  * The split in force, as an immutable value that is swapped whole.
  *
  * An exchange reads its route's entry once and keeps it; a change of weight makes a new value and disturbs nothing in flight
- * (product.md §2.15). Pure but for the one mutable reference it holds.
+ * (product.md §2.15). `proxy/split-board.ts` carries it to the threads. Pure but for the one mutable reference it holds.
  */
 
-import { NONE, type Ppm } from "../domain/units.ts";
+import type { Ppm } from "../domain/units.ts";
 
 /** How one route splits right now. */
 export interface RouteSplit {
@@ -22,11 +22,6 @@ export interface RouteSplit {
 export interface Split {
   readonly generation: number;
   readonly routes: ReadonlyMap<string, RouteSplit>;
-}
-
-/** A route nobody has said anything about: everything to stable. */
-export function stableOnly(route: string, salt: string): RouteSplit {
-  return { route, rollout: "", salt, weight: NONE, forcedCanary: true };
 }
 
 /** Holds the split in force and hands each new one to `publish`, synchronously. */

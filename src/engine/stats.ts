@@ -59,12 +59,17 @@ export class ArmStats {
   }
 }
 
+/** Names and keys with bounds. The caches take all their room at once, 300 KB, so they are made when something has failed. */
+class Tallies {
+  readonly paths = new LRUCache<string, number>({ max: NAMES_COUNTED });
+  readonly methods = new LRUCache<string, number>({ max: NAMES_COUNTED });
+  readonly reasons = new LRUCache<string, number>({ max: NAMES_COUNTED });
+  readonly keys = new LRUCache<string, true>({ max: KEYS_COUNTED });
+}
+
 /** What failed on the canary since the rollout began. */
 export class FailureMarks {
-  readonly #paths = new LRUCache<string, number>({ max: NAMES_COUNTED });
-  readonly #methods = new LRUCache<string, number>({ max: NAMES_COUNTED });
-  readonly #reasons = new LRUCache<string, number>({ max: NAMES_COUNTED });
-  readonly #keys = new LRUCache<string, true>({ max: KEYS_COUNTED });
+  #tallies: Tallies | undefined;
   readonly #traces: string[] = [];
   requestsFailed = 0;
   requestsRescued = 0;
@@ -73,23 +78,23 @@ export class FailureMarks {
     const slice = measure.arms.canary;
     if (slice !== undefined) this.requestsFailed += byOutcome(slice.byReason)[1];
     this.requestsRescued += measure.rescues.answered;
-    for (const sample of measure.failures) this.#mark(sample);
+    for (const sample of measure.failures) this.#mark(sample, (this.#tallies ??= new Tallies()));
   }
 
-  #mark(sample: FailureSample): void {
-    count(this.#paths, sample.path);
-    count(this.#methods, sample.method);
-    count(this.#reasons, sample.reason === "status" ? `status ${sample.status}` : sample.reason);
-    if (sample.keyHash !== "") this.#keys.set(sample.keyHash, true);
+  #mark(sample: FailureSample, tallies: Tallies): void {
+    count(tallies.paths, sample.path);
+    count(tallies.methods, sample.method);
+    count(tallies.reasons, sample.reason === "status" ? `status ${sample.status}` : sample.reason);
+    if (sample.keyHash !== "") tallies.keys.set(sample.keyHash, true);
     if (sample.traceId !== "" && this.#traces.length < TRACES_KEPT) this.#traces.push(sample.traceId);
   }
 
   get distinctKeys(): number {
-    return this.#keys.size;
+    return this.#tallies?.keys.size ?? 0;
   }
 
   get keysCapped(): boolean {
-    return this.#keys.size >= KEYS_COUNTED;
+    return this.distinctKeys >= KEYS_COUNTED;
   }
 
   get traceIds(): readonly string[] {
@@ -97,15 +102,15 @@ export class FailureMarks {
   }
 
   get worstPaths(): readonly Tally[] {
-    return worst(this.#paths);
+    return worst(this.#tallies?.paths);
   }
 
   get worstMethods(): readonly Tally[] {
-    return worst(this.#methods);
+    return worst(this.#tallies?.methods);
   }
 
   get byReason(): readonly Tally[] {
-    return worst(this.#reasons);
+    return worst(this.#tallies?.reasons);
   }
 }
 
@@ -113,8 +118,8 @@ function count(tally: LRUCache<string, number>, name: string): void {
   tally.set(name, (tally.get(name) ?? 0) + 1);
 }
 
-function worst(tally: LRUCache<string, number>): readonly Tally[] {
-  return [...tally.entries()]
+function worst(tally: LRUCache<string, number> | undefined): readonly Tally[] {
+  return [...(tally?.entries() ?? [])]
     .map(([name, times]) => ({ name, count: times }))
     .sort((a, b) => b.count - a.count || (a.name < b.name ? -1 : 1))
     .slice(0, 10);

@@ -6,12 +6,14 @@
  */
 
 import { Agent, request, type IncomingMessage } from "node:http";
-import { connect } from "node:net";
+import { Agent as TlsAgent, request as requestTls } from "node:https";
+import { connect, isIP } from "node:net";
+import { connect as connectTls } from "node:tls";
 import type { Millis } from "../domain/units.ts";
 
 /** What to probe. */
 export interface Target {
-  /** `http://host:port`. */
+  /** `http://host:port` or `https://host:port`. */
   readonly url: string;
   /** GET this path, good from 200 to 399 with a whole body; undefined: a TCP connect is enough. */
   readonly path: string | undefined;
@@ -28,15 +30,18 @@ const MOST_HEAD = 16 * 1024;
 const LONGEST_DETAIL = 160;
 
 /** Probes once. Never rejects. `signal` ends it at once, with a finding that means nothing. */
-export function probeOnce(target: Target, agent: Agent, signal: AbortSignal): Promise<Finding> {
+export function probeOnce(target: Target, agents: ProbeAgents, signal: AbortSignal): Promise<Finding> {
   return new Promise((resolve) => {
-    const { hostname, port } = new URL(target.url);
+    const { hostname, port, protocol, host: authority } = new URL(target.url);
+    const isTls = protocol === "https:";
     const host = hostname.replace(/^\[|\]$/g, "");
-    const address = { host, port: port === "" ? 80 : Number(port) };
+    // Of an address the name in a certificate is the address itself.
+    const name = isTls && isIP(host) === 0 ? { servername: host } : {};
+    const address = { host, port: port === "" ? (isTls ? 443 : 80) : Number(port), ...name };
     const attempt =
       target.path === undefined
-        ? tcp(address, settle)
-        : get(address, { path: target.path, agent, url: target.url }, settle);
+        ? open(address, isTls, settle)
+        : get(address, { path: target.path, agents, isTls, authority }, settle);
     const timer = setTimeout(() => settle(`no answer within ${target.timeoutMs} ms`), target.timeoutMs);
     const stop = () => settle("stopped");
     signal.addEventListener("abort", stop);
@@ -51,35 +56,53 @@ export function probeOnce(target: Target, agent: Agent, signal: AbortSignal): Pr
   });
 }
 
-/** An agent for probes: every probe connects anew. */
-export function probeAgent(): Agent {
-  return new Agent({ keepAlive: false });
+/** Agents for probes: every probe connects anew. */
+export interface ProbeAgents {
+  readonly plain: Agent;
+  readonly tls: TlsAgent;
+}
+
+/** The agents of one set of probes. */
+export function probeAgents(): ProbeAgents {
+  return {
+    plain: new Agent({ keepAlive: false }),
+    // A kept session would hide that a new handshake fails.
+    tls: new TlsAgent({ keepAlive: false, maxCachedSessions: 0 }),
+  };
 }
 
 type Settle = (finding: Finding) => void;
-type Address = { readonly host: string; readonly port: number };
+type Address = { readonly host: string; readonly port: number; readonly servername?: string };
 
-function tcp(address: Address, settle: Settle): { destroy(): void } {
-  const socket = connect(address);
+function open(address: Address, isTls: boolean, settle: Settle): { destroy(): void } {
+  const socket = isTls ? connectTls(address) : connect(address);
   // Both listeners stay for the life of the socket: a reset after the verdict is no news.
-  socket.on("connect", () => settle(""));
+  socket.on(isTls ? "secureConnect" : "connect", () => settle(""));
   socket.on("error", (error) => settle(detailOf(error)));
   return socket;
 }
 
 function get(
   address: Address,
-  options: { readonly path: string; readonly agent: Agent; readonly url: string },
+  options: {
+    readonly path: string;
+    readonly agents: ProbeAgents;
+    readonly isTls: boolean;
+    readonly authority: string;
+  },
   settle: Settle,
 ): { destroy(): void } {
-  const probe = request({
+  const { path, agents, isTls, authority } = options;
+  const common = {
     ...address,
-    agent: options.agent,
-    path: options.path,
+    path,
     method: "GET",
     maxHeaderSize: MOST_HEAD,
-    headers: { host: options.url.slice("http://".length), "user-agent": "sluice-probe", accept: "*/*" },
-  });
+    headers: { host: authority, "user-agent": "sluice-probe", accept: "*/*" },
+  };
+  const probe = isTls
+    ? requestTls({ ...common, agent: agents.tls })
+    : request({ ...common, agent: agents.plain });
   let isAnswered = false;
   probe.on("response", (response) => {
     isAnswered = true;

@@ -7,14 +7,13 @@
  * time: one that answers more slowly than the interval is asked less often, not more.
  */
 
-import type { Agent } from "node:http";
 import type { ArmConfig, Config, HealthConfig, RouteConfig } from "../config/schema.ts";
 import { murmur3 } from "../domain/hash.ts";
 import { afterProbe, UNKNOWN, type Health } from "../domain/health.ts";
 import { ARMS, type Arm } from "../domain/split.ts";
 import { millis } from "../domain/units.ts";
 import type { Clock, EndpointHealth, Log, Probes } from "../engine/ports.ts";
-import { probeAgent, probeOnce } from "./endpoint.ts";
+import { probeAgents, probeOnce, type ProbeAgents } from "./endpoint.ts";
 
 /** The probes, with their lifetime. */
 export interface RunningProbes extends Probes {
@@ -22,9 +21,14 @@ export interface RunningProbes extends Probes {
   reconfigure(config: Config): void;
   /** False for an endpoint that is known to be unhealthy; true for one that is not known (yet). */
   healthy(route: string, arm: Arm, url: string): boolean;
+  /** From now on `tell` hears of each change in what `healthy` says, as soon as a probe has learnt it. */
+  onChange(tell: HealthListener): void;
   /** Stops for good; a probe under way is cut off. */
   close(): void;
 }
+
+/** Hears what has become of an endpoint. */
+export type HealthListener = (route: string, arm: Arm, url: string, isHealthy: boolean) => void;
 
 /** What the probes need. */
 export interface ProbesOptions {
@@ -33,36 +37,54 @@ export interface ProbesOptions {
   readonly log: Log;
 }
 
-/** The first probes are spread over so long: ms. */
+/** The first probes are spread over so long, or, of many endpoints, over a millisecond for each: ms. */
 const FIRST_WITHIN_MS = 250;
 
 /** Starts probing. */
 export function createProbes(options: ProbesOptions): RunningProbes {
-  const agent = probeAgent();
+  const agents = probeAgents();
   let watches: ReadonlyMap<string, Watch> = new Map();
+  /** The same by route and arm: each is asked for every second. */
+  let arms: ReadonlyMap<string, readonly Watch[]> = new Map();
+  let changed: HealthListener = () => undefined;
+  const parts = {
+    ...options,
+    agents,
+    onChange: (...change: Parameters<HealthListener>) => changed(...change),
+  };
 
   function reconfigure(config: Config): void {
     const next = new Map<string, Watch>();
-    for (const spec of specsOf(config)) {
+    const byArm = new Map<string, Watch[]>();
+    const specs = specsOf(config);
+    const all = { ...parts, firstWithinMs: Math.max(FIRST_WITHIN_MS, specs.length) };
+    for (const spec of specs) {
       const key = keyOf(spec.route, spec.arm, spec.url);
       if (next.has(key)) continue;
       const before = watches.get(key);
-      next.set(key, before?.serves(spec) === true ? before : new Watch(spec, before, agent, options));
+      const watch = before?.serves(spec) === true ? before : new Watch(spec, before, all);
+      next.set(key, watch);
+      const arm = keyOf(spec.route, spec.arm, "");
+      const others = byArm.get(arm);
+      if (others === undefined) byArm.set(arm, [watch]);
+      else others.push(watch);
     }
     const kept = new Set(next.values());
     for (const watch of watches.values()) if (!kept.has(watch)) watch.close();
     watches = next;
+    arms = byArm;
   }
 
   reconfigure(options.config);
   return {
     reconfigure,
-    health: (route, arm) =>
-      [...watches.values()].filter((watch) => watch.isOf(route, arm)).map((watch) => watch.status),
+    health: (route, arm) => (arms.get(keyOf(route, arm, "")) ?? []).map((watch) => watch.status),
     healthy: (route, arm, url) => watches.get(keyOf(route, arm, url))?.status.healthy !== false,
+    onChange: (tell) => void (changed = tell),
     close() {
       for (const watch of watches.values()) watch.close();
-      agent.destroy();
+      agents.plain.destroy();
+      agents.tls.destroy();
     },
   };
 }
@@ -91,9 +113,10 @@ function keyOf(route: string, arm: Arm, url: string): string {
 /** The watch over one endpoint. */
 class Watch {
   readonly #spec: Spec;
-  readonly #agent: Agent;
+  readonly #agents: ProbeAgents;
   readonly #clock: Clock;
   readonly #log: Log;
+  readonly #onChange: HealthListener;
   readonly #stopped = new AbortController();
   #health: Health = UNKNOWN;
   #detail = "";
@@ -103,13 +126,19 @@ class Watch {
   constructor(
     spec: Spec,
     before: Watch | undefined,
-    agent: Agent,
-    options: { readonly clock: Clock; readonly log: Log },
+    parts: {
+      readonly agents: ProbeAgents;
+      readonly clock: Clock;
+      readonly log: Log;
+      readonly onChange: HealthListener;
+      readonly firstWithinMs: number;
+    },
   ) {
     this.#spec = spec;
-    this.#agent = agent;
-    this.#clock = options.clock;
-    this.#log = options.log;
+    this.#agents = parts.agents;
+    this.#clock = parts.clock;
+    this.#log = parts.log;
+    this.#onChange = parts.onChange;
     if (before !== undefined && before.#spec.health.path === spec.health.path) {
       this.#health = before.#health;
       this.#detail = before.#detail;
@@ -117,7 +146,7 @@ class Watch {
     // From 0 to 1, always the same for the same endpoint.
     const spread = murmur3(keyOf(spec.route, spec.arm, spec.url), 0) / 2 ** 32;
     const { interval } = spec.health;
-    const first = Math.max(1, Math.min(FIRST_WITHIN_MS, interval) * spread);
+    const first = Math.max(1, Math.min(parts.firstWithinMs, interval) * spread);
     this.#unschedule = this.#once(first, () => {
       this.#unschedule = this.#once(Math.max(1, interval * (0.5 + spread / 2)), () => {
         this.#unschedule = this.#clock.every(interval, () => this.#probe());
@@ -128,10 +157,6 @@ class Watch {
   get status(): EndpointHealth {
     const { healthy, failures } = this.#health;
     return { url: this.#spec.url, healthy, failures, detail: this.#detail };
-  }
-
-  isOf(route: string, arm: Arm): boolean {
-    return this.#spec.route === route && this.#spec.arm === arm;
   }
 
   /** Whether this watch does already what `spec` asks for. */
@@ -166,7 +191,7 @@ class Watch {
     this.#isProbing = true;
     const { url, health } = this.#spec;
     const target = { url, path: health.path, timeoutMs: health.timeout };
-    const finding = await probeOnce(target, this.#agent, this.#stopped.signal);
+    const finding = await probeOnce(target, this.#agents, this.#stopped.signal);
     this.#isProbing = false;
     if (!this.#stopped.signal.aborted) this.#learn(finding);
   }
@@ -177,6 +202,7 @@ class Watch {
     this.#detail = finding;
     const { route, arm, url } = this.#spec;
     const { healthy, failures } = this.#health;
+    if ((healthy === false) !== (before === false)) this.#onChange(route, arm, url, healthy !== false);
     if (healthy === before) {
       if (finding !== "") this.#log.debug("probe failed", { route, arm, url, failures, detail: finding });
     } else if (healthy === false) {

@@ -8,49 +8,69 @@
 
 import { createHmac, timingSafeEqual } from "node:crypto";
 import type { RouteConfig } from "../config/schema.ts";
+import { bucketOf } from "../domain/split.ts";
 import type { Dice } from "../engine/ports.ts";
-import { cookieOf, queryOf, type RequestView } from "./request.ts";
+import { cookieOf, NO_KEY, queryOf, type KeySource, type RequestView } from "./request.ts";
 
 /** Name of the anonymous cookie. */
 export const COOKIE = "sluice_id";
 const YEAR_SECONDS = 31_536_000;
 
-/** Who is asking. */
-export interface Identity {
-  /** The sticky key; undefined: none, and `chance` says what then. */
+/** A request without a key. */
+export interface Anonymous {
+  readonly bucket: number;
+  /** The key that it was given; undefined when it has one already, or gets none. */
   readonly key: string | undefined;
   /** A Set-Cookie value to add to the answer; empty: none. */
   readonly cookie: string;
-  /** Without a key: true, a throw of the dice decides; false, stable. */
-  readonly chance: boolean;
 }
 
-const BY_CHANCE: Identity = { key: undefined, cookie: "", chance: true };
-const TO_STABLE: Identity = { key: undefined, cookie: "", chance: false };
+/** Finds out who is asking, on one route. */
+export interface Identify {
+  /** Where the key may be, the first that is there wins. */
+  readonly sources: readonly KeySource[];
+  /** What becomes of a request in which none of the sources is; undefined: a throw of the dice decides. */
+  anonymous(view: RequestView, salt: string): Anonymous | undefined;
+  /** The key as text, once more; undefined when the request brought none. */
+  keyOf(view: RequestView): string | undefined;
+}
 
-/** Finds the key in one place; undefined: not there. */
-type Source = (view: RequestView) => string | undefined;
-
-/** Finds the identity of a request of one route. */
-export type Identify = (view: RequestView) => Identity;
+/** No weight reaches this bucket: always stable. */
+const LAST: Anonymous = { bucket: 1_000_000, key: undefined, cookie: "" };
 
 /** The identification of a route, compiled once from its configuration. `secret` signs the anonymous cookie. */
 export function identifier(route: RouteConfig, secret: string, dice: Dice): Identify {
   const sources = route.key.map(sourceOf);
-  const anonymous = route.anonymous;
-  return (view) => {
-    for (const source of sources) {
-      const key = source(view);
-      if (key !== undefined && key !== "") return { key, cookie: "", chance: false };
-    }
-    if (anonymous === "random") return BY_CHANCE;
-    if (anonymous === "stable") return TO_STABLE;
-    const known = verified(cookieOf(view.header("cookie"), COOKIE), secret);
-    if (known !== undefined) return { key: known, cookie: "", chance: false };
-    const id = dice.token(16);
-    const cookie = `${COOKIE}=${signed(id, secret)}; Max-Age=${YEAR_SECONDS}; Path=/; HttpOnly; SameSite=Lax`;
-    return { key: id, cookie, chance: false };
+  const { anonymous } = route;
+  const known = (view: RequestView): string | undefined =>
+    anonymous === "cookie" ? verified(cookieOf(view.header("cookie"), COOKIE), secret) : undefined;
+  return {
+    sources,
+    keyOf: (view) => keyIn(sources, view) ?? known(view),
+    anonymous(view, salt) {
+      if (anonymous === "random") return undefined;
+      if (anonymous === "stable") return LAST;
+      const before = known(view);
+      if (before !== undefined) return { bucket: bucketOf(before, salt), key: undefined, cookie: "" };
+      const key = dice.token(16);
+      const cookie = `${COOKIE}=${signed(key, secret)}; Max-Age=${YEAR_SECONDS}; Path=/; HttpOnly; SameSite=Lax`;
+      return { bucket: bucketOf(key, salt), key, cookie };
+    },
   };
+}
+
+/** `RequestView.bucketOf` for a lane that has texts: the reference for those that hash bytes. */
+export function bucketByText(view: RequestView, sources: readonly KeySource[], salt: string): number {
+  const key = keyIn(sources, view);
+  return key === undefined ? NO_KEY : bucketOf(key, salt);
+}
+
+function keyIn(sources: readonly KeySource[], view: RequestView): string | undefined {
+  for (const source of sources) {
+    const key = valueOf(source, view);
+    if (key !== undefined && key !== "") return key;
+  }
+  return undefined;
 }
 
 /** `v1.<id>.<hmac>`: the cookie's value for an id. */
@@ -69,21 +89,30 @@ function verified(value: string | undefined, secret: string): string | undefined
   return given.length === wanted.length && timingSafeEqual(given, wanted) ? id : undefined;
 }
 
-function sourceOf(text: string): Source {
-  if (text === "ip") return (view) => view.client;
+function sourceOf(text: string): KeySource {
+  if (text === "ip") return { kind: "ip", name: "" };
   const colon = text.indexOf(":");
   const name = text.slice(colon + 1);
-  switch (text.slice(0, colon)) {
-    case "header": {
-      const lower = name.toLowerCase();
-      return (view) => view.header(lower);
-    }
+  const kind = text.slice(0, colon);
+  if (kind === "header") return { kind, name: name.toLowerCase() };
+  return { kind: kind === "cookie" || kind === "query" ? kind : "jwt", name };
+}
+
+/** The value that one source has in a request; undefined when it is not there. */
+function valueOf({ kind, name }: KeySource, view: RequestView): string | undefined {
+  switch (kind) {
+    case "header":
+      return view.header(name);
     case "cookie":
-      return (view) => cookieOf(view.header("cookie"), name);
+      return cookieOf(view.header("cookie"), name);
     case "query":
-      return (view) => queryOf(view.target, name);
+      return queryOf(view.target, name);
+    case "jwt":
+      return claimOf(view.header("authorization"), name);
+    case "ip":
+      return view.client;
     default:
-      return (view) => claimOf(view.header("authorization"), name);
+      return kind satisfies never;
   }
 }
 

@@ -6,6 +6,7 @@
  * otherwise.
  */
 
+import type { Arm } from "../domain/split.ts";
 import type { Dice } from "../engine/ports.ts";
 
 /** What is asked of an endpoint here. */
@@ -15,20 +16,22 @@ export interface Load {
   readonly inFlight: number;
 }
 
-/** The endpoint for the next exchange. `endpoints` must not be empty. */
-export function pick<T extends Load>(
-  endpoints: readonly T[],
-  healthy: (endpoint: T) => boolean,
-  dice: Dice,
-): T {
+/** Who knows about health, and chance. */
+export interface Judgement {
+  readonly dice: Dice;
+  readonly healthy: (route: string, arm: Arm, endpoint: string) => boolean;
+}
+
+/** The endpoint of an arm for the next exchange. `endpoints` must not be empty. */
+export function pick<T extends Load>(endpoints: readonly T[], route: string, arm: Arm, by: Judgement): T {
   const first = endpoints[0];
   if (first === undefined) throw new RangeError("an arm has at least one endpoint");
   if (endpoints.length === 1) return first;
-  const well = endpoints.filter(healthy);
+  const well = endpoints.filter((each) => by.healthy(route, arm, each.url));
   const from = well.length === 0 ? endpoints : well;
-  const a = from[draw(from.length, dice)] ?? first;
+  const a = from[draw(from.length, by.dice)] ?? first;
   if (from.length === 1) return a;
-  let other = draw(from.length - 1, dice);
+  let other = draw(from.length - 1, by.dice);
   if (from[other] === a) other = from.length - 1;
   const b = from[other] ?? first;
   return b.inFlight < a.inFlight ? b : a;

@@ -10,15 +10,13 @@
 
 import type { RescueConfig } from "../config/schema.ts";
 import type { Reason } from "../domain/outcome.ts";
-import { BUCKETS, armOf, bucketOf, type Arm } from "../domain/split.ts";
+import { BUCKETS, armOf, type Arm } from "../domain/split.ts";
 import type { Millis } from "../domain/units.ts";
 import type { RouteSplit } from "../engine/routing.ts";
 import { pick } from "./endpoints.ts";
 import { FAILURES, type Failure } from "./failure.ts";
-import { addForwarding } from "./forwarding.ts";
-import { cleanTrailers, copyRequestFields, readResponseHead } from "./headers.ts";
-import type { Attempt, AttemptEvents, Downstream, Outgoing } from "./lane.ts";
-import type { RequestView } from "./request.ts";
+import type { Attempt, AttemptEvents, Downstream, ResponseHead } from "./lane.ts";
+import { NO_KEY, type RequestView } from "./request.ts";
 import { isRescuable, isRescued } from "./rescue.ts";
 import type { Route, Surroundings } from "./route.ts";
 
@@ -33,51 +31,63 @@ const IDEMPOTENT: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "PUT"
 export interface Choice {
   readonly arm: Arm;
   readonly forced: boolean;
+  /** The key of a new anonymous client; undefined: ask the request again, should anybody want to know. */
   readonly key: string | undefined;
   /** Set-Cookie value for a new anonymous key; empty: none. */
   readonly cookie: string;
 }
 
+// Nearly every exchange is one of these, so they are made once.
+const BY_KEY: Readonly<Record<Arm, Choice>> = {
+  stable: { arm: "stable", forced: false, key: undefined, cookie: "" },
+  canary: { arm: "canary", forced: false, key: undefined, cookie: "" },
+};
+const BY_FORCE: Readonly<Record<Arm, Choice>> = {
+  stable: { ...BY_KEY.stable, forced: true },
+  canary: { ...BY_KEY.canary, forced: true },
+};
+
+function byKey(arm: Arm): Choice {
+  return arm === "canary" ? BY_KEY.canary : BY_KEY.stable;
+}
+
 /** The arm of a request: an override if there is a valid one, else its key's bucket against the weight. */
 export function choose(route: Route, split: RouteSplit, view: RequestView, around: Surroundings): Choice {
   const forced = route.override.armOf(view, split.forcedCanary);
-  const identity = route.identify(view);
-  const { key, cookie } = identity;
-  if (forced !== undefined) return { arm: forced, forced: true, key, cookie };
-  if (key !== undefined)
-    return { arm: armOf(bucketOf(key, split.salt), split.weight), forced: false, key, cookie };
-  const bucket = identity.chance ? Math.floor(around.dice.random() * BUCKETS) : BUCKETS;
-  return { arm: armOf(bucket, split.weight), forced: false, key, cookie };
+  if (forced !== undefined) return BY_FORCE[forced];
+  const bucket = view.bucketOf(route.identify.sources, split.salt);
+  if (bucket !== NO_KEY) return byKey(armOf(bucket, split.weight));
+  const anonymous = route.identify.anonymous(view, split.salt);
+  if (anonymous === undefined) return BY_KEY[armOf(Math.floor(around.dice.random() * BUCKETS), split.weight)];
+  const arm = armOf(anonymous.bucket, split.weight);
+  return anonymous.cookie === ""
+    ? byKey(arm)
+    : { arm, forced: false, key: anonymous.key, cookie: anonymous.cookie };
 }
 
-/** The outgoing field list of a request, built in one pass; `host` empty leaves Host to the endpoint. */
-export function outgoingFields(
+/** Begins the exchange of an accepted request; `split` is its one reading of the split. */
+export function begin<R extends ResponseHead>(
   route: Route,
-  downstream: Pick<Downstream, "head" | "fields" | "origin" | "proto">,
+  split: RouteSplit,
+  side: Downstream<R> & { exchange: Exchange<R> | undefined },
   around: Surroundings,
-): string[] {
-  const { head, fields } = downstream;
-  const out: string[] = [];
-  if (head.host !== "") out.push("host", head.host);
-  const hasId = copyRequestFields(out, fields, head.connection, route.override.header);
-  addForwarding(out, downstream.origin, fields, head.host, downstream.proto);
-  out.push("via", "1.1 sluice");
-  if (!hasId) out.push("x-request-id", around.dice.token(12));
-  if (head.framing === "length") out.push("content-length", String(head.length));
-  return out;
+): void {
+  const exchange = new Exchange(route, choose(route, split, side.view, around), side, around);
+  side.exchange = exchange;
+  exchange.start();
 }
 
 type State = "sending" | "responding" | "ended";
 
-/** One exchange on its way. Made by `start`; the lane calls `onDownstream…`, the attempt calls `on…`. */
-export class Exchange implements AttemptEvents {
+/** One exchange on its way. Made by `begin`; the lane calls `onDownstream…`, the attempt calls `on…`. */
+export class Exchange<R extends ResponseHead> implements AttemptEvents<R> {
   readonly #route: Route;
   readonly #around: Surroundings;
-  readonly #downstream: Downstream;
+  readonly #downstream: Downstream<R>;
   readonly #choice: Choice;
-  readonly #outgoing: Outgoing;
+  readonly #retryable: boolean;
   #state: State = "sending";
-  #attempt: Attempt | undefined;
+  #attempt: Attempt | undefined = undefined;
   #arm: Arm;
   #settled = false;
   #rescuing = false;
@@ -89,9 +99,9 @@ export class Exchange implements AttemptEvents {
   #informational = 0;
   #longLived = false;
   readonly #epoch: number;
-  #total: NodeJS.Timeout | undefined;
+  #total: NodeJS.Timeout | undefined = undefined;
 
-  constructor(route: Route, choice: Choice, downstream: Downstream, around: Surroundings) {
+  constructor(route: Route, choice: Choice, downstream: Downstream<R>, around: Surroundings) {
     this.#route = route;
     this.#around = around;
     this.#downstream = downstream;
@@ -99,19 +109,12 @@ export class Exchange implements AttemptEvents {
     this.#arm = choice.arm;
     this.#epoch = route.longLived.epoch;
     this.#attemptAt = downstream.startedAt;
-    const method = downstream.view.method;
-    this.#outgoing = {
-      method,
-      target: downstream.head.target,
-      fields: outgoingFields(route, downstream, around),
-      body: downstream.body,
-      retryable: IDEMPOTENT.has(method),
-      timeouts: route.config.timeouts,
-    };
+    this.#retryable = IDEMPOTENT.has(downstream.view.method);
+    if (downstream.body === undefined) return;
     const rescue = this.#rescueConfig();
     // A method that may be sent twice keeps a small body for it: a kept connection may turn out to be dead (reliability.md B13).
-    if (rescue !== undefined) downstream.body?.hold(rescue.maxBody);
-    else if (this.#outgoing.retryable) downstream.body?.hold(RETRY_BYTES);
+    if (rescue !== undefined) downstream.body.hold(rescue.maxBody);
+    else if (this.#retryable) downstream.body.hold(RETRY_BYTES);
   }
 
   /** Sends it. */
@@ -126,15 +129,16 @@ export class Exchange implements AttemptEvents {
   #send(): void {
     const name = this.#route.config.name;
     const arm = this.#arm;
-    const server = pick(
+    const endpoint = pick(
       arm === "canary" ? this.#route.canary : this.#route.stable,
-      (each) => this.#around.healthy(name, arm, each.url),
-      this.#around.dice,
+      name,
+      arm,
+      this.#around,
     );
     this.#sentAt = -1;
     this.#attemptAt = this.#around.clock.mono();
     if (!this.#rescuing) this.#ownMs = this.#attemptAt - this.#downstream.startedAt;
-    const attempt = server.send(this.#outgoing, this);
+    const attempt = this.#downstream.send(this.#route, endpoint, this.#retryable, this);
     // It may have failed, and been rescued, before `send` returned: the rescue is the present attempt then.
     if (this.#arm !== arm) return;
     this.#attempt = attempt;
@@ -145,15 +149,15 @@ export class Exchange implements AttemptEvents {
     this.#sentAt = at;
   }
 
-  onInformational(status: number, fields: readonly string[]): void {
-    if (++this.#informational > INFORMATIONAL_MAX || status === 101) {
+  onInformational(head: R): void {
+    if (++this.#informational > INFORMATIONAL_MAX || head.status === 101) {
       this.#attempt?.abort();
       this.onFailed(FAILURES.malformed, this.#around.clock.mono());
-    } else if (status === 102 || status === 103) this.#downstream.informational(status, fields);
+    } else if (head.status === 102 || head.status === 103) this.#downstream.informational(head);
   }
 
-  onHead(status: number, reason: string, fields: readonly string[], at: Millis): void {
-    const head = readResponseHead(status, fields);
+  onHead(head: R, at: Millis): void {
+    const { status } = head;
     if (head.malformed !== "") {
       this.#attempt?.abort();
       this.onFailed(FAILURES.malformed, at);
@@ -166,8 +170,7 @@ export class Exchange implements AttemptEvents {
       this.#rescue("status", status, at);
       return;
     }
-    if (this.#choice.cookie !== "") head.fields.push("set-cookie", this.#choice.cookie);
-    if (!this.#downstream.respond(status, reason, head.fields)) {
+    if (!this.#downstream.respond(head, this.#choice.cookie)) {
       this.#attempt?.abort();
       this.onFailed(FAILURES.malformed, at);
       return;
@@ -179,19 +182,14 @@ export class Exchange implements AttemptEvents {
       this.#route.longLived.add(this.#arm, this, this.#epoch);
       if (this.#isEnded) return;
     }
-    this.#ownMs += this.#around.clock.mono() - at;
   }
 
-  onData(chunk: Buffer): boolean {
-    return this.#downstream.write(chunk);
-  }
-
-  onEnd(trailers: readonly string[]): void {
+  onEnd(): void {
     if (this.#isEnded) return;
     const status = this.#status;
     this.#finish(status >= 500 ? "status" : "ok", status);
     this.#downstream.body?.discard();
-    this.#downstream.end(cleanTrailers(trailers));
+    this.#downstream.end();
   }
 
   onFailed(failure: Failure, at: Millis): void {
@@ -212,11 +210,6 @@ export class Exchange implements AttemptEvents {
     this.#finish(failure.reason, failure.status);
     this.#downstream.body?.discard();
     this.#downstream.answer(failure.status, failure.code, failure.detail, this.#choice.cookie);
-  }
-
-  /** The client takes more. */
-  onDownstreamDrain(): void {
-    this.#attempt?.resume();
   }
 
   /** The client left before its answer was complete. */
@@ -312,15 +305,17 @@ export class Exchange implements AttemptEvents {
   #settle(reason: Reason, status: number, at: Millis, rescued: boolean): void {
     if (this.#settled) return;
     this.#settled = true;
-    const { arm, forced, key } = this.#choice;
+    const { arm, forced } = this.#choice;
     const meter = this.#route.meter;
     meter.record(arm, forced, reason, status, this.#latencyUs, (at - this.#downstream.startedAt) * 1000);
-    if (arm === "canary" && !forced && isFailure(reason))
-      meter.sample(this.#downstream.view, key, reason, status, rescued);
+    if (arm !== "canary" || forced || !isFailure(reason)) return;
+    const { view } = this.#downstream;
+    const key = this.#choice.key ?? this.#route.identify.keyOf(view);
+    meter.sample(view, key, reason, status, rescued);
   }
 }
 
-function onTotal(exchange: Exchange): void {
+function onTotal(exchange: { onTotal(): void }): void {
   exchange.onTotal();
 }
 

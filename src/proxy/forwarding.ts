@@ -6,6 +6,7 @@
  */
 
 import { isIPv4, isIPv6, type BlockList } from "node:net";
+import type { Dice } from "../engine/ports.ts";
 import { fieldOf } from "./request.ts";
 
 /** What is believed about the client's side of a request. */
@@ -49,8 +50,30 @@ export function originOf(
   return { peer, trusted: true, client };
 }
 
+/** What the proxy itself says to every upstream is who is asking, and `Via`; a request id, too, when the client brought none. */
+export function addOwnFields(
+  out: string[],
+  request: {
+    readonly origin: Origin;
+    readonly fields: readonly string[];
+    readonly host: string;
+    readonly proto: string;
+  },
+): void {
+  addForwarding(out, request.origin, request.fields, request.host, request.proto);
+  out.push("via", "1.1 sluice");
+}
+
+/** Name of the field that carries the request id. */
+export const REQUEST_ID = "x-request-id";
+
+/** A new request id. */
+export function requestId(dice: Dice): string {
+  return dice.token(12);
+}
+
 /** Adds the forwarding fields to an outgoing list from which the client's own were left out. */
-export function addForwarding(
+function addForwarding(
   out: string[],
   origin: Origin,
   fields: readonly string[],

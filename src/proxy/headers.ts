@@ -38,7 +38,7 @@ export interface HeadLimits {
 }
 
 /** Fields that belong to one connection and are never forwarded. */
-const HOP_BY_HOP: ReadonlySet<string> = new Set([
+export const HOP_BY_HOP: ReadonlySet<string> = new Set([
   "connection",
   "keep-alive",
   "proxy-connection",
@@ -50,7 +50,7 @@ const HOP_BY_HOP: ReadonlySet<string> = new Set([
 ]);
 
 /** Fields of a request that the proxy writes itself, so the client's are left out. */
-const REWRITTEN: ReadonlySet<string> = new Set([
+export const REWRITTEN: ReadonlySet<string> = new Set([
   "host",
   "content-length",
   "expect",
@@ -68,7 +68,7 @@ const PROTECTED =
 const NOT_IN_TRAILER =
   /^(?:content-(?:length|encoding|type|range)|host|authorization|set-cookie|cookie|proxy-.*|www-authenticate|cache-control|max-forwards|expect|range|if-.*|age|date|location|vary|expires)$/;
 
-const FORWARDING_ALIASES: ReadonlySet<string> = new Set([
+export const FORWARDING_ALIASES: ReadonlySet<string> = new Set([
   "x-forwarded-for",
   "x-forwarded-proto",
   "x-forwarded-host",
@@ -254,8 +254,10 @@ export function copyRequestFields(
   return hasId;
 }
 
-/** What a response head came to. */
-export interface ResponseHead {
+/** A response head as a list of fields. */
+export interface FieldedHead {
+  readonly status: number;
+  readonly reason: string;
   /** Why it cannot be passed on; empty when it can. */
   readonly malformed: string;
   /** End-to-end fields, in order and as they came. */
@@ -263,18 +265,18 @@ export interface ResponseHead {
   readonly eventStream: boolean;
 }
 
-/** The response's end-to-end fields, or why it is malformed. `fields` is the raw list as received. */
-export function readResponseHead(status: number, fields: readonly string[]): ResponseHead {
+/** The response's end-to-end fields, or why it is malformed; of an informational one only the fields. `fields` is the raw list as received. */
+export function readResponseFields(status: number, reason: string, fields: readonly string[]): FieldedHead {
   const out: string[] = [];
   const tally = tallyOf(fields);
   const malformed =
-    status < 200 || status > 599
+    status < 100 || status > 599
       ? `status ${status}`
       : tally.hasControl
         ? "a field has control bytes"
         : (framingTrouble(tally, "1.1") ?? "");
   let eventStream = false;
-  if (malformed !== "") return { malformed, fields: out, eventStream };
+  if (malformed !== "") return { status, reason, malformed, fields: out, eventStream };
   for (let at = 0; at < fields.length; at += 2) {
     const name = fields[at] ?? "";
     const value = fields[at + 1] ?? "";
@@ -284,7 +286,7 @@ export function readResponseHead(status: number, fields: readonly string[]): Res
     if (lower === "content-type") eventStream = value.toLowerCase().startsWith("text/event-stream");
     out.push(name, value);
   }
-  return { malformed, fields: out, eventStream };
+  return { status, reason, malformed, fields: out, eventStream };
 }
 
 /** The trailer fields that may be passed on. */

@@ -1,16 +1,17 @@
 /**
  * What a lane must do so that the exchange, which is the policy of one request, can stand above it. Types only.
  *
- * `Downstream` is the client's side, `Server` an endpoint that takes attempts, `AttemptEvents` what an attempt tells the exchange. The
- * fast lane will implement the same three.
+ * `Downstream` is the client's side of one exchange; it also sends, because only the lane knows what form the request has. `Attempt` is
+ * one sending, `AttemptEvents` what it tells the exchange. The body of the response flows inside the lane: the exchange decides by heads, ends and
+ * failures, never by bytes. Two lanes implement these: `general/` and `fast/`.
  */
 
 import type { ErrorCode } from "../domain/errors.ts";
 import type { Millis } from "../domain/units.ts";
 import type { Failure } from "./failure.ts";
-import type { RequestHead } from "./headers.ts";
-import type { Origin } from "./forwarding.ts";
+import type { Endpoint } from "./pool.ts";
 import type { RequestView } from "./request.ts";
+import type { Route } from "./route.ts";
 
 /** A request body on its way from the client; the lane alone looks inside. */
 export interface RequestBody {
@@ -24,26 +25,33 @@ export interface RequestBody {
   discard(): void;
 }
 
-/** The client's side of one exchange. */
-export interface Downstream {
+/** A response head as policy sees it; the lane that read it knows the rest. */
+export interface ResponseHead {
+  readonly status: number;
+  /** Why it cannot be passed on; empty when it can. */
+  readonly malformed: string;
+  readonly eventStream: boolean;
+}
+
+/** The client's side of one exchange; `R` is the lane's own form of a response head. */
+export interface Downstream<R extends ResponseHead> {
   readonly view: RequestView;
-  readonly head: RequestHead;
-  /** The raw field list as received. */
-  readonly fields: readonly string[];
-  readonly origin: Origin;
-  readonly proto: "http" | "https";
   /** Undefined when the request has none. */
   readonly body: RequestBody | undefined;
   /** Monotonic time at which the head was read. */
   readonly startedAt: Millis;
+  /**
+   * Sends the request to an endpoint, as the route's rules say. The attempt may tell of its end before this returns.
+   *
+   * @param retryable may be sent again when a reused connection turns out to be dead (RFC 9110 §9.2.2)
+   */
+  send(route: Route, endpoint: Endpoint, retryable: boolean, events: AttemptEvents<R>): Attempt;
   /** A 102 or 103. */
-  informational(status: number, fields: readonly string[]): void;
-  /** The response head. False when the lane could not write it; nothing was sent then. */
-  respond(status: number, reason: string, fields: string[]): boolean;
-  /** A piece of the body. False: wait for `Exchange.onDownstreamDrain`. */
-  write(chunk: Buffer): boolean;
-  /** The end of the body; trailers go only where the framing has room for them. */
-  end(trailers: readonly string[]): void;
+  informational(head: R): void;
+  /** The response head, with a Set-Cookie value to add or "". False when the lane could not write it; nothing was sent then. */
+  respond(head: R, cookie: string): boolean;
+  /** The end of the response, of which all was written. */
+  end(): void;
   /** Ends the connection so that the client sees an incomplete message. */
   cut(): void;
   /** An answer of the proxy's own, as problem+json; only before `respond`. */
@@ -52,47 +60,20 @@ export interface Downstream {
   refuse(status: number, code: ErrorCode, detail: string): void;
 }
 
-/** A request as it goes to an endpoint. */
-export interface Outgoing {
-  readonly method: string;
-  readonly target: string;
-  /** End-to-end fields, with Host, and Content-Length when declared. */
-  readonly fields: readonly string[];
-  readonly body: RequestBody | undefined;
-  /** May be sent again when a reused connection turns out to be dead (RFC 9110 §9.2.2). */
-  readonly retryable: boolean;
-  readonly timeouts: {
-    readonly connect: Millis;
-    readonly headers: Millis;
-    readonly idle: Millis;
-  };
-}
-
 /** One attempt on an endpoint. After `abort` or a last event it says nothing more. */
 export interface Attempt {
   abort(): void;
-  /** The client does not read: stop reading the response. */
-  pause(): void;
-  resume(): void;
   /** The response is not wanted: reads a short rest so that the connection can be kept, and says nothing more. */
   discard(): void;
 }
 
 /** What an attempt tells. `onFailed` and `onEnd` are the last. */
-export interface AttemptEvents {
+export interface AttemptEvents<R extends ResponseHead> {
   /** The request was written to its last byte. */
   onSent(at: Millis): void;
-  onInformational(status: number, fields: readonly string[]): void;
-  onHead(status: number, reason: string, fields: readonly string[], at: Millis): void;
-  /** False: `pause` was wanted; the attempt goes on after `resume`. */
-  onData(chunk: Buffer): boolean;
-  onEnd(trailers: readonly string[]): void;
+  onInformational(head: R): void;
+  onHead(head: R, at: Millis): void;
+  /** The response was read to its end, and every byte of it was handed to the client's side. */
+  onEnd(): void;
   onFailed(failure: Failure, at: Millis): void;
-}
-
-/** One endpoint with its connections. */
-export interface Server {
-  readonly url: string;
-  readonly inFlight: number;
-  send(request: Outgoing, events: AttemptEvents): Attempt;
 }

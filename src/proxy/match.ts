@@ -1,7 +1,9 @@
 /**
- * Which route a request is for: by host, exact before `*.`, before any; then by the longest path prefix of whole segments. Pure.
+ * Which route a request is for: by host, exact before `*.`, before any; then by the longest path prefix of whole segments. Pure but for the
+ * memory of the last host.
  *
- * Compiled into lists sorted once per configuration, so that a match costs no allocation beyond the lower-cased host.
+ * Compiled into maps once per configuration, so that ten thousand routes cost what one does, whether they differ by host or by path. The
+ * host of the request before is remembered: clients on kept connections nearly always ask for the same one.
  */
 
 import type { RouteConfig } from "../config/schema.ts";
@@ -14,59 +16,92 @@ export interface Matched {
 /** The routes of one configuration, ready to be matched. */
 export interface RouteTable<T extends Matched> {
   readonly all: readonly T[];
-  /** The route of a host (with or without port, empty for none) and a path; undefined: none. */
-  match(host: string, path: string): T | undefined;
+  /** The route of a host (with or without port, empty for none) and a target in origin form, query and all; undefined: none. */
+  match(host: string, target: string): T | undefined;
 }
 
 /** The table of these routes. Of two that match alike, the first in the configuration wins. */
 export function routeTable<T extends Matched>(routes: readonly T[]): RouteTable<T> {
-  const exact = new Map<string, T[]>();
-  const wild: { readonly suffix: string; readonly routes: T[] }[] = [];
-  const open: T[] = [];
+  const exact = new Map<string, Paths<T>>();
+  const wild = new Map<string, Paths<T>>();
+  const open = new Paths<T>();
   for (const route of routes) {
     const host = route.config.match.host?.toLowerCase();
-    if (host === undefined) open.push(route);
-    else if (host.startsWith("*.")) {
-      const suffix = host.slice(1);
-      const found = wild.find((each) => each.suffix === suffix);
-      if (found === undefined) wild.push({ suffix, routes: [route] });
-      else found.routes.push(route);
-    } else exact.set(host, [...(exact.get(host) ?? []), route]);
+    if (host === undefined) open.add(route);
+    else if (host.startsWith("*.")) pathsOf(wild, host.slice(1)).add(route);
+    else pathsOf(exact, host).add(route);
   }
-  for (const list of [...exact.values(), ...wild.map((each) => each.routes), open])
-    list.sort(longestPathFirst);
-  wild.sort((a, b) => b.suffix.length - a.suffix.length);
+  const suffixes = [...wild].sort(([a], [b]) => b.length - a.length);
+  let lastHost = "";
+  let last: readonly Paths<T>[] = [];
+
+  function candidates(host: string): readonly Paths<T>[] {
+    const name = withoutPort(host).toLowerCase();
+    const found: Paths<T>[] = [];
+    const here = exact.get(name);
+    if (here !== undefined) found.push(here);
+    for (const [suffix, paths] of suffixes)
+      if (name.length > suffix.length && name.endsWith(suffix)) found.push(paths);
+    found.push(open);
+    return found;
+  }
+
   return {
     all: routes,
-    match(host, path) {
-      const name = withoutPort(host).toLowerCase();
-      const here = byPath(exact.get(name), path);
-      if (here !== undefined) return here;
-      for (const each of wild) {
-        if (name.length > each.suffix.length && name.endsWith(each.suffix)) {
-          const found = byPath(each.routes, path);
-          if (found !== undefined) return found;
-        }
+    match(host, target) {
+      if (host !== lastHost || last.length === 0) {
+        lastHost = host;
+        last = candidates(host);
       }
-      return byPath(open, path);
+      for (let nth = 0; nth < last.length; nth++) {
+        // Within the list.
+        const found = last[nth]!.find(target);
+        if (found !== undefined) return found;
+      }
+      return undefined;
     },
   };
 }
 
-function longestPathFirst(a: Matched, b: Matched): number {
-  return b.config.match.path.length - a.config.match.path.length;
+function pathsOf<T extends Matched>(map: Map<string, Paths<T>>, host: string): Paths<T> {
+  let paths = map.get(host);
+  if (paths === undefined) {
+    paths = new Paths();
+    map.set(host, paths);
+  }
+  return paths;
 }
 
-function byPath<T extends Matched>(routes: readonly T[] | undefined, path: string): T | undefined {
-  if (routes === undefined) return undefined;
-  for (const route of routes) if (isUnder(path, route.config.match.path)) return route;
-  return undefined;
-}
+/** The routes of one host, by path prefix. `/api` covers `/api` and `/api/x`, not `/apis`; `/api/` is the same prefix. */
+class Paths<T extends Matched> {
+  readonly #byPrefix = new Map<string, T>();
+  /** Slashes of the longest prefix: deeper into a path nothing can match. */
+  #depth = 0;
 
-/** Whether `path` is `prefix` or lies below it, by whole segments: `/api` covers `/api` and `/api/x`, not `/apis`. */
-export function isUnder(path: string, prefix: string): boolean {
-  if (prefix.endsWith("/")) return path.startsWith(prefix) || path === prefix.slice(0, -1);
-  return path.startsWith(prefix) && (path.length === prefix.length || path[prefix.length] === "/");
+  add(route: T): void {
+    const { path } = route.config.match;
+    const prefix = path.endsWith("/") ? path.slice(0, -1) : path;
+    const before = this.#byPrefix.get(prefix);
+    if (before !== undefined && before.config.match.path.length >= path.length) return;
+    this.#byPrefix.set(prefix, route);
+    this.#depth = Math.max(this.#depth, prefix.split("/").length - 1);
+  }
+
+  find(target: string): T | undefined {
+    if (this.#depth === 0) return this.#byPrefix.get("");
+    const query = target.indexOf("?");
+    let end = query < 0 ? target.length : query;
+    // The end of the last segment that a prefix may have; every path begins with a slash.
+    let at = 0;
+    for (let depth = 0; depth < this.#depth && at >= 0; depth++) at = target.indexOf("/", at + 1);
+    if (at > 0 && at < end) end = at;
+    for (;;) {
+      const found = this.#byPrefix.get(target.slice(0, end));
+      if (found !== undefined || end === 0) return found;
+      end = target.lastIndexOf("/", end - 1);
+      if (end < 0) end = 0;
+    }
+  }
 }
 
 function withoutPort(host: string): string {

@@ -1,37 +1,144 @@
 /**
- * What the data path counts, in plain fields that are drained at the tick: slices of evidence and of forced traffic, failure samples,
- * rescues, refusals, the proxy's own time. Nothing here is formatted before someone reads it.
+ * What the data path counts, written: slices of evidence and of forced traffic, failure samples, rescues, refusals, the proxy's own time. Each
+ * is an addition to a shared word (`counters.ts`) that `readings.ts` reads, in this thread or another; nothing is formatted before
+ * someone reads it. Only samples are told as they come, for they are texts.
  */
 
 import { murmur3 } from "../domain/hash.ts";
 import { REASON_INDEX, type Reason } from "../domain/outcome.ts";
-import { LiveSlice, OVERHEAD_BOUNDS, type Slice } from "../domain/slice.ts";
+import { LiveSlice, OVERHEAD_BOUNDS, wordsOver } from "../domain/slice.ts";
 import type { Arm } from "../domain/split.ts";
-import type { FailureSample, PlaneMeasure, RouteMeasure } from "../engine/ports.ts";
-import { RescueTally } from "./rescue.ts";
+import type { FailureSample } from "../engine/ports.ts";
+import {
+  DELAY_QUANTILES,
+  PLANE,
+  ROUTE,
+  SharedRoom,
+  gaugeAt,
+  placesOf,
+  slicePlace,
+  type CounterBuffers,
+  type RouteBlock,
+  type RoutePlace,
+} from "./counters.ts";
 import { pathOf, type RequestView } from "./request.ts";
 
 const SAMPLES_PER_DRAIN = 300;
 const PATH_LENGTH = 80;
 
+/** Who is told what does not lie in words. */
+export interface Tidings {
+  /** A failed canary exchange, unforced. At most a few hundred of a route between two drains. */
+  failure(route: string, sample: FailureSample): void;
+  /** More histograms have been made. */
+  histograms(chunk: SharedArrayBuffer): void;
+}
+
 /** Counters of one arm of one route. */
 export class ArmMeter {
-  readonly evidence = new LiveSlice();
-  readonly forced = new LiveSlice();
-  inFlight = 0;
-  longLived = 0;
+  readonly #place: RoutePlace;
+  readonly #arm: Arm;
+  readonly #counts: Uint32Array;
+  readonly #inFlightAt: number;
+  readonly #longLivedAt: number;
+  // Made with the first exchange.
+  #evidence: LiveSlice | undefined = undefined;
+  #forced: LiveSlice | undefined = undefined;
+
+  constructor(place: RoutePlace, arm: Arm) {
+    this.#place = place;
+    this.#arm = arm;
+    this.#counts = place.words.counts;
+    this.#inFlightAt = gaugeAt(place, ROUTE.inFlight, arm);
+    this.#longLivedAt = gaugeAt(place, ROUTE.longLived, arm);
+  }
+
+  get evidence(): LiveSlice {
+    return (this.#evidence ??= new LiveSlice(slicePlace(this.#place, this.#arm, false)));
+  }
+
+  get forced(): LiveSlice {
+    return (this.#forced ??= new LiveSlice(slicePlace(this.#place, this.#arm, true)));
+  }
+
+  get inFlight(): number {
+    return this.#counts[this.#inFlightAt]!;
+  }
+
+  set inFlight(count: number) {
+    this.#counts[this.#inFlightAt] = count;
+  }
+
+  get longLived(): number {
+    return this.#counts[this.#longLivedAt]!;
+  }
+
+  set longLived(count: number) {
+    this.#counts[this.#longLivedAt] = count;
+  }
+}
+
+/** Counts of rescues by how they ended. */
+class RescueTally {
+  readonly #counts: Uint32Array;
+  readonly #at: number;
+
+  constructor({ words, at }: RoutePlace) {
+    this.#counts = words.counts;
+    this.#at = at;
+  }
+
+  get answered(): number {
+    return this.#counts[this.#at + ROUTE.answered]!;
+  }
+
+  set answered(count: number) {
+    this.#counts[this.#at + ROUTE.answered] = count;
+  }
+
+  get failed(): number {
+    return this.#counts[this.#at + ROUTE.failed]!;
+  }
+
+  set failed(count: number) {
+    this.#counts[this.#at + ROUTE.failed] = count;
+  }
+
+  get refused(): number {
+    return this.#counts[this.#at + ROUTE.refused]!;
+  }
+
+  set refused(count: number) {
+    this.#counts[this.#at + ROUTE.refused] = count;
+  }
+}
+
+/** What a route's meter is made of. */
+export interface RouteMeterParts {
+  readonly name: string;
+  readonly place: RoutePlace;
+  readonly plane: Uint32Array;
+  readonly tidings: Tidings;
 }
 
 /** Counters of one route. They outlive a reload of its configuration. */
 export class RouteMeter {
   readonly name: string;
-  readonly stable = new ArmMeter();
-  readonly canary = new ArmMeter();
-  readonly rescues = new RescueTally();
-  #samples: FailureSample[] = [];
+  readonly stable: ArmMeter;
+  readonly canary: ArmMeter;
+  readonly rescues: RescueTally;
+  readonly #plane: Uint32Array;
+  readonly #tidings: Tidings;
+  #samples = 0;
+  #drain = 0;
 
-  constructor(name: string) {
+  constructor({ name, place, plane, tidings }: RouteMeterParts) {
     this.name = name;
+    this.stable = new ArmMeter(place, "stable");
+    this.canary = new ArmMeter(place, "canary");
+    this.rescues = new RescueTally(place);
+    this.#plane = plane;
+    this.#tidings = tidings;
   }
 
   arm(arm: Arm): ArmMeter {
@@ -51,14 +158,20 @@ export class RouteMeter {
     (forced ? meter.forced : meter.evidence).record(REASON_INDEX[reason], status, latencyUs, totalUs);
   }
 
-  /** Keeps a failed canary exchange as evidence; false when there are enough. */
+  /** Whether a failed canary exchange is kept as evidence: there are not enough yet since the last drain. */
   get wantsSample(): boolean {
-    return this.#samples.length < SAMPLES_PER_DRAIN;
+    const drain = this.#plane[PLANE.drains]!;
+    if (drain !== this.#drain) {
+      this.#drain = drain;
+      this.#samples = 0;
+    }
+    return this.#samples < SAMPLES_PER_DRAIN;
   }
 
   sample(view: RequestView, key: string | undefined, reason: Reason, status: number, rescued: boolean): void {
     if (!this.wantsSample) return;
-    this.#samples.push({
+    this.#samples++;
+    this.#tidings.failure(this.name, {
       method: view.method.slice(0, 20),
       path: foldedPath(view.target),
       reason,
@@ -68,66 +181,63 @@ export class RouteMeter {
       rescued,
     });
   }
-
-  take(): RouteMeasure {
-    const failures = this.#samples;
-    this.#samples = [];
-    return {
-      route: this.name,
-      arms: slices(this.stable.evidence.take(), this.canary.evidence.take()),
-      forced: slices(this.stable.forced.take(), this.canary.forced.take()),
-      rescues: this.rescues.take(),
-      failures,
-    };
-  }
 }
 
-function slices(stable: Slice | undefined, canary: Slice | undefined): Partial<Record<Arm, Slice>> {
-  return { ...(stable === undefined ? {} : { stable }), ...(canary === undefined ? {} : { canary }) };
-}
-
-/** Counters of the whole data plane. */
+/** Counters of one thread's data path. */
 export class PlaneMeter {
   readonly #routes = new Map<string, RouteMeter>();
-  #refused = new Map<number, number>();
-  #overhead = new Array<number>(OVERHEAD_BOUNDS.length + 1).fill(0);
-  #overheadSeconds = 0;
+  readonly #room: SharedRoom;
+  readonly #counts: Uint32Array;
+  readonly #sums: Float64Array;
+  readonly #tidings: Tidings;
 
-  /** The meter of a route; made with the first question. */
+  constructor(buffers: CounterBuffers, tidings: Tidings) {
+    const words = wordsOver(buffers.plane);
+    this.#counts = words.counts;
+    this.#sums = words.sums;
+    this.#tidings = tidings;
+    this.#room = new SharedRoom(buffers.histograms, (chunk) => tidings.histograms(chunk));
+    for (const block of buffers.routes) this.add(block);
+  }
+
+  /** Takes in the memory of more routes. */
+  add(block: RouteBlock): void {
+    const plane = this.#counts;
+    const tidings = this.#tidings;
+    for (const [name, place] of placesOf(block, this.#room))
+      this.#routes.set(name, this.made({ name, place, plane, tidings }));
+  }
+
+  /** The meter of a route; throws when there is no memory for it. */
   route(name: string): RouteMeter {
-    let meter = this.#routes.get(name);
-    if (meter === undefined) {
-      meter = new RouteMeter(name);
-      this.#routes.set(name, meter);
-    }
+    const meter = this.#routes.get(name);
+    if (meter === undefined) throw new RangeError(`there are no counters for the route "${name}"`);
     return meter;
   }
 
   /** Counts a request that was refused before it had a route, by the status sent. */
   refused(status: number): void {
-    this.#refused.set(status, (this.#refused.get(status) ?? 0) + 1);
+    this.#counts[PLANE.refused + (status < PLANE.statuses ? status : 0)]! += 1;
   }
 
   /** Counts the proxy's own time of one exchange, milliseconds. */
   overhead(ms: number): void {
     const seconds = ms > 0 ? ms / 1000 : 0;
     let bucket = 0;
-    while (bucket < OVERHEAD_BOUNDS.length && seconds > (OVERHEAD_BOUNDS[bucket] ?? Infinity)) bucket++;
-    this.#overhead[bucket] = (this.#overhead[bucket] ?? 0) + 1;
-    this.#overheadSeconds += seconds;
+    while (bucket < OVERHEAD_BOUNDS.length && seconds > OVERHEAD_BOUNDS[bucket]!) bucket++;
+    this.#counts[PLANE.overhead + bucket]! += 1;
+    this.#sums[0]! += seconds;
   }
 
-  /** Everything since the last call. */
-  take(): PlaneMeasure {
-    const measure: PlaneMeasure = {
-      routes: [...this.#routes.values()].map((route) => route.take()),
-      refused: Object.fromEntries(this.#refused),
-      overhead: { counts: this.#overhead, seconds: this.#overheadSeconds },
-    };
-    this.#refused = new Map();
-    this.#overhead = new Array<number>(OVERHEAD_BOUNDS.length + 1).fill(0);
-    this.#overheadSeconds = 0;
-    return measure;
+  /** Tells how late this thread's event loop was. @param secondsAt the delay at a quantile, seconds */
+  loopDelay(secondsAt: (quantile: number) => number): void {
+    DELAY_QUANTILES.forEach((quantile, index) => {
+      this.#counts[PLANE.delays + index] = Math.round(secondsAt(quantile) * 1e6);
+    });
+  }
+
+  protected made(parts: RouteMeterParts): RouteMeter {
+    return new RouteMeter(parts);
   }
 }
 

@@ -10,7 +10,7 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import type { BlockList } from "node:net";
 import type { RouteConfig, SecretConfig } from "../config/schema.ts";
 import type { Secret } from "../config/secret.ts";
-import { networksOf } from "../config/texts.ts";
+import { networksOf } from "../config/networks.ts";
 import type { Arm } from "../domain/split.ts";
 import { isIn } from "./forwarding.ts";
 import { cookieOf, queryOf, type RequestView } from "./request.ts";

@@ -1,33 +1,55 @@
 /**
  * The data plane: listeners, the route table in force, the split in force, and what is measured.
  *
- * It promises that a change of weight or of configuration is one swap of a reference: the next exchange sees it, those in flight keep
- * what they read. Endpoints that a reload does not change keep their connections; no reload closes a listener.
+ * `DataPath` is what one thread does of it. It reads the split and counts in shared words, so that whoever steers it may sit in another
+ * thread (`workers.ts`) or in this one (`createPlane`). It promises that a change of weight or of configuration is one swap: the next exchange sees it,
+ * those in flight keep what they read. Endpoints that a reload does not change keep their connections; no reload closes a listener.
  */
 
-import type { AddressInfo } from "node:net";
-import { AppError } from "../domain/errors.ts";
 import type { Arm } from "../domain/split.ts";
 import type { Millis } from "../domain/units.ts";
 import type { Config, RouteConfig, SecretConfig } from "../config/schema.ts";
 import type { Secret } from "../config/secret.ts";
-import { networksOf } from "../config/texts.ts";
-import type { Clock, DataPlane, Dice, Log, PlaneGauges, PlaneMeasure } from "../engine/ports.ts";
-import { stableOnly, type Split } from "../engine/routing.ts";
+import { networksOf } from "../config/networks.ts";
+import type {
+  Clock,
+  DataPlane,
+  Dice,
+  FastLaneSteps,
+  Log,
+  PlaneGauges,
+  PlaneMeasure,
+} from "../engine/ports.ts";
+import type { Split } from "../engine/routing.ts";
 import { identifier } from "./affinity.ts";
-import { choose, Exchange } from "./exchange.ts";
+import { bind, placesOf, type Place } from "./bind.ts";
+import { DeafMeter, NOBODY } from "./bypass.ts";
+import { Connections, connectionWords } from "./connections.ts";
+import { counterBuffers, routeBlock, type CounterBuffers } from "./counters.ts";
+import { begin } from "./exchange.ts";
 import { originOf, plainAddress } from "./forwarding.ts";
-import { endpointsOf, type EndpointPool } from "./general/pool.ts";
-import { Listener, limitsOf, type Limits, type UpgradeSide } from "./general/server.ts";
-import type { ClientSide } from "./general/client.ts";
 import { upgradeExchange } from "./general/tunnel.ts";
+import { NO_HANDLES, probeHandles, type Handles } from "./fast/handle.ts";
+import { Wheel } from "./fast/wheel.ts";
+import type { ResponseHead } from "./lane.ts";
+import {
+  Listener,
+  limitsOf,
+  type Arrival,
+  type Limits,
+  type Reception,
+  type UpgradeSide,
+} from "./listener.ts";
 import { LongLived } from "./long-lived.ts";
 import { routeTable, type RouteTable } from "./match.ts";
-import { PlaneMeter } from "./measure.ts";
+import { namesOf } from "./messages.ts";
+import { PlaneMeter, type Tidings } from "./measure.ts";
 import { overrideOf } from "./override.ts";
-import { pathOf } from "./request.ts";
+import { endpointsOf, type EndpointPool } from "./pool.ts";
+import { Readings } from "./readings.ts";
 import { RescueBudget } from "./rescue.ts";
 import type { Route, Surroundings } from "./route.ts";
+import { SplitBoard, SplitReader, type SplitCell } from "./split-board.ts";
 
 /** What the plane is made of. */
 export interface PlaneOptions {
@@ -40,14 +62,18 @@ export interface PlaneOptions {
   readonly secretOf: (source: SecretConfig) => Secret;
   /** Whether an endpoint may be sent to; unknown ones may. */
   readonly healthy: (route: string, arm: Arm, endpoint: string) => boolean;
+  /** For the benchmark alone: everything to stable, nothing measured. */
+  readonly bypass?: boolean;
+  /** For the tests: the fast lane does without the steps of `fast/handle.ts`, as on a platform where they do not work. */
+  readonly documentedOnly?: boolean;
 }
 
-/** The data plane as `main.ts` holds it. */
+/** The data plane as `start.ts` holds it. */
 export interface Plane extends DataPlane {
   /** Binds every `listen`; the bound addresses. Rejects with SPLIT_LISTEN_FAILED, and then listens nowhere. */
   listen(): Promise<readonly string[]>;
-  /** Puts a configuration in force for the next exchange. Addresses to listen on are left as they are. */
-  reconfigure(config: Config): void;
+  /** Puts a configuration in force for the next exchange; resolves when it is. Addresses to listen on are left as they are. */
+  reconfigure(config: Config): Promise<void>;
   /**
    * Goes away: accepts nothing more, every answer ends its connection, what is in flight finishes until `deadlineMs`, then is cut.
    * `cut` counts the exchanges and tunnels that were.
@@ -57,90 +83,98 @@ export interface Plane extends DataPlane {
   close(): Promise<void>;
 }
 
+/** Patience with the one exchange that tries how a socket may be read. */
+const PROBE_MS = 1000;
+
+/** What a thread's data path shares with those who steer it and read what it counts. */
+export interface PathShares {
+  readonly meter: PlaneMeter;
+  readonly splits: SplitReader;
+  readonly connections: Connections;
+}
+
+interface PlaneRoute extends Route {
+  readonly split: SplitCell;
+}
+
 interface Table {
-  readonly routes: RouteTable<Route>;
+  readonly routes: RouteTable<PlaneRoute>;
+  readonly byName: ReadonlyMap<string, PlaneRoute>;
   readonly limits: Limits;
 }
 
-/** A data plane. Listens nowhere yet. */
-export function createPlane(options: PlaneOptions): Plane {
-  return new GeneralPlane(options);
-}
-
-class GeneralPlane implements Plane {
+/** The data path of one thread. Listens nowhere yet. */
+export class DataPath {
   readonly #options: PlaneOptions;
-  readonly #meter = new PlaneMeter();
+  readonly #shares: PathShares;
+  readonly #meter: PlaneMeter;
   readonly #around: Surroundings;
   readonly #listeners: Listener[] = [];
   readonly #pool: EndpointPool;
+  readonly #wheel = new Wheel();
+  #handles: Handles = NO_HANDLES;
   #config: Config;
   #table: Table;
-  #split: Split = { generation: 0, routes: new Map() };
   #retired: Promise<{ readonly cut: number }> | undefined;
 
-  constructor(options: PlaneOptions) {
+  constructor(options: PlaneOptions, shares: PathShares) {
     const { config, clock, dice, healthy } = options;
+    const { meter } = shares;
     this.#options = options;
+    this.#shares = shares;
+    this.#meter = meter;
     this.#config = config;
-    this.#around = { clock, dice, healthy, meter: this.#meter };
-    this.#pool = endpointsOf(clock);
+    this.#around = { clock, dice, healthy, meter };
+    this.#pool = endpointsOf({ clock, wheel: this.#wheel, handles: () => this.#handles });
     this.#table = this.#compile(config, undefined);
   }
 
-  async listen(): Promise<readonly string[]> {
+  /** Listens at these places; the addresses they came to be. Rejects with SPLIT_LISTEN_FAILED, and then listens nowhere. */
+  async listen(places: readonly Place[], isShared: boolean): Promise<readonly string[]> {
     const bound: string[] = [];
-    for (const { address } of this.#config.listen) {
-      const listener = new Listener(this.#config, {
+    if (this.#options.documentedOnly !== true) this.#handles = await probeHandles(PROBE_MS);
+    for (const { address, tls } of places) {
+      const reception: Reception = {
         clock: this.#options.clock,
+        dice: this.#options.dice,
         log: this.#options.log,
         meter: this.#meter,
         limits: () => this.#table.limits,
-        exchange: (side) => this.#exchange(side),
+        exchange: (arrival) => this.#exchange(arrival),
         upgrade: (side) => this.#upgrade(side),
+      };
+      const listener = new Listener(this.#config, reception, {
+        wheel: this.#wheel,
+        handles: this.#handles,
+        tls,
+        entered: () => this.#shares.connections.enter(),
+        left: () => this.#shares.connections.leave(),
       });
       try {
-        bound.push(await bind(listener, address));
+        bound.push(await bind(listener.server, address, isShared));
       } catch (error) {
         await this.close();
-        const why = error instanceof Error ? error.message : String(error);
-        throw new AppError("SPLIT_LISTEN_FAILED", `cannot listen on ${address}: ${why}`, { cause: error });
+        throw error;
       }
       this.#listeners.push(listener);
     }
     return bound;
   }
 
+  /** Which steps beyond the documented ones are in use; known once it listens. */
+  get fastLane(): FastLaneSteps {
+    return this.#handles;
+  }
+
+  /** Puts a configuration in force. There must be counters and a split for each of its routes. */
   reconfigure(config: Config): void {
     this.#table = this.#compile(config, this.#table);
     this.#config = config;
     for (const listener of this.#listeners) listener.reconfigure(config);
   }
 
-  apply(split: Split): void {
-    this.#split = split;
-  }
-
-  drain(): PlaneMeasure {
-    return this.#meter.take();
-  }
-
-  gauges(): PlaneGauges {
-    const routes: Record<string, Record<Arm, { readonly inFlight: number; readonly longLived: number }>> = {};
-    for (const { config, meter } of this.#table.routes.all) {
-      const { stable, canary } = meter;
-      routes[config.name] = {
-        stable: { inFlight: stable.inFlight, longLived: stable.longLived },
-        canary: { inFlight: canary.inFlight, longLived: canary.longLived },
-      };
-    }
-    let connections = 0;
-    for (const listener of this.#listeners) connections += listener.connections;
-    return { connections, routes };
-  }
-
   closeLongLived(route: string, how: "drain" | "close", deadlineMs: Millis): void {
-    const found = this.#table.routes.all.find((each) => each.config.name === route);
-    found?.longLived.close("canary", how, deadlineMs);
+    this.#table.byName.get(route)?.longLived.close("canary", how, deadlineMs);
   }
 
   retire(deadlineMs: Millis): Promise<{ readonly cut: number }> {
@@ -173,24 +207,20 @@ class GeneralPlane implements Plane {
     return cut;
   }
 
-  #exchange(side: ClientSide): void {
-    const route = this.#table.routes.match(side.head.host, pathOf(side.head.target));
+  #exchange<R extends ResponseHead>(side: Arrival<R>): void {
+    const route = this.#table.routes.match(side.host, side.target);
     if (route === undefined) {
       this.#meter.refused(404);
       side.answer(404, "SPLIT_NO_ROUTE", "no route matches this host and path", "");
       return;
     }
-    const { name, salt } = route.config;
     // The one reading of the split in this exchange.
-    const split = this.#split.routes.get(name) ?? stableOnly(name, salt ?? "");
-    const exchange = new Exchange(route, choose(route, split, side.view, this.#around), side, this.#around);
-    side.exchange = exchange;
-    exchange.start();
+    begin(route, route.split.read(), side, this.#around);
   }
 
   #upgrade(side: UpgradeSide): void {
     const { head, connection, request } = side;
-    const route = this.#table.routes.match(head.host, pathOf(head.target));
+    const route = this.#table.routes.match(head.host, head.target);
     if (route === undefined) {
       this.#meter.refused(404);
       connection.refuse(404, "SPLIT_NO_ROUTE", "no route matches this host and path");
@@ -199,51 +229,129 @@ class GeneralPlane implements Plane {
     const { limits } = this.#table;
     const peer = plainAddress(side.socket.remoteAddress);
     const origin = originOf(peer, request.rawHeaders, limits.trusted, limits.anyTrusted);
-    const { name, salt } = route.config;
-    const split = this.#split.routes.get(name) ?? stableOnly(name, salt ?? "");
-    upgradeExchange(route, split, side, origin, this.#around);
+    upgradeExchange(route, route.split.read(), side, origin, this.#around);
   }
 
   #compile(config: Config, before: Table | undefined): Table {
     const limits = limitsOf(config, networksOf(config.trustedProxies));
     const routes = config.routes.map((each) => this.#compileRoute(each, before));
     this.#pool.keepOnly(config.routes);
-    return { limits, routes: routeTable(routes) };
+    const byName = new Map(routes.map((each) => [each.config.name, each]));
+    return { limits, routes: routeTable(routes), byName };
   }
 
-  #compileRoute(config: RouteConfig, before: Table | undefined): Route {
-    const known = before?.routes.all.find((each) => each.config.name === config.name);
-    const meter = this.#meter.route(config.name);
+  #compileRoute(config: RouteConfig, before: Table | undefined): PlaneRoute {
+    const { name } = config;
+    const { cookieSecret, dice, secretOf, bypass } = this.#options;
+    const known = before?.byName.get(name);
+    const meter = this.#meter.route(name);
     return {
       config,
-      identify: identifier(config, this.#options.cookieSecret, this.#options.dice),
-      override: overrideOf(config, this.#options.secretOf),
-      stable: this.#pool.arm(config.name, "stable", config.stable),
-      canary: this.#pool.arm(config.name, "canary", config.canary),
+      identify: bypass === true ? NOBODY : identifier(config, cookieSecret, dice),
+      override: overrideOf(config, secretOf),
+      stable: this.#pool.arm(name, "stable", config.stable),
+      canary: this.#pool.arm(name, "canary", config.canary),
       meter,
       budget: known?.budget ?? new RescueBudget(),
       longLived: known?.longLived ?? new LongLived(meter),
+      split: this.#shares.splits.cell(name),
     };
   }
 }
 
-/** Binds one listener; `host:port` or `unix:PATH`. */
-async function bind(listener: Listener, address: string): Promise<string> {
-  const { server } = listener;
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
-    const done = (): void => {
-      server.off("error", reject);
-      resolve();
-    };
-    if (address.startsWith("unix:")) server.listen(address.slice(5), done);
-    else {
-      const colon = address.lastIndexOf(":");
-      const host = address.slice(0, colon).replace(/^\[|\]$/g, "");
-      server.listen({ port: Number(address.slice(colon + 1)), ...(host === "" ? {} : { host }) }, done);
+/** The meter of a data path. */
+export function meterOf(buffers: CounterBuffers, tidings: Tidings, bypass: boolean): PlaneMeter {
+  return bypass ? new DeafMeter(buffers, tidings) : new PlaneMeter(buffers, tidings);
+}
+
+/** A data plane in this thread. Listens nowhere yet. */
+export function createPlane(options: PlaneOptions): Plane {
+  return new LocalPlane(options);
+}
+
+class LocalPlane implements Plane {
+  readonly #board: SplitBoard;
+  readonly #splits = new SplitReader();
+  readonly #readings: Readings;
+  readonly #meter: PlaneMeter;
+  readonly #connections = new Connections(connectionWords(1), 0);
+  readonly #path: DataPath;
+  #config: Config;
+
+  constructor(options: PlaneOptions) {
+    const { config } = options;
+    this.#config = config;
+    this.#board = new SplitBoard((salts) => this.#splits.learn(salts));
+    const buffers = counterBuffers([]);
+    const readings = new Readings(buffers);
+    this.#readings = readings;
+    this.#meter = meterOf(
+      buffers,
+      {
+        failure: (route, sample) => readings.addFailure(route, sample),
+        histograms: (chunk) => readings.addHistograms(chunk),
+      },
+      options.bypass === true,
+    );
+    this.#grow(config);
+    const shares = { meter: this.#meter, splits: this.#splits, connections: this.#connections };
+    this.#path = new DataPath(options, shares);
+  }
+
+  async listen(): Promise<readonly string[]> {
+    return this.#path.listen(await placesOf(this.#config), false);
+  }
+
+  reconfigure(config: Config): Promise<void> {
+    this.#grow(config);
+    this.#path.reconfigure(config);
+    this.#config = config;
+    return Promise.resolve();
+  }
+
+  apply(split: Split): void {
+    this.#board.apply(split);
+  }
+
+  drain(): PlaneMeasure {
+    return this.#readings.take();
+  }
+
+  gauges(): PlaneGauges {
+    const routes: Record<string, PlaneGauges["routes"][string]> = {};
+    for (const name of namesOf(this.#config)) {
+      const load = this.#readings.load(name);
+      if (load !== undefined) routes[name] = load;
     }
-  });
-  const at: AddressInfo | string | null = server.address();
-  if (at === null || typeof at === "string") return address;
-  return at.family === "IPv6" ? `[${at.address}]:${at.port}` : `${at.address}:${at.port}`;
+    const { total } = this.#connections;
+    return {
+      connections: total,
+      routes,
+      workers: 1,
+      workerRestarts: 0,
+      exchangesLost: 0,
+      fastLane: this.#path.fastLane,
+    };
+  }
+
+  closeLongLived(route: string, how: "drain" | "close", deadlineMs: Millis): void {
+    this.#path.closeLongLived(route, how, deadlineMs);
+  }
+
+  retire(deadlineMs: Millis): Promise<{ readonly cut: number }> {
+    return this.#path.retire(deadlineMs);
+  }
+
+  close(): Promise<void> {
+    return this.#path.close();
+  }
+
+  #grow(config: Config): void {
+    const chunk = this.#board.grow(namesOf(config));
+    if (chunk === undefined) return;
+    this.#splits.add(chunk);
+    const block = routeBlock(chunk.names);
+    this.#meter.add(block);
+    this.#readings.add(block);
+  }
 }

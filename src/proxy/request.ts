@@ -5,6 +5,16 @@
  * them. Fields are read where they lie in the raw list; nothing is copied, joined or lower-cased beforehand.
  */
 
+/** Where a sticky key may be, compiled. */
+export interface KeySource {
+  readonly kind: "header" | "cookie" | "query" | "jwt" | "ip";
+  /** Header names in lower case; the rest as configured. */
+  readonly name: string;
+}
+
+/** What `bucketOf` says when none of the sources is there. */
+export const NO_KEY = -1;
+
 /** What policy may know of a request. */
 export interface RequestView {
   readonly method: string;
@@ -14,6 +24,8 @@ export interface RequestView {
   readonly client: string;
   /** Value of the first field of that name; undefined when there is none. @param name in lower case */
   header(name: string): string | undefined;
+  /** Bucket of the sticky key: that of the first source that is there and not empty; `NO_KEY` when none is. */
+  bucketOf(sources: readonly KeySource[], salt: string): number;
 }
 
 /** Value of the first field called `name` in a raw list (name, value, name, value, …); undefined when there is none. */

@@ -8,7 +8,6 @@
 
 import type { RescueConfig } from "../config/schema.ts";
 import type { Reason } from "../domain/outcome.ts";
-import type { RescueCounts } from "../engine/ports.ts";
 import type { Millis, Ppm } from "../domain/units.ts";
 import type { RequestView } from "./request.ts";
 
@@ -102,21 +101,5 @@ export function isRescued(config: RescueConfig, reason: Reason): boolean {
       return false;
     default:
       return reason satisfies never;
-  }
-}
-
-/** Counts of rescues since they were last taken. */
-export class RescueTally {
-  answered = 0;
-  failed = 0;
-  refused = 0;
-
-  /** What was counted since the last call. */
-  take(): RescueCounts {
-    const counts = { answered: this.answered, failed: this.failed, refused: this.refused };
-    this.answered = 0;
-    this.failed = 0;
-    this.refused = 0;
-    return counts;
   }
 }

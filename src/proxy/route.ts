@@ -7,10 +7,10 @@ import type { RouteConfig } from "../config/schema.ts";
 import type { Arm } from "../domain/split.ts";
 import type { Clock, Dice } from "../engine/ports.ts";
 import type { Identify } from "./affinity.ts";
-import type { Server } from "./lane.ts";
 import type { LongLived } from "./long-lived.ts";
 import type { PlaneMeter, RouteMeter } from "./measure.ts";
 import type { Override } from "./override.ts";
+import type { Endpoint } from "./pool.ts";
 import type { RescueBudget } from "./rescue.ts";
 
 /** One route as exchanges see it. */
@@ -18,8 +18,8 @@ export interface Route {
   readonly config: RouteConfig;
   readonly identify: Identify;
   readonly override: Override;
-  readonly stable: readonly Server[];
-  readonly canary: readonly Server[];
+  readonly stable: readonly Endpoint[];
+  readonly canary: readonly Endpoint[];
   readonly meter: RouteMeter;
   readonly budget: RescueBudget;
   readonly longLived: LongLived;

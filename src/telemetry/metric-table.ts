@@ -62,6 +62,8 @@ const FAILURES = REASONS.map((reason, index) => ({ reason, index })).filter(
 );
 const VERDICTS = ["successful", "failed", "inconclusive"] as const;
 
+const stepOf = (isUsed: boolean): string => (isUsed ? "handle" : "stream");
+
 /** Every metric, in the order in which it is shown. */
 export const METRICS: readonly Metric[] = [
   {
@@ -211,7 +213,7 @@ export const METRICS: readonly Metric[] = [
   },
   {
     name: "sluice_proxy_overhead_seconds",
-    help: "The proxy's own time per exchange.",
+    help: "The proxy's own time per exchange, from the request's head read to its sending begun.",
     type: "histogram",
     labels: [],
     unit: "seconds",
@@ -219,7 +221,7 @@ export const METRICS: readonly Metric[] = [
   },
   {
     name: "sluice_event_loop_delay_seconds",
-    help: "How late the event loop was; quantile 1 is the maximum.",
+    help: "How late the event loop was, of the thread that was latest; quantile 1 is the maximum.",
     type: "gauge",
     labels: ["quantile"],
     unit: "seconds",
@@ -267,6 +269,40 @@ export const METRICS: readonly Metric[] = [
     labels: [],
     unit: "",
     read: ({ gauges }) => [{ labels: {}, value: gauges.connections }],
+  },
+  {
+    name: "sluice_workers",
+    help: "Threads that carry traffic.",
+    type: "gauge",
+    labels: [],
+    unit: "",
+    read: ({ gauges }) => [{ labels: {}, value: gauges.workers }],
+  },
+  {
+    name: "sluice_worker_restarts_total",
+    help: "Threads that died and were replaced.",
+    type: "counter",
+    labels: [],
+    unit: "",
+    read: ({ gauges }) => [{ labels: {}, value: gauges.workerRestarts }],
+  },
+  {
+    name: "sluice_worker_lost_exchanges_total",
+    help: "Exchanges that were in flight on a thread that died; also counted as excluded.",
+    type: "counter",
+    labels: [],
+    unit: "",
+    read: ({ gauges }) => [{ labels: {}, value: gauges.exchangesLost }],
+  },
+  {
+    name: "sluice_fast_lane_info",
+    help: "How the fast lane reads and writes: on the handle, or through the platform's streams alone.",
+    type: "gauge",
+    labels: ["reads", "writes"],
+    unit: "",
+    read: ({ gauges: { fastLane } }) => [
+      { labels: { reads: stepOf(fastLane.reads), writes: stepOf(fastLane.writes) }, value: 1 },
+    ],
   },
   {
     name: "sluice_store_errors_total",

@@ -12,12 +12,18 @@ import { STATUS_CODES } from "node:http";
 import type { ErrorCode } from "../../domain/errors.ts";
 import type { Millis } from "../../domain/units.ts";
 import type { Exchange } from "../exchange.ts";
+import type { Dice } from "../../engine/ports.ts";
+import { bucketByText } from "../affinity.ts";
+import { ownAnswer, rawAnswer } from "../answer.ts";
 import type { Origin } from "../forwarding.ts";
-import type { RequestHead } from "../headers.ts";
-import type { Downstream } from "../lane.ts";
-import { fieldOf, type RequestView } from "../request.ts";
-import { ownAnswer, rawAnswer } from "./answer.ts";
+import type { FieldedHead, RequestHead } from "../headers.ts";
+import type { Attempt, AttemptEvents, Downstream } from "../lane.ts";
+import type { Endpoint } from "../pool.ts";
+import { fieldOf, type KeySource, type RequestView } from "../request.ts";
+import type { Route } from "../route.ts";
 import type { ClientBody } from "./body.ts";
+import { outgoingFields } from "./outgoing.ts";
+import type { BodySink, GeneralAttempt, Outgoing } from "./upstream.ts";
 
 /** Requests of one connection that may wait for their turn before its socket is no longer read. */
 const PIPELINE_MAX = 8;
@@ -139,24 +145,31 @@ export interface SideParts {
   readonly origin: Origin;
   readonly body: ClientBody | undefined;
   readonly startedAt: Millis;
+  readonly proto: "http" | "https";
+  readonly dice: Dice;
   /** A client that takes no byte of its answer for so long is cut, milliseconds. */
   readonly idleMs: number;
 }
 
 /** `Downstream` over `node:http`; it is its own `RequestView`. */
-export class ClientSide implements Downstream, RequestView {
+export class ClientSide implements Downstream<FieldedHead>, RequestView, BodySink {
   readonly head: RequestHead;
   readonly fields: readonly string[];
   readonly origin: Origin;
-  readonly proto = "http";
+  readonly proto: "http" | "https";
   readonly body: ClientBody | undefined;
   readonly startedAt: Millis;
   readonly method: string;
-  exchange: Exchange | undefined;
+  exchange: Exchange<FieldedHead> | undefined = undefined;
   readonly #connection: ClientConnection;
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
   readonly #idleMs: number;
+  readonly #dice: Dice;
+  #outgoing: Outgoing | undefined = undefined;
+  #attempt: GeneralAttempt | undefined = undefined;
+  #trailers: readonly string[] = [];
+  #sends = 0;
   #wrote = false;
   #closeDelimited = false;
 
@@ -171,10 +184,16 @@ export class ClientSide implements Downstream, RequestView {
     this.#request = parts.request;
     this.#response = parts.response;
     this.#idleMs = parts.idleMs;
+    this.proto = parts.proto;
+    this.#dice = parts.dice;
   }
 
   get view(): RequestView {
     return this;
+  }
+
+  get host(): string {
+    return this.head.host;
   }
 
   get target(): string {
@@ -189,7 +208,28 @@ export class ClientSide implements Downstream, RequestView {
     return fieldOf(this.fields, name);
   }
 
-  informational(status: number, fields: readonly string[]): void {
+  bucketOf(sources: readonly KeySource[], salt: string): number {
+    return bucketByText(this, sources, salt);
+  }
+
+  send(route: Route, endpoint: Endpoint, retryable: boolean, events: AttemptEvents<FieldedHead>): Attempt {
+    this.#outgoing ??= {
+      method: this.method,
+      target: this.head.target,
+      fields: outgoingFields(this, route.override.header, this.#dice),
+      body: this.body,
+      retryable,
+      timeouts: route.config.timeouts,
+      sink: this,
+    };
+    const nth = ++this.#sends;
+    const attempt = endpoint.general.send(this.#outgoing, events);
+    // It may have failed, and been rescued, before `send` returned: the rescue is the present attempt then.
+    if (nth === this.#sends) this.#attempt = attempt;
+    return attempt;
+  }
+
+  informational({ status, fields }: FieldedHead): void {
     if (this.#request.httpVersion !== "1.1" || this.#response.headersSent) return;
     if (status === 102) {
       this.#response.writeProcessing();
@@ -205,8 +245,9 @@ export class ClientSide implements Downstream, RequestView {
     }
   }
 
-  respond(status: number, reason: string, fields: string[]): boolean {
+  respond({ status, reason, fields }: FieldedHead, cookie: string): boolean {
     const response = this.#response;
+    if (cookie !== "") fields.push("set-cookie", cookie);
     if (this.#connection.isRetiring) response.shouldKeepAlive = false;
     try {
       const text = CLEAN_REASON.test(reason) ? reason : (STATUS_CODES[status] ?? "Unknown");
@@ -236,7 +277,7 @@ export class ClientSide implements Downstream, RequestView {
   /** The client took all that was written. */
   onDrain(): void {
     if (!this.#response.writableEnded) this.#connection.socket.setTimeout(0);
-    this.exchange?.onDownstreamDrain();
+    this.#attempt?.resume();
   }
 
   /** A client that takes nothing is not waited for without end. Node looks at the kernel's progress before it lets the time be over. */
@@ -244,8 +285,13 @@ export class ClientSide implements Downstream, RequestView {
     this.#connection.socket.setTimeout(this.#idleMs);
   }
 
-  end(trailers: readonly string[]): void {
+  trailers(fields: readonly string[]): void {
+    this.#trailers = fields;
+  }
+
+  end(): void {
     const response = this.#response;
+    const trailers = this.#trailers;
     if (trailers.length > 0 && response.chunkedEncoding) {
       const pairs: [string, string][] = [];
       for (let at = 0; at < trailers.length; at += 2)

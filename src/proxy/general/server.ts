@@ -1,47 +1,22 @@
 /**
- * The `node:http` listener of the general lane: strict parser, own limits with own answers, one turn at a time per connection.
+ * The `node:http` server of the general lane: strict parser, own limits with own answers, one turn at a time per connection.
  *
- * Everything that is decided about a request is decided from `rawHeaders`; Node's own opinions (dropped fields above a count, joined
- * duplicates, default answers to Expect, to broken requests and to a missing Host) are turned off one by one. Every socket and
- * stream has an `error` listener from its birth.
+ * It listens nowhere: connections are given to it, from their first byte or when the fast lane hands one over. Everything that is decided about a
+ * request is decided from `rawHeaders`; Node's own opinions (dropped fields above a count, joined duplicates, default answers to Expect, to
+ * broken requests and to a missing Host) are turned off one by one. Every socket and stream has an `error` listener from its birth.
  */
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { BlockList, Socket } from "node:net";
+import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Config } from "../../config/schema.ts";
 import type { ErrorCode } from "../../domain/errors.ts";
-import type { Clock, Log } from "../../engine/ports.ts";
 import { originOf, plainAddress } from "../forwarding.ts";
-import { readRequestHead, type HeadLimits, type RequestHead } from "../headers.ts";
-import type { PlaneMeter } from "../measure.ts";
-import { ClientBody, type BodyLimits } from "./body.ts";
+import { readRequestHead, type RequestHead } from "../headers.ts";
+import type { Reception } from "../listener.ts";
+import { ClientBody } from "./body.ts";
 import { ClientConnection, ClientSide } from "./client.ts";
 import { isWebSocket } from "./upgrade.ts";
-
-/** Connections above the limit that still get a readable answer; beyond them Node drops. */
-const ANSWERED_ABOVE = 128;
-
-/** What the listener needs; the limits are read per request, so that a reload reaches open connections. */
-export interface Reception {
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly meter: PlaneMeter;
-  limits(): Limits;
-  /** Takes an accepted request. */
-  exchange(side: ClientSide): void;
-  /** Takes a WebSocket upgrade, with the bytes that followed its head. */
-  upgrade(side: UpgradeSide): void;
-}
-
-/** The limits in force, in the form the hot path reads. */
-export interface Limits {
-  readonly head: HeadLimits;
-  readonly body: BodyLimits;
-  readonly connections: number;
-  readonly trusted: BlockList;
-  readonly anyTrusted: boolean;
-}
 
 /** A WebSocket upgrade as read, its socket out of Node's hands. */
 export interface UpgradeSide {
@@ -52,30 +27,22 @@ export interface UpgradeSide {
   readonly head: RequestHead;
 }
 
-/** The limits of a configuration. */
-export function limitsOf(config: Config, trusted: BlockList): Limits {
-  const { limits } = config;
-  const body = limits.body === "none" ? Infinity : limits.body;
-  return {
-    head: { head: limits.head, fields: limits.fields, url: limits.url, body },
-    body: { idleMs: limits.bodyIdle, max: body },
-    connections: limits.connections,
-    trusted,
-    anyTrusted: config.trustedProxies.length > 0,
-  };
-}
-
-/** One listener with its connections. */
-export class Listener {
-  readonly server: Server;
+/** The general lane's connections. */
+export class GeneralServer {
+  readonly #server: Server;
   readonly #reception: Reception;
+  readonly #proto: "http" | "https";
+  readonly #closed: () => void;
   readonly #connections = new Map<Duplex, ClientConnection>();
   #isRetiring = false;
 
-  constructor(config: Config, reception: Reception) {
+  /** @param closed called whenever a connection has closed */
+  constructor(config: Config, reception: Reception, proto: "http" | "https", closed: () => void) {
     this.#reception = reception;
+    this.#proto = proto;
+    this.#closed = closed;
     const { limits } = config;
-    this.server = createServer({
+    this.#server = createServer({
       insecureHTTPParser: false,
       requireHostHeader: false,
       // Room for the target beside the fields: each has a limit and an answer of its own.
@@ -90,33 +57,43 @@ export class Listener {
       shouldUpgradeCallback: isWebSocket,
     });
     // Node would drop fields above a count without a sign; the count is checked, and answered, by us.
-    this.server.maxHeadersCount = 0;
-    this.server.maxConnections = limits.connections + ANSWERED_ABOVE;
+    this.#server.maxHeadersCount = 0;
     this.#listen();
+    // What looks after late heads begins with this event, which does not come by itself to a server that listens nowhere.
+    this.#server.emit("listening");
   }
 
   /** Connections open now. */
-  get connections(): number {
+  get size(): number {
     return this.#connections.size;
   }
 
   /** Follows the limits of a new configuration as far as an open listener can. */
   reconfigure(config: Config): void {
     const { limits } = config;
-    this.server.headersTimeout = Math.ceil(limits.headTime);
-    this.server.keepAliveTimeout = Math.ceil(limits.keepAlive);
-    this.server.maxConnections = limits.connections + ANSWERED_ABOVE;
+    this.#server.headersTimeout = Math.ceil(limits.headTime);
+    this.#server.keepAliveTimeout = Math.ceil(limits.keepAlive);
   }
 
-  /** Stops accepting; each connection ends with its present answer, idle ones now. Resolves when none is left. */
-  retire(): Promise<void> {
+  /** Takes a connection over for good. */
+  adopt(socket: Socket): void {
+    this.#server.emit("connection", socket);
+    socket.resume();
+  }
+
+  /** Answers a connection that is one too many. */
+  refuse(socket: Socket): void {
+    this.#connected(socket).refuse(503, "SPLIT_OVERLOADED", "too many connections");
+    socket.resume();
+  }
+
+  /** Each connection ends with its present answer, idle ones now. */
+  retire(): void {
     this.#isRetiring = true;
-    const closed = new Promise<void>((resolve) => this.server.close(() => resolve()));
     for (const connection of this.#connections.values()) {
       connection.isRetiring = true;
       if (!connection.isBusy && !connection.isDeaf) connection.socket.destroy();
     }
-    return closed;
   }
 
   /** Ends what is left. Returns how many connections had an answer pending. */
@@ -130,9 +107,14 @@ export class Listener {
     return cut;
   }
 
+  /** Stops the clock of late heads. */
+  close(): void {
+    this.#server.close();
+  }
+
   #listen(): void {
-    const { server } = this;
-    server.on("connection", (socket: Socket) => this.#connected(socket));
+    const server = this.#server;
+    server.on("connection", (socket: Socket) => void this.#connected(socket));
     server.on("request", (request, response) => this.#requested(request, response, false));
     server.on("checkContinue", (request, response) => this.#requested(request, response, true));
     server.on("checkExpectation", (request: IncomingMessage, response: ServerResponse) => {
@@ -149,19 +131,18 @@ export class Listener {
       this.#upgraded(request, socket, bytes),
     );
     server.on("clientError", (error: NodeJS.ErrnoException, socket: Duplex) => this.#broken(error, socket));
-    // Out of file descriptors, above all: said once by the caller's log, never fatal.
-    server.on("error", (error) => this.#reception.log.error("listener", { error: error.message }));
   }
 
-  #connected(socket: Socket): void {
+  #connected(socket: Socket): ClientConnection {
     const connection = new ClientConnection(socket);
     connection.isRetiring = this.#isRetiring;
     socket.on("error", ignore);
     this.#connections.set(socket, connection);
-    socket.once("close", () => this.#connections.delete(socket));
-    if (this.#connections.size <= this.#reception.limits().connections) return;
-    this.#reception.meter.refused(503);
-    connection.refuse(503, "SPLIT_OVERLOADED", "too many connections");
+    socket.once("close", () => {
+      this.#connections.delete(socket);
+      this.#closed();
+    });
+    return connection;
   }
 
   #requested(request: IncomingMessage, response: ServerResponse, expects: boolean): void {
@@ -210,7 +191,18 @@ export class Listener {
     const { idleMs } = limits.body;
     // The patience with the answer before this one is over.
     connection.socket.setTimeout(0);
-    const made = new ClientSide({ connection, request, response, head, origin, body, startedAt, idleMs });
+    const made = new ClientSide({
+      connection,
+      request,
+      response,
+      head,
+      origin,
+      body,
+      startedAt,
+      idleMs,
+      proto: this.#proto,
+      dice: reception.dice,
+    });
     side = made;
     connection.side = made;
     response.on("drain", () => made.onDrain());

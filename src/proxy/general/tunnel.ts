@@ -7,11 +7,13 @@
 import type { RouteSplit } from "../../engine/routing.ts";
 import type { Reason } from "../../domain/outcome.ts";
 import { pick } from "../endpoints.ts";
-import { choose, outgoingFields } from "../exchange.ts";
+import { bucketByText } from "../affinity.ts";
+import { choose } from "../exchange.ts";
 import type { Origin } from "../forwarding.ts";
 import { fieldOf, type RequestView } from "../request.ts";
 import type { Route, Surroundings } from "../route.ts";
 import type { UpgradeSide } from "./server.ts";
+import { outgoingFields } from "./outgoing.ts";
 import { startUpgrade } from "./upgrade.ts";
 
 /** Carries out one upgrade on a route. */
@@ -30,15 +32,12 @@ export function upgradeExchange(
     target: head.target,
     client: origin.client,
     header: (name) => fieldOf(fields, name),
+    bucketOf: (sources, salt) => bucketByText(view, sources, salt),
   };
   const { arm, forced, key, cookie } = choose(route, split, view, around);
   const { name, timeouts } = route.config;
   const meter = route.meter.arm(arm);
-  const endpoint = pick(
-    arm === "canary" ? route.canary : route.stable,
-    (each) => around.healthy(name, arm, each.url),
-    around.dice,
-  );
+  const endpoint = pick(arm === "canary" ? route.canary : route.stable, name, arm, around);
   let inFlight = true;
   const { epoch } = route.longLived;
   route.budget.count(startedAt);
@@ -49,9 +48,14 @@ export function upgradeExchange(
     const totalUs = (around.clock.mono() - startedAt) * 1000;
     route.meter.record(arm, forced, reason, status, latencyUs, totalUs);
     const failed = reason !== "ok" && reason !== "client_gone" && reason !== "unavailable";
-    if (arm === "canary" && !forced && failed) route.meter.sample(view, key, reason, status, false);
+    if (arm === "canary" && !forced && failed)
+      route.meter.sample(view, key ?? route.identify.keyOf(view), reason, status, false);
   };
-  const outgoing = outgoingFields(route, { head, fields, origin, proto: "http" }, around);
+  const outgoing = outgoingFields(
+    { head, fields, origin, proto: "http" },
+    route.override.header,
+    around.dice,
+  );
   const tunnel = startUpgrade({
     request,
     socket,

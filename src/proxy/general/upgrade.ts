@@ -12,7 +12,7 @@ import { ProxyServer } from "http-proxy-3";
 import type { Reason } from "../../domain/outcome.ts";
 import type { Millis } from "../../domain/units.ts";
 import { FAILURES, failureOf, type Failure } from "../failure.ts";
-import { readResponseHead } from "../headers.ts";
+import { readResponseFields } from "../headers.ts";
 import { fieldOf } from "../request.ts";
 
 /** Whether a request asks for a WebSocket the way RFC 6455 §4.1 says: what is no such request is an ordinary one. */
@@ -177,7 +177,7 @@ function addCookie(response: IncomingMessage, cookie: string): void {
 /** An answer that is no 101 is an ordinary one, behind which the connection ends. */
 function tidy(response: IncomingMessage, cookie: string): void {
   const kept = new Set<string>();
-  const { fields } = readResponseHead(response.statusCode ?? 0, response.rawHeaders);
+  const { fields } = readResponseFields(response.statusCode ?? 0, "", response.rawHeaders);
   for (let at = 0; at < fields.length; at += 2) kept.add((fields[at] ?? "").toLowerCase());
   for (const name of Object.keys(response.headers)) if (!kept.has(name)) delete response.headers[name];
   response.headers.connection = "close";

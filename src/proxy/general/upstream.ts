@@ -7,11 +7,40 @@
  * ours: undici's are half a second coarse and count the upload of a slow client against the upstream.
  */
 
+import { isIP } from "node:net";
 import { buildConnector, Client, type Dispatcher } from "undici";
+import type { Millis } from "../../domain/units.ts";
 import type { Clock } from "../../engine/ports.ts";
 import { FAILURES, failureOf, type Failure, type Stage } from "../failure.ts";
-import type { Attempt, AttemptEvents, Outgoing, Server } from "../lane.ts";
-import { ClientBody } from "./body.ts";
+import { cleanTrailers, readResponseFields, type FieldedHead } from "../headers.ts";
+import type { Attempt, AttemptEvents } from "../lane.ts";
+import type { Slots, Slotted } from "../pool.ts";
+import type { ClientBody } from "./body.ts";
+
+/** A request as it goes to an endpoint, and whoever takes the body of its response. */
+export interface Outgoing {
+  readonly method: string;
+  readonly target: string;
+  /** End-to-end fields, with Host, and Content-Length when declared. */
+  readonly fields: readonly string[];
+  readonly body: ClientBody | undefined;
+  /** May be sent again when a reused connection turns out to be dead (RFC 9110 §9.2.2). */
+  readonly retryable: boolean;
+  readonly timeouts: {
+    readonly connect: Millis;
+    readonly headers: Millis;
+    readonly idle: Millis;
+  };
+  readonly sink: BodySink;
+}
+
+/** Whoever takes the body of a response. */
+export interface BodySink {
+  /** False: takes no more until it calls `resume` of the attempt. */
+  write(chunk: Buffer): boolean;
+  /** Trailer fields that may be passed on; they come before the end. */
+  trailers(fields: readonly string[]): void;
+}
 
 /** Idle upstream connections are closed after so long, or a second before the upstream says it would. */
 const IDLE_MS = 4000;
@@ -22,13 +51,9 @@ const HEAD_BYTES = 64 * 1024;
 const DISCARD_BYTES = 64 * 1024;
 /** Opens sockets without a time-out of its own: the attempt's timer is running. */
 const connector = buildConnector({ timeout: 0, allowH2: false });
+/** The option is not in undici's types. */
+const ANY_NAME = { servername: "upstream" };
 const NO_FIELDS: readonly string[] = [];
-
-/** How an endpoint may be used. */
-export interface EndpointLimits {
-  readonly connections: number;
-  readonly queue: number;
-}
 
 /** One connection: an undici client that never has more than one request. */
 class Connection {
@@ -47,7 +72,10 @@ class Connection {
       bodyTimeout: 0,
       connect: (options, callback) => {
         this.isBroken = false;
-        connector(options, (...result) => {
+        // The endpoint's own name, and not that of the Host field, is what its certificate is checked for; an address has none to send.
+        const { servername: _ofRequest, ...place } = options;
+        const named = isIP(place.hostname) === 0 ? { ...place, servername: place.hostname } : place;
+        connector(named, (...result) => {
           // Before undici's own listener, which would end the response first.
           if (result[0] === null) result[1].on("error", () => (this.isBroken = true));
           callback(...result);
@@ -73,33 +101,37 @@ class Connection {
   }
 }
 
-/** One endpoint of an arm. */
-export class Endpoint implements Server {
-  readonly url: string;
+/** The connections of one endpoint. */
+export class GeneralPool implements Slotted {
   readonly clock: Clock;
-  inFlight = 0;
-  #limits: EndpointLimits;
-  #open = new Set<Connection>();
+  readonly #url: string;
+  readonly #slots: Slots;
   #idle: Connection[] = [];
+  #open = new Set<Connection>();
   #waiting = new Set<GeneralAttempt>();
   #closed = false;
 
-  constructor(url: string, limits: EndpointLimits, clock: Clock) {
-    this.url = url;
-    this.#limits = limits;
+  constructor(url: string, slots: Slots, clock: Clock) {
+    this.#url = url;
+    this.#slots = slots;
     this.clock = clock;
+    slots.join(this);
   }
 
-  /** New limits; they bind the next connections. */
-  limit(limits: EndpointLimits): void {
-    this.#limits = limits;
+  get isWaiting(): boolean {
+    return this.#waiting.size > 0;
   }
 
-  send(request: Outgoing, events: AttemptEvents): Attempt {
+  send(request: Outgoing, events: AttemptEvents<FieldedHead>): GeneralAttempt {
     const attempt = new GeneralAttempt(this, request, events);
-    this.inFlight++;
+    this.#slots.inFlight++;
     this.#admit(attempt);
     return attempt;
+  }
+
+  /** An attempt has ended. */
+  left(): void {
+    this.#slots.inFlight--;
   }
 
   /** Lets what is in flight finish, and keeps no connection afterwards. */
@@ -110,9 +142,13 @@ export class Endpoint implements Server {
 
   /** A connection for a second attempt: never a reused one. Undefined: the cap is reached. */
   fresh(): Connection | undefined {
-    const spare = this.#open.size >= this.#limits.connections ? this.#idle.pop() : undefined;
+    return this.#slots.take() ? this.#make() : undefined;
+  }
+
+  yieldIdle(): boolean {
+    const spare = this.#idle.shift();
     if (spare !== undefined) this.#drop(spare);
-    return this.#open.size < this.#limits.connections ? this.#make() : undefined;
+    return spare !== undefined;
   }
 
   /** Takes a connection back after a whole exchange on it. */
@@ -124,13 +160,12 @@ export class Endpoint implements Server {
     }
     connection.isIdle = true;
     this.#idle.push(connection);
-    this.#pump();
+    this.#slots.freed();
   }
 
   /** Throws a connection away. */
   drop(connection: Connection): void {
     this.#drop(connection);
-    this.#pump();
   }
 
   /** An attempt that waited has ended. */
@@ -141,7 +176,7 @@ export class Endpoint implements Server {
   #admit(attempt: GeneralAttempt): void {
     const connection = this.#waiting.size > 0 ? undefined : this.#take();
     if (connection !== undefined) attempt.begin(connection);
-    else if (this.#waiting.size >= this.#limits.queue) attempt.fail(FAILURES.overloaded);
+    else if (this.#waiting.size >= this.#slots.queue) attempt.fail(FAILURES.overloaded);
     else {
       this.#waiting.add(attempt);
       attempt.wait();
@@ -154,30 +189,30 @@ export class Endpoint implements Server {
       idle.isIdle = false;
       return idle;
     }
-    return this.#open.size < this.#limits.connections ? this.#make() : undefined;
+    return this.fresh();
   }
 
   #make(): Connection {
-    const connection = new Connection(this.url, (gone) => this.#drop(gone));
+    const connection = new Connection(this.#url, (gone) => this.#drop(gone));
     this.#open.add(connection);
     return connection;
   }
 
   #drop(connection: Connection): void {
     connection.isIdle = false;
-    this.#open.delete(connection);
     const at = this.#idle.indexOf(connection);
     if (at >= 0) this.#idle.splice(at, 1);
     connection.destroy();
+    if (this.#open.delete(connection)) this.#slots.free();
   }
 
   /** Not at once: the caller is inside undici's parser, where the connection still has its last request. */
-  #pump(): void {
-    if (this.#waiting.size > 0) process.nextTick(pump, this);
+  serveWaiting(): void {
+    process.nextTick(pump, this);
   }
 
   /** Gives free connections to those who wait, first come first served. */
-  serveWaiting(): void {
+  pump(): void {
     for (const attempt of this.#waiting) {
       const connection = this.#take();
       if (connection === undefined) return;
@@ -187,15 +222,15 @@ export class Endpoint implements Server {
   }
 }
 
-function pump(endpoint: Endpoint): void {
-  endpoint.serveWaiting();
+function pump(pool: GeneralPool): void {
+  pool.pump();
 }
 
 /** One attempt; undici's handler. Every way out passes `#over` once. */
-class GeneralAttempt implements Attempt, Dispatcher.DispatchHandler {
-  readonly #endpoint: Endpoint;
+export class GeneralAttempt implements Attempt, Dispatcher.DispatchHandler {
+  readonly #pool: GeneralPool;
   readonly #request: Outgoing;
-  readonly #events: AttemptEvents;
+  readonly #events: AttemptEvents<FieldedHead>;
   #connection: Connection | undefined;
   #controller: Dispatcher.DispatchController | undefined;
   #stage: Stage = "queue";
@@ -209,8 +244,8 @@ class GeneralAttempt implements Attempt, Dispatcher.DispatchHandler {
   #silent = false;
   #discarded = -1;
 
-  constructor(endpoint: Endpoint, request: Outgoing, events: AttemptEvents) {
-    this.#endpoint = endpoint;
+  constructor(pool: GeneralPool, request: Outgoing, events: AttemptEvents<FieldedHead>) {
+    this.#pool = pool;
     this.#request = request;
     this.#events = events;
   }
@@ -233,9 +268,11 @@ class GeneralAttempt implements Attempt, Dispatcher.DispatchHandler {
           path: target,
           // undici takes a flat list, its types say a plain array of texts
           headers: fields as string[],
-          body: body instanceof ClientBody ? body.open() : null,
+          body: body?.open() ?? null,
           // undici would close the connection after every HEAD and every body of an unusual method
           reset: false,
+          // and whenever Host changes, as it takes the name for TLS from there
+          ...ANY_NAME,
         },
         this,
       );
@@ -249,11 +286,7 @@ class GeneralAttempt implements Attempt, Dispatcher.DispatchHandler {
     this.#stop();
   }
 
-  pause(): void {
-    this.#disarm();
-    this.#controller?.pause();
-  }
-
+  /** The client takes more. */
   resume(): void {
     if (this.#ended) return;
     if (this.#stage === "body") this.#arm(this.#request.timeouts.idle, FAILURES.idleTimeout);
@@ -271,7 +304,7 @@ class GeneralAttempt implements Attempt, Dispatcher.DispatchHandler {
     const silent = this.#silent;
     this.#silent = true;
     this.#stop();
-    if (!silent) this.#events.onFailed(failure, this.#endpoint.clock.mono());
+    if (!silent) this.#events.onFailed(failure, this.#pool.clock.mono());
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
@@ -291,7 +324,7 @@ class GeneralAttempt implements Attempt, Dispatcher.DispatchHandler {
     this.#sent = true;
     if (this.#silent || this.#stage !== "head") return;
     this.#arm(this.#request.timeouts.headers, FAILURES.headTimeout);
-    this.#events.onSent(this.#endpoint.clock.mono());
+    this.#events.onSent(this.#pool.clock.mono());
   }
 
   onResponseStarted(): void {
@@ -305,14 +338,14 @@ class GeneralAttempt implements Attempt, Dispatcher.DispatchHandler {
     reason?: string,
   ): void {
     if (this.#silent) return;
-    const fields = textsOf(controller.rawHeaders);
+    const head = readResponseFields(status, reason ?? "", textsOf(controller.rawHeaders));
     if (status < 200) {
-      this.#events.onInformational(status, fields);
+      this.#events.onInformational(head);
       return;
     }
     this.#stage = "body";
     this.#arm(this.#request.timeouts.idle, FAILURES.idleTimeout);
-    this.#events.onHead(status, reason ?? "", fields, this.#endpoint.clock.mono());
+    this.#events.onHead(head, this.#pool.clock.mono());
   }
 
   onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
@@ -323,7 +356,7 @@ class GeneralAttempt implements Attempt, Dispatcher.DispatchHandler {
     }
     if (this.#silent) return;
     this.#timer?.refresh();
-    if (!this.#events.onData(chunk)) this.pause();
+    if (!this.#request.sink.write(chunk)) this.#pause();
   }
 
   onResponseEnd(controller: Dispatcher.DispatchController): void {
@@ -336,10 +369,12 @@ class GeneralAttempt implements Attempt, Dispatcher.DispatchHandler {
     const connection = this.#over();
     // A response that came before the whole request leaves a connection on which the rest may still be read as something else.
     if (connection !== undefined) {
-      if (this.#sent) this.#endpoint.release(connection);
-      else this.#endpoint.drop(connection);
+      if (this.#sent) this.#pool.release(connection);
+      else this.#pool.drop(connection);
     }
-    if (!this.#silent) this.#events.onEnd(trailers);
+    if (this.#silent) return;
+    this.#request.sink.trailers(cleanTrailers(trailers));
+    this.#events.onEnd();
   }
 
   onResponseError(_controller: unknown, error: Error): void {
@@ -350,15 +385,15 @@ class GeneralAttempt implements Attempt, Dispatcher.DispatchHandler {
     }
     const failure = failureOf(error, this.#stage);
     const connection = this.#over();
-    if (connection !== undefined) this.#endpoint.drop(connection);
-    if (!this.#silent) this.#events.onFailed(failure, this.#endpoint.clock.mono());
+    if (connection !== undefined) this.#pool.drop(connection);
+    if (!this.#silent) this.#events.onFailed(failure, this.#pool.clock.mono());
   }
 
   /** The timer ran out. */
   onTimer(): void {
     const { body } = this.#request;
     const uploading = this.#timedOut === FAILURES.uploadTimeout;
-    if (uploading && body instanceof ClientBody && body.isWaiting) {
+    if (uploading && body?.isWaiting === true) {
       // It is the client that is slow; its own clock runs.
       this.#arm(this.#request.timeouts.idle, FAILURES.uploadTimeout);
       return;
@@ -385,27 +420,32 @@ class GeneralAttempt implements Attempt, Dispatcher.DispatchHandler {
     const stale = this.#connection;
     this.#connection = undefined;
     this.#controller = undefined;
-    if (stale !== undefined) this.#endpoint.drop(stale);
-    const fresh = this.#endpoint.fresh();
+    if (stale !== undefined) this.#pool.drop(stale);
+    const fresh = this.#pool.fresh();
     if (fresh === undefined) this.fail(FAILURES.reset);
     else this.begin(fresh);
+  }
+
+  #pause(): void {
+    this.#disarm();
+    this.#controller?.pause();
   }
 
   #stop(): void {
     if (this.#ended) return;
     const connection = this.#over();
     if (connection === undefined) {
-      this.#endpoint.forget(this);
+      this.#pool.forget(this);
       return;
     }
     this.#controller?.abort(ABORTED);
-    this.#endpoint.drop(connection);
+    this.#pool.drop(connection);
   }
 
   #over(): Connection | undefined {
     this.#ended = true;
     this.#disarm();
-    this.#endpoint.inFlight--;
+    this.#pool.left();
     const connection = this.#connection;
     this.#connection = undefined;
     return connection;

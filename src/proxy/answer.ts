@@ -1,7 +1,7 @@
 /** The proxy's own answers: problem+json (RFC 9457) with a stable code, as an object of fields or as the bytes of a whole response. Pure. */
 
 import { STATUS_CODES } from "node:http";
-import type { ErrorCode } from "../../domain/errors.ts";
+import type { ErrorCode } from "../domain/errors.ts";
 
 /** One answer of our own. */
 export interface OwnAnswer {
@@ -23,8 +23,18 @@ export function ownAnswer(status: number, code: ErrorCode, detail: string, cooki
 /** The same as the bytes of a whole HTTP/1.1 response that ends the connection. */
 export function rawAnswer(status: number, code: ErrorCode, detail: string, withBody: boolean): Buffer {
   const { fields, body } = ownAnswer(status, code, detail, "");
-  let head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? "Error"}\r\n`;
-  for (let at = 0; at < fields.length; at += 2) head += `${fields[at] ?? ""}: ${fields[at + 1] ?? ""}\r\n`;
-  head += "connection: close\r\n\r\n";
-  return withBody ? Buffer.concat([Buffer.from(head, "latin1"), body]) : Buffer.from(head, "latin1");
+  const head = Buffer.from(`${statusLine(status)}${linesOf(fields)}connection: close\r\n\r\n`, "latin1");
+  return withBody ? Buffer.concat([head, body]) : head;
+}
+
+/** The first line of a response of our own. */
+export function statusLine(status: number): string {
+  return `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? "Error"}\r\n`;
+}
+
+/** A raw field list (name, value, …) as the lines of a head. */
+export function linesOf(fields: readonly string[]): string {
+  let text = "";
+  for (let at = 0; at < fields.length; at += 2) text += `${fields[at] ?? ""}: ${fields[at + 1] ?? ""}\r\n`;
+  return text;
 }

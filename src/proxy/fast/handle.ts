@@ -1,0 +1,233 @@
+/**
+ * **The semi-internal steps of this program, all of them.** What they do can also be done with documented means, at more CPU a request
+ * (figures in bench/README.md); `probeHandles` tries them with real exchanges at start, and what does not work there is not used.
+ *
+ * 1. *Reading*: `net.connect` has a documented option `onread` that reads into a buffer of ours; accepted sockets have none. So an accepted
+ *    socket's handle is put into a new `net.Socket` made with that option. Without it: the documented `data` event.
+ * 2. *Writing*: a stream's `write` costs a request object, a queue entry and a tick, for bytes that the kernel nearly always takes at
+ *    once. So the handle's own `writeBuffer` and `writeLatin1String` are called, with one request object for as long as nothing is left over.
+ *    Without it: `socket.write`.
+ *
+ * Both have worked the same way on every Node since 12, but nobody promises them.
+ */
+
+import type { FastLaneSteps } from "../../engine/ports.ts";
+import { connect, createServer, Socket, type AddressInfo } from "node:net";
+
+/** The part of a handle that is used. */
+interface Handle {
+  /** Bytes that the kernel has not taken yet. */
+  readonly writeQueueSize: number;
+  writeBuffer(request: WriteRequest, bytes: Uint8Array): number;
+  writeLatin1String(request: WriteRequest, text: string): number;
+}
+
+/** The platform's object for one write. */
+interface WriteRequest {
+  /** Called when a write that could not be done at once is done; `status` is negative when it failed. */
+  oncomplete: ((status: number) => void) | undefined;
+  /** Keeps the memory alive. */
+  bytes?: Uint8Array;
+}
+
+type WriteRequestClass = new () => WriteRequest;
+
+/** Which steps may be used. */
+export type Handles = FastLaneSteps;
+
+/** None of the steps: documented means alone. */
+export const NO_HANDLES: Handles = { reads: false, writes: false };
+
+let requestClass: WriteRequestClass | undefined;
+
+function handleOf(socket: Socket): Handle | undefined {
+  const handle: unknown = Reflect.get(socket, "_handle");
+  return typeof handle === "object" && handle !== null ? (handle as Handle) : undefined;
+}
+
+/** The handle of an accepted socket, which is an empty shell afterwards; undefined when it has none. */
+export function takeHandle(accepted: Socket): object | undefined {
+  const handle = handleOf(accepted);
+  if (handle === undefined) return undefined;
+  Reflect.set(accepted, "_handle", null);
+  accepted.destroy();
+  return handle;
+}
+
+/** A socket around a handle taken before. `callback` gets the number of bytes read; false stops reading. */
+export function socketAround(
+  handle: object,
+  buffer: () => Buffer,
+  callback: (count: number, bytes: Uint8Array) => boolean,
+): Socket {
+  const options = { handle, allowHalfOpen: true, onread: { buffer, callback } };
+  // The option `handle` is not in the types in this form.
+  return new Socket(options as ConstructorParameters<typeof Socket>[0]);
+}
+
+/** What a direct write came to. */
+export type Written = "taken" | "pending" | "failed";
+
+/** Direct writes on one open socket. */
+export class DirectWriter {
+  readonly #handle: Handle;
+  /** Kept here: a later try that fails must not take it from those who write already. */
+  readonly #requestClass: WriteRequestClass;
+  readonly #flushed: () => void;
+  readonly #failed: () => void;
+  #request: WriteRequest | undefined = undefined;
+  #pending = 0;
+  #seen = 0;
+
+  /** @param flushed called when all that was pending is taken @param failed called when a pending write has failed */
+  constructor(handle: Handle, requests: WriteRequestClass, flushed: () => void, failed: () => void) {
+    this.#handle = handle;
+    this.#requestClass = requests;
+    this.#flushed = flushed;
+    this.#failed = failed;
+  }
+
+  get isPending(): boolean {
+    return this.#pending > 0;
+  }
+
+  /** Whether the kernel has taken anything since this was last asked. */
+  hasMoved(): boolean {
+    const before = this.#seen;
+    this.#seen = this.#handle.writeQueueSize;
+    return before !== this.#seen;
+  }
+
+  /** While "pending", `bytes` must not change. */
+  write(bytes: Uint8Array): Written {
+    const request = this.#take();
+    const error = this.#handle.writeBuffer(request, bytes);
+    return this.#wrote(request, error, bytes);
+  }
+
+  writeLatin1(text: string): Written {
+    const request = this.#take();
+    const error = this.#handle.writeLatin1String(request, text);
+    return this.#wrote(request, error, undefined);
+  }
+
+  #take(): WriteRequest {
+    return (this.#request ??= new this.#requestClass());
+  }
+
+  #wrote(request: WriteRequest, error: number, bytes: Uint8Array | undefined): Written {
+    if (error !== 0) return "failed";
+    if (this.#pending === 0 && this.#handle.writeQueueSize === 0) return "taken";
+    this.#pending++;
+    this.#request = undefined;
+    this.#seen = this.#handle.writeQueueSize;
+    if (bytes !== undefined) request.bytes = bytes;
+    request.oncomplete = (status) => {
+      this.#pending--;
+      if (status < 0) this.#failed();
+      else if (this.#pending === 0) this.#flushed();
+    };
+    return "pending";
+  }
+}
+
+/** A writer for an open socket; undefined when the step is not there. */
+export function directWriter(
+  socket: Socket,
+  flushed: () => void,
+  failed: () => void,
+): DirectWriter | undefined {
+  const handle = handleOf(socket);
+  if (requestClass === undefined || typeof handle?.writeBuffer !== "function") return undefined;
+  return new DirectWriter(handle, requestClass, flushed, failed);
+}
+
+/** Learns the class of write requests from one ordinary write of an open socket. */
+function learn(socket: Socket): void {
+  const handle = handleOf(socket);
+  if (handle === undefined) return;
+  // Stands before the handle's own for this one write.
+  Reflect.set(handle, "writeBuffer", (request: WriteRequest, bytes: Uint8Array) => {
+    requestClass = request.constructor as WriteRequestClass;
+    Reflect.deleteProperty(handle, "writeBuffer");
+    return handle.writeBuffer(request, bytes);
+  });
+  socket.write(Buffer.from("a"));
+}
+
+/** More than the kernel takes at once. */
+const PENDING_BYTES = 16 * 1024 * 1024;
+
+/** Tries both steps with real exchanges on loopback: both directions, an incomplete write, the end. Never rejects. */
+export async function probeHandles(patienceMs: number): Promise<Handles> {
+  const reads = await tried(patienceMs, (accepted, settle) => {
+    const handle = takeHandle(accepted);
+    if (handle === undefined) {
+      settle(false);
+      return;
+    }
+    const place = Buffer.alloc(64);
+    const socket = socketAround(
+      handle,
+      () => place,
+      (count) => socket.write(Buffer.from(place.subarray(0, count))),
+    );
+    socket.on("error", () => settle(false));
+    socket.on("end", () => socket.end());
+    socket.resume();
+  });
+  const writes = await tried(patienceMs, (accepted, settle) => {
+    learn(accepted);
+    const bytes = Buffer.alloc(PENDING_BYTES);
+    let isFlushed = false;
+    const writer = directWriter(
+      accepted,
+      () => (isFlushed = true),
+      () => settle(false),
+    );
+    const fine = writer?.writeLatin1("b") === "taken" && writer.write(bytes) === "pending" && !isFlushed;
+    if (!fine) settle(false);
+    accepted.resume();
+    accepted.on("end", () => (isFlushed ? accepted.end() : settle(false)));
+  });
+  if (!writes) requestClass = undefined;
+  return { reads, writes };
+}
+
+/** One try: what the server's side sends comes back as it should, or the other way round, within the time. */
+async function tried(
+  patienceMs: number,
+  serve: (accepted: Socket, settle: (works: boolean) => void) => void,
+): Promise<boolean> {
+  if (patienceMs <= 0) return false;
+  const server = createServer({ allowHalfOpen: true, pauseOnConnect: true });
+  const works = await new Promise<boolean>((resolve) => {
+    const timer = setTimeout(resolve, patienceMs, false);
+    const settle = (result: boolean): void => {
+      clearTimeout(timer);
+      resolve(result);
+    };
+    server.on("error", () => settle(false));
+    server.on("connection", (accepted) => {
+      accepted.on("error", () => settle(false));
+      try {
+        serve(accepted, settle);
+      } catch {
+        settle(false);
+      }
+    });
+    server.listen(0, "127.0.0.1", () => {
+      let received = 0;
+      // A listening TCP server has an address of this form.
+      const client = connect((server.address() as AddressInfo).port, "127.0.0.1", () => client.write("ab"));
+      client.on("error", () => settle(false));
+      client.on("data", (bytes: Buffer) => {
+        received += bytes.length;
+        if (received === 2 || received === PENDING_BYTES + 2) client.end();
+      });
+      client.on("end", () => settle(received === 2 || received === PENDING_BYTES + 2));
+    });
+  });
+  server.close();
+  return works;
+}

@@ -1,0 +1,89 @@
+/**
+ * Which field a name in a buffer is, without making a string of it. Compiled once from the one table of field rules in `headers.ts`. Pure.
+ *
+ * Names are told apart by their length first, then byte by byte without regard to case: of the usual fields most have a length at which
+ * nothing, or one thing, is of interest.
+ */
+
+import { FORWARDING_ALIASES, HOP_BY_HOP, REWRITTEN } from "../headers.ts";
+
+/** What is special about a field; a name may be several of these. */
+export const HOST = 1;
+export const CONNECTION = 2;
+export const LENGTH = 4;
+export const CODING = 8;
+/** A request that has it is not plain. */
+export const UNPLAIN = 16;
+/** Not forwarded upstream. */
+export const NOT_UP = 32;
+/** Not forwarded downstream. */
+export const NOT_DOWN = 64;
+export const REQUEST_ID = 128;
+export const CONTENT_TYPE = 256;
+export const DATE = 512;
+export const KEEP_ALIVE = 1024;
+export const COOKIE = 2048;
+
+interface Entry {
+  readonly name: string;
+  readonly bits: number;
+}
+
+const LONGEST = 32;
+
+/** Entries by length of the name. */
+const BY_LENGTH: readonly (readonly Entry[] | undefined)[] = compile();
+
+function compile(): readonly (readonly Entry[] | undefined)[] {
+  const bits = new Map<string, number>();
+  const add = (name: string, more: number): void => void bits.set(name, (bits.get(name) ?? 0) | more);
+  for (const name of HOP_BY_HOP) add(name, NOT_UP | NOT_DOWN);
+  for (const name of REWRITTEN) add(name, NOT_UP);
+  for (const name of FORWARDING_ALIASES) for (const alias of aliasesOf(name)) add(alias, NOT_UP);
+  add("host", HOST);
+  add("connection", CONNECTION);
+  add("content-length", LENGTH);
+  add("transfer-encoding", CODING);
+  add("expect", UNPLAIN);
+  add("upgrade", UNPLAIN);
+  // llhttp, and with it the general lane, takes it for a Connection.
+  add("proxy-connection", UNPLAIN);
+  add("x-request-id", REQUEST_ID);
+  add("content-type", CONTENT_TYPE);
+  add("date", DATE);
+  add("keep-alive", KEEP_ALIVE);
+  add("cookie", COOKIE);
+  const table: Entry[][] = Array.from({ length: LONGEST + 1 }, () => []);
+  for (const [name, each] of bits) table[name.length]!.push({ name, bits: each });
+  return table.map((entries) => (entries.length === 0 ? undefined : entries));
+}
+
+/** The name, and every spelling of it in which a hyphen is an underscore: some servers take them for the same. */
+function aliasesOf(name: string): readonly string[] {
+  const parts = name.split("-");
+  let spellings = [parts[0]!];
+  for (const part of parts.slice(1))
+    spellings = spellings.flatMap((before) => [`${before}-${part}`, `${before}_${part}`]);
+  return spellings;
+}
+
+/** What is special about the name at `from`…`to`; 0: nothing. */
+export function bitsOf(bytes: Uint8Array, from: number, to: number): number {
+  const entries = BY_LENGTH[to - from];
+  if (entries === undefined) return 0;
+  for (let at = 0; at < entries.length; at++) {
+    const entry = entries[at]!;
+    if (isName(bytes, from, entry.name)) return entry.bits;
+  }
+  return 0;
+}
+
+/** Whether the bytes at `from` are `name`, which is in lower case, without regard to case; its end is the caller's to check. */
+export function isName(bytes: Uint8Array, from: number, name: string): boolean {
+  for (let at = 0; at < name.length; at++) {
+    const byte = bytes[from + at]!;
+    const wanted = name.charCodeAt(at);
+    if (byte !== wanted && !(byte >= 0x41 && byte <= 0x5a && (byte | 0x20) === wanted)) return false;
+  }
+  return true;
+}

@@ -1,0 +1,29 @@
+/** The field list of a request as it goes upstream, for ordinary requests and for upgrades of this lane. Pure but for the dice. */
+
+import type { Dice } from "../../engine/ports.ts";
+import { addOwnFields, REQUEST_ID, requestId, type Origin } from "../forwarding.ts";
+import { copyRequestFields, type RequestHead } from "../headers.ts";
+
+/** What a request brought. */
+export interface Incoming {
+  readonly head: RequestHead;
+  /** The raw field list as received. */
+  readonly fields: readonly string[];
+  readonly origin: Origin;
+  readonly proto: string;
+}
+
+/** The outgoing list, built in one pass; without a Host, Host is left to the endpoint. @param drop `Override.header` */
+export function outgoingFields(
+  { head, fields, origin, proto }: Incoming,
+  drop: string,
+  dice: Dice,
+): string[] {
+  const out: string[] = [];
+  if (head.host !== "") out.push("host", head.host);
+  const hasId = copyRequestFields(out, fields, head.connection, drop);
+  addOwnFields(out, { origin, fields, host: head.host, proto });
+  if (!hasId) out.push(REQUEST_ID, requestId(dice));
+  if (head.framing === "length") out.push("content-length", String(head.length));
+  return out;
+}

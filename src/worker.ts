@@ -1,0 +1,149 @@
+/**
+ * A worker: one thread that carries traffic, and the composition root of it. It listens where its siblings do, reads the split and writes
+ * its counts in shared words, and does what the main thread orders; it decides nothing. Started by `proxy/workers.ts`.
+ */
+
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import { parentPort, workerData, type MessagePort } from "node:worker_threads";
+import { Secret, type SecretSource } from "./config/secret.ts";
+import { AppError, asAppError } from "./domain/errors.ts";
+import { millis } from "./domain/units.ts";
+import type { FailureSample, Log, LogFields } from "./engine/ports.ts";
+import { clock, dice } from "./platform.ts";
+import { Connections } from "./proxy/connections.ts";
+import { HealthReader } from "./proxy/health-board.ts";
+import { secretKey, type Birth, type Order, type Report } from "./proxy/messages.ts";
+import { DataPath, meterOf } from "./proxy/plane.ts";
+import { SplitReader } from "./proxy/split-board.ts";
+
+const LAG_SAMPLE_MS = 10;
+const LAG_TOLD_MS = millis(1000);
+
+/** Serves until it is told to close; what it cannot do it reports. */
+function serve(birth: Birth, port: MessagePort): void {
+  const tell = (report: Report): void => port.postMessage(report);
+  const log = logOver(tell);
+  const bypass = process.env["SLUICE_BENCH_BYPASS"] === "1";
+  if (bypass)
+    log.warn("SLUICE_BENCH_BYPASS is set: everything goes to stable, nothing is measured", {
+      worker: birth.index,
+    });
+  let { secrets } = birth;
+  const splits = new SplitReader();
+  for (const chunk of birth.splits.chunks) splits.add(chunk);
+  splits.learn(birth.splits.salts);
+  const health = new HealthReader();
+  for (const chunk of birth.health) health.add(chunk);
+  const failure = inBatches((failures) => tell({ type: "failures", failures }));
+  const meter = meterOf(
+    birth.counters,
+    { failure, histograms: (chunk) => tell({ type: "histograms", chunk }) },
+    bypass,
+  );
+  const path = new DataPath(
+    {
+      config: birth.config,
+      clock,
+      dice,
+      log,
+      cookieSecret: birth.cookieSecret,
+      secretOf(source: SecretSource) {
+        const text = secrets.get(secretKey(source));
+        if (text === undefined) throw new AppError("SPLIT_INTERNAL", "a worker was not given a secret");
+        return new Secret(text, source);
+      },
+      healthy: (route, arm, url) => health.healthy(route, arm, url),
+      bypass,
+    },
+    { meter, splits, connections: new Connections(birth.connections, birth.index) },
+  );
+
+  function configure(order: Extract<Order, { type: "configure" }>): void {
+    const before = secrets;
+    try {
+      if (order.splits !== undefined) splits.add(order.splits);
+      if (order.health !== undefined) health.add(order.health);
+      if (order.counters !== undefined) meter.add(order.counters);
+      ({ secrets } = order);
+      path.reconfigure(order.config);
+      tell({ type: "configured", trouble: "" });
+    } catch (error) {
+      secrets = before;
+      tell({ type: "configured", trouble: asAppError(error).message });
+    }
+  }
+
+  async function obey(order: Order): Promise<void> {
+    switch (order.type) {
+      case "configure":
+        return configure(order);
+      case "salts":
+        return splits.learn(order.notes);
+      case "close_long_lived":
+        return path.closeLongLived(order.route, order.how, order.deadlineMs);
+      case "retire":
+        return tell({ type: "retired", ...(await path.retire(order.deadlineMs)) });
+      case "close":
+        await path.close();
+        return tell({ type: "closed" });
+      default:
+        return order satisfies never;
+    }
+  }
+
+  const delay = monitorEventLoopDelay({ resolution: LAG_SAMPLE_MS });
+  delay.enable();
+  // The histogram holds the time between two samples: what is above the sampling interval is delay.
+  clock.every(LAG_TOLD_MS, () =>
+    meter.loopDelay((quantile) => Math.max(0, delay.percentile(quantile * 100) / 1e9 - LAG_SAMPLE_MS / 1000)),
+  );
+
+  port.on("message", (order: Order) => void obey(order));
+  path.listen(birth.places, birth.isShared).then(
+    (addresses) => tell({ type: "serving", addresses, fastLane: path.fastLane }),
+    (error: unknown) => {
+      const { code, message } = asAppError(error);
+      tell({ type: "failed", code, message });
+    },
+  );
+}
+
+type Failure = readonly [route: string, sample: FailureSample];
+
+/** Takes samples one by one and sends those of one turn of the loop together. */
+function inBatches(
+  send: (failures: readonly Failure[]) => void,
+): (route: string, sample: FailureSample) => void {
+  let batch: Failure[] = [];
+  const flush = (): void => {
+    const failures = batch;
+    batch = [];
+    send(failures);
+  };
+  return (route, sample) => {
+    if (batch.push([route, sample]) === 1) setImmediate(flush);
+  };
+}
+
+/** The main thread's log, from here. What cannot be cloned is told as text. */
+function logOver(tell: (report: Report) => void): Log {
+  const at = (level: "debug" | "info" | "warn" | "error") => (message: string, fields?: LogFields) => {
+    const plain =
+      fields === undefined
+        ? undefined
+        : Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, plainOf(value)]));
+    tell({ type: "log", level, message, fields: plain });
+  };
+  return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
+}
+
+function plainOf(value: unknown): unknown {
+  if (value instanceof Error) return `${value.name}: ${value.message}`;
+  if (typeof value !== "object" || value === null) return typeof value === "function" ? "[function]" : value;
+  return JSON.parse(JSON.stringify(value)) as unknown;
+}
+
+if (parentPort !== null) {
+  // What `proxy/workers.ts` starts this file with.
+  serve(workerData as Birth, parentPort);
+}
