@@ -148,7 +148,7 @@ t.test("a file made to exhaust the reader ends as a finding", async (t) => {
   t.same(problems(laugh), ["2:8 aliases multiply to more than 100 uses of one anchor"]);
   const [deep] = problems("[".repeat(50_000));
   t.match(deep, /^1:\d+ it is nested too deeply$/);
-  t.match(problems("x".repeat(2_000_000)), [/longer than/]);
+  t.match(problems("x".repeat(20_000_000)), [/longer than/]);
 });
 
 t.test("no text makes the reader throw", async () => {

@@ -21,7 +21,18 @@ import {
   codeClassIndex,
   kindOf,
 } from "../../src/domain/outcome.ts";
-import { DURATION_BOUNDS, LiveSlice, type Slice } from "../../src/domain/slice.ts";
+import {
+  DURATION_BOUNDS,
+  LiveSlice,
+  SLICE_WORDS,
+  SliceReader,
+  ownPlace,
+  ownRoom,
+  settledIn,
+  wordsOver,
+  type Slice,
+  type SlicePlace,
+} from "../../src/domain/slice.ts";
 import { millis } from "../../src/domain/units.ts";
 import { ArmWindow, KEPT_MS, byOutcome, mergeSlices } from "../../src/domain/window.ts";
 
@@ -157,6 +168,117 @@ t.test("taking a slice starts again from zero", async (t) => {
   t.equal(live.take(), undefined);
   live.record(99, 200, 1, 1);
   t.equal(live.take()?.byClass[2 * CODE_CLASSES.length + 2], 1, "a reason of a newer version is no evidence");
+});
+
+/** A slice as people would tell it: sparse counts in one order, seconds to the microsecond. */
+function told(slice: Slice | undefined): unknown {
+  if (slice === undefined) return undefined;
+  const counts = (sparse: readonly number[]): unknown => {
+    const sums = new Map<number, number>();
+    for (let at = 0; at < sparse.length; at += 2)
+      sums.set(sparse[at] ?? -1, (sums.get(sparse[at] ?? -1) ?? 0) + (sparse[at + 1] ?? 0));
+    return [...sums].sort(([a], [b]) => a - b);
+  };
+  return {
+    ...slice,
+    successes: counts(slice.successes),
+    failures: counts(slice.failures),
+    durationSeconds: Math.round(slice.durationSeconds * 1e6),
+  };
+}
+
+const merged = (slices: readonly (Slice | undefined)[]): Slice | undefined =>
+  slices.reduce((sum, slice) =>
+    sum === undefined || slice === undefined ? (sum ?? slice) : mergeSlices(sum, slice),
+  );
+
+/** What is done to one slice: exchanges are recorded, one of two readers reads. */
+const step = fc.oneof(
+  { weight: 4, arbitrary: exchange },
+  { weight: 1, arbitrary: fc.constantFrom("first", "second") },
+);
+
+t.test(
+  "what readers take, at whatever moments, adds up to what was recorded, across a wrap of the counts",
+  async () => {
+    fc.assert(
+      fc.property(fc.array(step, { minLength: 1, maxLength: 60 }), fc.nat({ max: 40 }), (script, short) => {
+        const place = { ...ownPlace(), words: wordsOver(new SharedArrayBuffer(SLICE_WORDS * 4)) };
+        const live = new LiveSlice(place);
+        const readers = { first: new SliceReader(place), second: new SliceReader(place) };
+        // Latencies have places now; then every count stands shortly before its wrap, and the readers know it.
+        for (const reason of [REASON_INDEX.ok, REASON_INDEX.status]) live.record(reason, 200, 1, 1);
+        const first = 2;
+        const last =
+          first + REASONS.length + OUTCOMES.length * CODE_CLASSES.length + DURATION_BOUNDS.length + 1;
+        place.words.counts.fill(2 ** 32 - 1 - short, first, last);
+        for (const number of [1, 2]) place.room.find(number)?.fill(2 ** 32 - 1 - short);
+        for (const reader of Object.values(readers)) reader.take();
+        const taken = { first: [] as (Slice | undefined)[], second: [] as (Slice | undefined)[] };
+        const recorded: Exchange[] = [];
+        for (const each of [...script, "first" as const, "second" as const]) {
+          if (each === "first" || each === "second") taken[each].push(readers[each].take());
+          else {
+            live.record(each.reason, each.status, each.latency, each.total);
+            recorded.push(each);
+          }
+        }
+        const whole = JSON.stringify(told(sliceOf(recorded)));
+        return (
+          JSON.stringify(told(merged(taken.first))) === whole &&
+          JSON.stringify(told(merged(taken.second))) === whole
+        );
+      }),
+    );
+  },
+);
+
+t.test("two threads' slices, merged, are one thread's: it does not matter who measured", async () => {
+  fc.assert(
+    fc.property(fc.array(fc.tuple(exchange, fc.boolean())), (shared) => {
+      const of = (mine: boolean): Slice | undefined =>
+        sliceOf(shared.filter(([, first]) => first === mine).map(([each]) => each));
+      const all = told(sliceOf(shared.map(([each]) => each)));
+      return JSON.stringify(told(merged([of(true), of(false)]))) === JSON.stringify(all);
+    }),
+  );
+});
+
+t.test("a slice shares no word with its neighbours", async (t) => {
+  const words = wordsOver(new SharedArrayBuffer(3 * SLICE_WORDS * 4));
+  const places = [0, 1, 2].map((index): SlicePlace => ({ words, at: index * SLICE_WORDS, room: ownRoom() }));
+  const [before, live, behind] = places.map((place) => new LiveSlice(place));
+  for (const reason of REASONS) live?.record(REASON_INDEX[reason], 599, HIGHEST_MICROS, HIGHEST_MICROS);
+  t.equal(settledIn(words.counts, SLICE_WORDS), REASONS.length);
+  t.equal(before?.take(), undefined);
+  t.equal(behind?.take(), undefined);
+  t.equal(sum(live?.take()?.byReason ?? []), REASONS.length);
+});
+
+t.test("a reader that does not know a histogram yet gets its counts later, all of them", async (t) => {
+  const room = ownRoom();
+  const place = { ...ownPlace(), room };
+  let isKnown = false;
+  const reader = new SliceReader({
+    ...place,
+    room: { open: () => 0, find: (number) => (isKnown ? room.find(number) : undefined) },
+  });
+  const live = new LiveSlice(place);
+  live.record(REASON_INDEX.ok, 200, 1000, 2000);
+  t.match(reader.take(), { successes: [] });
+  live.record(REASON_INDEX.status, 500, 1000, 2000);
+  t.match(reader.take(), { successes: [], failures: [] });
+  isKnown = true;
+  const late = reader.take();
+  t.same(
+    [late?.successes, late?.failures],
+    [
+      [indexOfMicros(1000), 1],
+      [indexOfMicros(1000), 1],
+    ],
+  );
+  t.equal(sum(late?.byReason ?? [1]), 0, "the exchanges themselves were told before");
+  t.equal(reader.take(), undefined);
 });
 
 t.test("code classes and outcomes are closed sets", async (t) => {

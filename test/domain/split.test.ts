@@ -1,7 +1,7 @@
 import t from "tap";
 import fc from "fast-check";
-import { murmur3 } from "../../src/domain/hash.ts";
-import { ARMS, BUCKETS, armOf, bucketOf } from "../../src/domain/split.ts";
+import { murmur3, murmur3OfAscii } from "../../src/domain/hash.ts";
+import { ARMS, BUCKETS, armOf, bucketOf, bucketOfBytes } from "../../src/domain/split.ts";
 import { ppm } from "../../src/domain/units.ts";
 
 t.test("the hash gives the published vectors of MurmurHash3 x86 32", async (t) => {
@@ -68,3 +68,24 @@ t.test("another salt is another shuffle", async (t) => {
   // Independent shuffles overlap in 1 %: within five standard deviations.
   t.ok(Math.abs(both - 100) < 50, `${both}`);
 });
+
+t.test(
+  "a key that lies in a buffer has the hash and the bucket of its text; what is not ASCII is said to be so",
+  async () => {
+    const text = fc.string({
+      unit: fc.integer({ min: 0, max: 255 }).map((code) => String.fromCharCode(code)),
+    });
+    fc.assert(
+      fc.property(text, text, text, text, (salt, before, k, behind) => {
+        const bytes = Buffer.from(before + k + behind, "latin1");
+        const [from, to] = [before.length, before.length + k.length];
+        const isAscii = Array.from(salt + k).every((char) => char < "\x80");
+        return (
+          murmur3OfAscii(salt, bytes, from, to) === (isAscii ? murmur3(salt + k, 0) : -1) &&
+          bucketOfBytes(bytes, from, to, salt) === (isAscii ? bucketOf(k, salt) : -1)
+        );
+      }),
+      { numRuns: 2000 },
+    );
+  },
+);

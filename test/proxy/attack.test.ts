@@ -3,10 +3,10 @@
 import { createHash, type Hash } from "node:crypto";
 import { once as event } from "node:events";
 import { createServer, type AddressInfo, type Socket } from "node:net";
-import t from "tap";
 import { WebSocket, WebSocketServer } from "ws";
 import { bucketOf } from "../../src/domain/split.ts";
 import { millis } from "../../src/domain/units.ts";
+import { inEveryLane } from "../support/lanes.ts";
 import { bodyOf, once, raw, statusOf } from "../support/raw.ts";
 import { startPlane } from "../support/plane.ts";
 import { reply, upstream } from "../support/upstream.ts";
@@ -16,7 +16,7 @@ const HANDSHAKE =
 const SWITCH = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 const STREAM = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 
-void t.test(
+void inEveryLane(
   "what opens on the canary behind a rollback is closed with the rest: it was sent before, and nobody would close it",
   async (t) => {
     for (const how of ["close", "drain"] as const) {
@@ -48,7 +48,7 @@ void t.test(
   },
 );
 
-void t.test(
+void inEveryLane(
   "a WebSocket on the canary is closed at a rollback, at once or within the deadline",
   async (t) => {
     const server = new WebSocketServer({ port: 0, host: "127.0.0.1" });
@@ -77,23 +77,26 @@ void t.test(
   },
 );
 
-void t.test("an upgrade pipelined behind a large answer does not stop that answer for ever", async (t) => {
-  const size = 8_000_000;
-  const server = await upstream((socket, seen) => {
-    if (seen.field("upgrade") === undefined) socket.write(reply(200, "z".repeat(size)));
-    else socket.write(SWITCH);
-  });
-  const running = await startPlane({ stable: server.url, canary: server.url });
-  const client = await raw(running.address);
-  client.send(`GET / HTTP/1.1\r\nHost: x\r\n\r\n${HANDSHAKE}`);
-  await client.until((text) => text.length > size && text.includes("101 Switching"));
-  t.equal(statusOf(client.received), 200);
-  client.destroy();
-  await running.plane.close();
-  await server.close();
-});
+void inEveryLane(
+  "an upgrade pipelined behind a large answer does not stop that answer for ever",
+  async (t) => {
+    const size = 8_000_000;
+    const server = await upstream((socket, seen) => {
+      if (seen.field("upgrade") === undefined) socket.write(reply(200, "z".repeat(size)));
+      else socket.write(SWITCH);
+    });
+    const running = await startPlane({ stable: server.url, canary: server.url });
+    const client = await raw(running.address);
+    client.send(`GET / HTTP/1.1\r\nHost: x\r\n\r\n${HANDSHAKE}`);
+    await client.until((text) => text.length > size && text.includes("101 Switching"));
+    t.equal(statusOf(client.received), 200);
+    client.destroy();
+    await running.plane.close();
+    await server.close();
+  },
+);
 
-void t.test(
+void inEveryLane(
   "a client that takes nothing of its answer is cut after the idle time, and is nobody's failure",
   async (t) => {
     const server = await upstream((socket) => void socket.write(reply(200, "z".repeat(30_000_000))));
@@ -114,7 +117,7 @@ void t.test(
   },
 );
 
-void t.test("a refused upgrade with a large body waits for a client that does not read", async (t) => {
+void inEveryLane("a refused upgrade with a large body waits for a client that does not read", async (t) => {
   const size = 50_000_000;
   const piece = Buffer.alloc(64 * 1024, "z");
   let written = 0;
@@ -147,7 +150,7 @@ void t.test("a refused upgrade with a large body waits for a client that does no
   await server.close();
 });
 
-void t.test("a tunnel whose upstream has ended does not stay half open", async (t) => {
+void inEveryLane("a tunnel whose upstream has ended does not stay half open", async (t) => {
   const server = await upstream((socket) => void socket.end(SWITCH));
   const running = await startPlane({ stable: server.url, canary: server.url });
   const client = await raw(running.address);
@@ -162,7 +165,7 @@ void t.test("a tunnel whose upstream has ended does not stay half open", async (
   await server.close();
 });
 
-void t.test(
+void inEveryLane(
   "an untrusted peer's X-Forwarded-For is not believed, a trusted one's is: the key and the override see the client",
   async (t) => {
     const stable = await upstream(reply(200, "stable"));
@@ -200,7 +203,7 @@ void t.test(
   },
 );
 
-void t.test(
+void inEveryLane(
   "on a connection that turns out to be dead an empty and a held PUT are sent again whole, a long one is not",
   async (t) => {
     const server = await upstream("");
@@ -230,7 +233,7 @@ void t.test(
   },
 );
 
-void t.test(
+void inEveryLane(
   "when rescues are out of guard or budget the canary's failures pass through, and stable never has more at once than the guard",
   async (t) => {
     const GUARD = 3;
@@ -363,7 +366,7 @@ async function pour(socket: Socket, body: Buffer, chunked: boolean): Promise<voi
   if (chunked) socket.write("0\r\n\r\n");
 }
 
-void t.test(
+void inEveryLane(
   "20 MB go through both ways byte for byte, chunked and with a length, when both readers stop now and then",
   async (t) => {
     const body = Buffer.alloc(20_000_003);

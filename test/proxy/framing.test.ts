@@ -1,6 +1,6 @@
 /** What is refused, and that nothing of it reaches an upstream (reliability.md A1–A9, B10, B11). */
 
-import t from "tap";
+import { inEveryLane } from "../support/lanes.ts";
 import { once, raw, statusOf } from "../support/raw.ts";
 import { startPlane } from "../support/plane.ts";
 import { reply, upstream } from "../support/upstream.ts";
@@ -95,7 +95,7 @@ const REFUSED: readonly (readonly [string, string, number])[] = [
 
 const LIMITS = { limits: { body: "1KiB", url: "2KiB", head: "4KiB", fields: 40 } };
 
-void t.test(
+void inEveryLane(
   "an ambiguous or oversized request is refused, and nothing of it reaches an upstream",
   async (t) => {
     const server = await upstream(reply(200, "ok"));
@@ -120,7 +120,7 @@ void t.test(
   },
 );
 
-void t.test("a body is framed anew for every method, and stays a body", async (t) => {
+void inEveryLane("a body is framed anew for every method, and stays a body", async (t) => {
   const server = await upstream(reply(200, "ok"));
   const running = await startPlane({ stable: server.url, canary: server.url });
   for (const method of ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"]) {
@@ -147,7 +147,7 @@ void t.test("a body is framed anew for every method, and stays a body", async (t
   await server.close();
 });
 
-void t.test(
+void inEveryLane(
   "connection-specific fields go no further, and Connection cannot strip what the upstream relies on",
   async (t) => {
     const server = await upstream(
@@ -179,7 +179,7 @@ void t.test(
   },
 );
 
-void t.test(
+void inEveryLane(
   "a trusted proxy's forwarding fields are appended to, and the client is the first stranger from the right",
   async (t) => {
     const server = await upstream(reply(200, "ok"));
@@ -201,7 +201,7 @@ void t.test(
   },
 );
 
-void t.test(
+void inEveryLane(
   "pipelined requests are answered in order, one at a time, and none behind Connection: close",
   async (t) => {
     let open = 0;
@@ -232,7 +232,7 @@ void t.test(
   },
 );
 
-void t.test("a broken request behind one in flight does not take that one's answer", async (t) => {
+void inEveryLane("a broken request behind one in flight does not take that one's answer", async (t) => {
   const server = await upstream(() => undefined);
   const running = await startPlane({ stable: server.url, canary: server.url });
   const client = await raw(running.address);
@@ -251,7 +251,7 @@ void t.test("a broken request behind one in flight does not take that one's answ
   await server.close();
 });
 
-void t.test("100-continue is answered at once, and a client that does not wait is served", async (t) => {
+void inEveryLane("100-continue is answered at once, and a client that does not wait is served", async (t) => {
   const server = await upstream((socket, seen) => void socket.write(reply(200, seen.body)));
   const running = await startPlane({ stable: server.url, canary: server.url });
   const client = await raw(running.address);
@@ -267,7 +267,7 @@ void t.test("100-continue is answered at once, and a client that does not wait i
   await server.close();
 });
 
-void t.test("a slow head and a stalled body are 408, and no evidence", async (t) => {
+void inEveryLane("a slow head and a stalled body are 408, and no evidence", async (t) => {
   const server = await upstream(reply(200, "ok"));
   const running = await startPlane(
     { stable: server.url, canary: server.url },

@@ -1,7 +1,7 @@
 /** Pooling, streaming, time-outs, aborts and cuts, on real sockets (reliability.md B12–B14, C17–C23, D24, E31). */
 
 import type { Socket } from "node:net";
-import t from "tap";
+import { inEveryLane } from "../support/lanes.ts";
 import { bodyOf, once, raw, statusOf } from "../support/raw.ts";
 import { startPlane, type TestPlane } from "../support/plane.ts";
 import { NOBODY, reply, upstream, type Script, type Upstream } from "../support/upstream.ts";
@@ -21,7 +21,7 @@ async function stop({ server, running }: { server: Upstream; running: TestPlane 
   await server.close();
 }
 
-void t.test("many requests of one client go over one upstream connection", async (t) => {
+void inEveryLane("many requests of one client go over one upstream connection", async (t) => {
   const both = await pair(reply(200, "ok"));
   const client = await raw(both.running.address);
   for (let nth = 1; nth <= 20; nth++) {
@@ -34,7 +34,7 @@ void t.test("many requests of one client go over one upstream connection", async
   await stop(both);
 });
 
-void t.test(
+void inEveryLane(
   "above the connection cap exchanges wait in order, and above the queue they are 503 and no evidence",
   async (t) => {
     const held: Socket[] = [];
@@ -61,7 +61,7 @@ void t.test(
   },
 );
 
-void t.test(
+void inEveryLane(
   "a dead reused connection is not the arm's failure: GET and a held PUT are sent once more, POST is not",
   async (t) => {
     const both = await pair(reply(200, "ok"));
@@ -86,15 +86,18 @@ void t.test(
   },
 );
 
-void t.test("a fresh connection that dies is the arm's failure, and nothing is sent twice", async (t) => {
-  const both = await pair((socket) => void socket.destroy());
-  t.equal(statusOf(await once(both.running.address, "GET / HTTP/1.1\nHost: x")), 502);
-  t.equal(both.server.requests.length, 1);
-  t.strictSame((await both.running.settled((now) => now.settled === 1)).counts, { "stable reset": 1 });
-  await stop(both);
-});
+void inEveryLane(
+  "a fresh connection that dies is the arm's failure, and nothing is sent twice",
+  async (t) => {
+    const both = await pair((socket) => void socket.destroy());
+    t.equal(statusOf(await once(both.running.address, "GET / HTTP/1.1\nHost: x")), 502);
+    t.equal(both.server.requests.length, 1);
+    t.strictSame((await both.running.settled((now) => now.settled === 1)).counts, { "stable reset": 1 });
+    await stop(both);
+  },
+);
 
-void t.test("100 MB either way is streamed with back-pressure, and comes through whole", async (t) => {
+void inEveryLane("100 MB either way is streamed with back-pressure, and comes through whole", async (t) => {
   const size = 100 * 1024 * 1024;
   const server = await upstream("");
   server.onConnection = (socket) => {
@@ -140,41 +143,46 @@ void t.test("100 MB either way is streamed with back-pressure, and comes through
   await stop({ server, running });
 });
 
-void t.test("a client that does not read stops the upstream, instead of filling the proxy", async (t) => {
-  let written = 0;
-  let blocked = false;
-  const both = await pair((socket) => {
-    socket.write("HTTP/1.1 200 OK\r\nContent-Length: 300000000\r\n\r\n");
-    const piece = Buffer.alloc(64 * 1024);
-    const more = (): void => {
-      blocked = false;
-      while (written < 300_000_000) {
-        written += piece.length;
-        if (!socket.write(piece)) {
-          blocked = true;
-          socket.once("drain", more);
-          return;
+void inEveryLane(
+  "a client that does not read stops the upstream, instead of filling the proxy",
+  async (t) => {
+    let written = 0;
+    let blocked = false;
+    const both = await pair((socket) => {
+      socket.write("HTTP/1.1 200 OK\r\nContent-Length: 300000000\r\n\r\n");
+      const piece = Buffer.alloc(64 * 1024);
+      const more = (): void => {
+        blocked = false;
+        while (written < 300_000_000) {
+          written += piece.length;
+          if (!socket.write(piece)) {
+            blocked = true;
+            socket.once("drain", more);
+            return;
+          }
         }
-      }
-    };
-    more();
-  });
-  const client = await raw(both.running.address);
-  client.socket.pause();
-  client.send(GET);
-  let before = -1;
-  let same = 0;
-  // Quiet for a while: nothing moves any more.
-  await both.running.settled(() => {
-    same = blocked && written === before ? same + 1 : 0;
-    before = written;
-    return same > 50;
-  });
-  t.ok(written < 30_000_000, `${written} bytes left the upstream`);
-  client.destroy();
-  t.strictSame((await both.running.settled((now) => now.settled === 1)).counts, { "stable client_gone": 1 });
-  await stop(both);
-});
+      };
+      more();
+    });
+    const client = await raw(both.running.address);
+    client.socket.pause();
+    client.send(GET);
+    let before = -1;
+    let same = 0;
+    // Quiet for a while: nothing moves any more.
+    await both.running.settled(() => {
+      same = blocked && written === before ? same + 1 : 0;
+      before = written;
+      return same > 50;
+    });
+    t.ok(written < 30_000_000, `${written} bytes left the upstream`);
+    client.destroy();
+    t.strictSame((await both.running.settled((now) => now.settled === 1)).counts, {
+      "stable client_gone": 1,
+    });
+    await stop(both);
+  },
+);
 
 const CUTS: readonly (readonly [string, string, boolean])[] = [
   ["inside a length", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", false],
@@ -190,28 +198,31 @@ const CUTS: readonly (readonly [string, string, boolean])[] = [
   ["until the end, by reset", "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nabc", true],
 ];
 
-void t.test("a response body that was cut stays cut, and is never completed or tried again", async (t) => {
-  for (const [what, bytes, reset] of CUTS) {
-    for (const version of ["1.1", "1.0"]) {
-      const both = await pair((socket) => {
-        socket.write(bytes);
-        // The cut comes after the bytes were delivered.
-        setTimeout(() => (reset ? socket.resetAndDestroy() : socket.destroy()), 30);
-      });
-      const client = await raw(both.running.address);
-      client.send(`GET / HTTP/${version}\r\nHost: x\r\n\r\n`);
-      const { text, error } = await client.closed();
-      const complete =
-        text.endsWith("\r\n0\r\n\r\n") ||
-        (version === "1.0" && !/content-length/i.test(text) && error === "");
-      t.notOk(complete, `${what} to HTTP/${version}: ${JSON.stringify(text)} ${error}`);
-      const totals = await both.running.settled((now) => now.settled === 1);
-      t.strictSame(totals.counts, { "stable cut": 1 }, what);
-      t.equal(both.server.requests.length, 1);
-      await stop(both);
+void inEveryLane(
+  "a response body that was cut stays cut, and is never completed or tried again",
+  async (t) => {
+    for (const [what, bytes, reset] of CUTS) {
+      for (const version of ["1.1", "1.0"]) {
+        const both = await pair((socket) => {
+          socket.write(bytes);
+          // The cut comes after the bytes were delivered.
+          setTimeout(() => (reset ? socket.resetAndDestroy() : socket.destroy()), 30);
+        });
+        const client = await raw(both.running.address);
+        client.send(`GET / HTTP/${version}\r\nHost: x\r\n\r\n`);
+        const { text, error } = await client.closed();
+        const complete =
+          text.endsWith("\r\n0\r\n\r\n") ||
+          (version === "1.0" && !/content-length/i.test(text) && error === "");
+        t.notOk(complete, `${what} to HTTP/${version}: ${JSON.stringify(text)} ${error}`);
+        const totals = await both.running.settled((now) => now.settled === 1);
+        t.strictSame(totals.counts, { "stable cut": 1 }, what);
+        t.equal(both.server.requests.length, 1);
+        await stop(both);
+      }
     }
-  }
-});
+  },
+);
 
 const MALFORMED: readonly (readonly [string, string])[] = [
   ["garbage", "garbage\r\n\r\n"],
@@ -238,7 +249,7 @@ const MALFORMED: readonly (readonly [string, string])[] = [
   ["a head without end", `HTTP/1.1 200 OK\r\nA: ${"b".repeat(100_000)}`],
 ];
 
-void t.test(
+void inEveryLane(
   "a response that is not HTTP is a 502, counts as malformed, and its connection is gone",
   async (t) => {
     for (const [what, bytes] of MALFORMED) {
@@ -255,7 +266,7 @@ void t.test(
   },
 );
 
-void t.test(
+void inEveryLane(
   "HEAD, 204 and 304 have no body, and excess bytes reach neither this nor a later client",
   async (t) => {
     const both = await pair((socket, seen) => {
@@ -270,8 +281,8 @@ void t.test(
     );
     client.send("GET /excess HTTP/1.1\r\nHost: x\r\n\r\nGET /excess HTTP/1.1\r\nHost: x\r\n\r\n");
     const text = await client.until(/good[^]*good$/);
-    t.match(text, /200 OK\r\nContent-Length: 5\r\n(?:.+\r\n)*\r\nHTTP\/1\.1 204/);
-    t.match(text, /304 X\r\nContent-Length: 9\r\n/);
+    t.match(text, /200 OK\r\n(?:.+\r\n)*Content-Length: 5\r\n(?:.+\r\n)*\r\nHTTP\/1\.1 204/);
+    t.match(text, /304 X\r\n(?:.+\r\n)*Content-Length: 9\r\n/);
     t.notMatch(text, /evil/);
     client.destroy();
     t.strictSame((await both.running.settled((now) => now.settled === 5)).counts, { "stable ok": 5 });
@@ -279,7 +290,7 @@ void t.test(
   },
 );
 
-void t.test("103 is passed on before the answer, and trailers behind it", async (t) => {
+void inEveryLane("103 is passed on before the answer, and trailers behind it", async (t) => {
   const both = await pair(
     "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\nHost: evil\r\nSet-Cookie: a=1\r\n\r\n",
   );
@@ -292,7 +303,7 @@ void t.test("103 is passed on before the answer, and trailers behind it", async 
   await stop(both);
 });
 
-void t.test("an event is passed on when it comes, head first", async (t) => {
+void inEveryLane("an event is passed on when it comes, head first", async (t) => {
   let stream: Socket | undefined;
   const both = await pair((socket) => {
     stream = socket;
@@ -310,7 +321,7 @@ void t.test("an event is passed on when it comes, head first", async (t) => {
   await stop(both);
 });
 
-void t.test(
+void inEveryLane(
   "a silent upstream is 504, one that nobody listens at 502, one that stops in its body a cut",
   async (t) => {
     const timeouts = { timeouts: { connect: "100ms", headers: "60ms", idle: "60ms" } };
@@ -343,7 +354,7 @@ void t.test(
   },
 );
 
-void t.test(
+void inEveryLane(
   "a client that leaves ends its upstream request at once, and counts against nobody",
   async (t) => {
     for (const bytes of [
@@ -374,7 +385,7 @@ void t.test(
   },
 );
 
-void t.test(
+void inEveryLane(
   "an answer before the whole body ends the upstream connection, and is no sample of latency",
   async (t) => {
     const server = await upstream("");

@@ -1,7 +1,7 @@
 /** Every exchange settles exactly once (house.md §1.5), as a property over a matrix of faults. */
 
 import type { Socket } from "node:net";
-import t from "tap";
+import { inEveryLane } from "../support/lanes.ts";
 import { once, raw } from "../support/raw.ts";
 import { startPlane } from "../support/plane.ts";
 import { reply, upstream } from "../support/upstream.ts";
@@ -20,7 +20,7 @@ const FAULTS: Readonly<Record<string, Fault>> = {
   "endless informational": (socket) => void socket.write("HTTP/1.1 103 X\r\n\r\n".repeat(100)),
 };
 
-void t.test(
+void inEveryLane(
   "every exchange settles exactly once, whatever breaks: faults × methods × fresh and reused × client patience",
   async (t) => {
     const server = await upstream("");

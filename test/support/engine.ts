@@ -117,7 +117,15 @@ export class FakePlane implements DataPlane {
 
   gauges() {
     const idle = { inFlight: 0, longLived: 0 };
-    return { connections: 1, routes: { app: { stable: { inFlight: 1, longLived: 0 }, canary: idle } } };
+    const routes = { app: { stable: { inFlight: 1, longLived: 0 }, canary: idle } };
+    return {
+      connections: 1,
+      routes,
+      workers: 1,
+      workerRestarts: 0,
+      exchangesLost: 0,
+      fastLane: { reads: true, writes: false },
+    };
   }
 
   closeLongLived(route: string, how: "drain" | "close"): void {

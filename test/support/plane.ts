@@ -7,6 +7,7 @@ import type { Slice } from "../../src/domain/slice.ts";
 import type { Arm } from "../../src/domain/split.ts";
 import { millis, ppmOfPercent } from "../../src/domain/units.ts";
 import type { PlaneMeasure, RouteMeasure } from "../../src/engine/ports.ts";
+import { isDocumentedOnly, laneConfig } from "./lanes.ts";
 import { createPlane, type Plane } from "../../src/proxy/plane.ts";
 
 /** A running plane with one route `app`. */
@@ -50,6 +51,7 @@ export async function startPlane(
   const configOf = (more: object) =>
     configSchema.parse({
       listen: [{ address: "127.0.0.1:0" }],
+      ...laneConfig(),
       ...top,
       routes: [
         {
@@ -78,6 +80,7 @@ export async function startPlane(
     cookieSecret: "a cookie secret",
     secretOf: (source) => new Secret("open sesame", source),
     healthy: (_route: string, _arm: Arm, endpoint: string) => !sick.has(endpoint),
+    documentedOnly: isDocumentedOnly(),
   });
   const [address = ""] = await plane.listen();
   let generation = 0;
@@ -106,7 +109,7 @@ export async function startPlane(
       }
       throw new Error(`never settled: ${JSON.stringify(totals)}`);
     },
-    reconfigure: (more) => plane.reconfigure(configOf(more)),
+    reconfigure: (more) => void plane.reconfigure(configOf(more)),
   };
   return self;
 }

@@ -1,5 +1,6 @@
 /**
- * The whole program, told in its own words: real listeners, real files, two upstreams, and a clock moved by hand.
+ * The whole program, told in its own words: real listeners, real files, two upstreams, and a clock moved by hand. It is the engine's clock:
+ * the workers that carry the traffic have the real one, and nothing that is asserted here hangs on how long an exchange took.
  *
  * `command` is the program as an operator has it: a process started through its own entry, spoken to by the command line.
  */

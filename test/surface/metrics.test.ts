@@ -4,6 +4,7 @@ import t from "tap";
 import { CODE_CLASSES, OUTCOMES, REASONS, REASON_INDEX } from "../../src/domain/outcome.ts";
 import { DURATION_BOUNDS, OVERHEAD_BOUNDS } from "../../src/domain/slice.ts";
 import type { ArmTotals, Totals } from "../../src/engine/control.ts";
+import type { PlaneGauges } from "../../src/engine/ports.ts";
 import { METRICS } from "../../src/telemetry/metric-table.ts";
 import { createMetrics, type MetricSources } from "../../src/telemetry/metrics.ts";
 import { routeStatus } from "../support/fake-admin.ts";
@@ -42,11 +43,24 @@ const TOTALS: Totals = {
   journalErrors: 2,
 };
 
+const NO_GAUGES: PlaneGauges = {
+  connections: 0,
+  workers: 0,
+  workerRestarts: 0,
+  exchangesLost: 0,
+  fastLane: { reads: false, writes: false },
+  routes: {},
+};
+
 function metricsOf(change: Partial<MetricSources> = {}) {
   return createMetrics({
     control: { totals: () => TOTALS, routes: () => [routeStatus()] },
     gauges: () => ({
       connections: 12,
+      workers: 2,
+      workerRestarts: 3,
+      exchangesLost: 4,
+      fastLane: { reads: true, writes: false },
       routes: { app: { stable: { inFlight: 3, longLived: 0 }, canary: { inFlight: 1, longLived: 2 } } },
     }),
     eventLoopDelay: (quantile) => quantile / 2,
@@ -193,6 +207,10 @@ t.test("every number is the source's", async (t) => {
     'sluice_endpoint_healthy{route="app",arm="stable",endpoint_index="0"}': 1,
     'sluice_in_flight{route="app",arm="stable"}': 3,
     "sluice_open_connections{}": 12,
+    "sluice_workers{}": 2,
+    'sluice_fast_lane_info{reads="handle",writes="stream"}': 1,
+    "sluice_worker_restarts_total{}": 3,
+    "sluice_worker_lost_exchanges_total{}": 4,
     "sluice_store_errors_total{}": 1,
     "sluice_journal_errors_total{}": 2,
     'sluice_state_recorded{route="app"}': 1,
@@ -246,7 +264,7 @@ t.test("a label with quotes, backslashes and line ends stays inside its label", 
 
 t.test("two scrapes at once do not mix, and a source that throws is told", async (t) => {
   let connections = 0;
-  const metrics = metricsOf({ gauges: () => ({ connections: ++connections, routes: {} }) });
+  const metrics = metricsOf({ gauges: () => ({ ...NO_GAUGES, connections: ++connections }) });
   const bodies = await Promise.all([metrics.render(""), metrics.render(OPEN), metrics.render("")]);
   t.same(
     bodies.map(({ body }) => /^sluice_open_connections (\d+)$/m.exec(body)?.[1]),
@@ -274,7 +292,7 @@ t.test("left to itself it says which version of the program runs", async (t) => 
 function sourcesOf(): MetricSources {
   return {
     control: { totals: () => TOTALS, routes: () => [] },
-    gauges: () => ({ connections: 0, routes: {} }),
+    gauges: () => NO_GAUGES,
     eventLoopDelay: () => 0,
     notifications: () => ({ sent: 0, failed: 0, dropped: 0 }),
     reload: () => ({ ok: true, at: 0 }),
