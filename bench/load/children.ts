@@ -1,5 +1,5 @@
 /**
- * The processes of a benchmark: started on a core of their own where the machine allows it, awaited, and stopped by their own ids. None
+ * The processes of a benchmark: started on cores of their own where the machine allows it, awaited, and stopped by their own ids. None
  * outlives the run, also not when it is interrupted.
  */
 
@@ -10,16 +10,48 @@ import { availableParallelism } from "node:os";
 import { setTimeout as wait } from "node:timers/promises";
 
 const running = new Set<ChildProcess>();
+let isOver = false;
+const CORES = availableParallelism();
 
 /** Whether processes are kept on cores: it needs `taskset` and two cores that this process may use. */
 export const isPinned: boolean =
-  availableParallelism() >= 2 &&
-  [0, 1].every((core) => spawnSync("taskset", ["-c", String(core), "true"]).status === 0);
+  CORES >= 2 && [0, 1].every((core) => spawnSync("taskset", ["-c", String(core), "true"]).status === 0);
 
-/** Starts `command` on `core`; what it writes to stderr is shown when it fails. */
-export function start(command: readonly string[], core: 0 | 1): ChildProcess {
-  const [file = "", ...args] = isPinned ? ["taskset", "-c", String(core), ...command] : command;
-  const child = spawn(file, args, { stdio: ["pipe", "pipe", "pipe"] });
+/** Whether the load generator and the upstream have one core between them. */
+export const sharesCore: boolean = !isPinned || CORES < 3;
+
+/** What a process is for: a proxy on one core, a proxy on two, the load, the upstream. */
+export type Role = "proxy" | "wide" | "load" | "upstream";
+
+/** The cores of a role. Two cores: the proxy on the first, all else on the second; with more, nobody shares, up to four. */
+function coresOf(role: Role): string {
+  const own: Readonly<Record<Role, string>> =
+    CORES >= 4
+      ? { proxy: "0", wide: "0,1", load: "2", upstream: "3" }
+      : { proxy: "0", wide: "0,1", load: "1", upstream: String(Math.min(2, CORES - 1)) };
+  return own[role];
+}
+
+/** Whether a proxy on two cores has them for itself. */
+export const hasTwoFreeCores: boolean = isPinned && CORES >= 4;
+
+/** As many files as ten thousand clients need, or as many as this user may have. */
+const FILES = 'ulimit -n 40000 2>/dev/null || ulimit -n "$(ulimit -Hn)"; exec "$@"';
+
+/** Starts `command` on the cores of its role; what it writes to stderr is shown when it fails. */
+export function start(
+  command: readonly string[],
+  role: Role,
+  env: Readonly<Record<string, string>> = {},
+): ChildProcess {
+  if (isOver) throw new Error("the run is over");
+  const pinned = isPinned ? ["taskset", "-c", coresOf(role), ...command] : command;
+  const child = spawn("sh", ["-c", FILES, "sh", ...pinned], {
+    stdio: ["pipe", "pipe", "pipe"],
+    env: { ...process.env, ...env },
+  });
+  // A child that has gone takes what is still written to it; its exit code says the rest.
+  child.stdin.on("error", () => {});
   running.add(child);
   child.once("exit", () => running.delete(child));
   child.once("error", () => running.delete(child));
@@ -35,7 +67,7 @@ export async function outputOf(child: ChildProcess): Promise<string> {
   await once(child, "close");
   const text = Buffer.concat(out).toString();
   if (child.exitCode !== 0)
-    throw new Error(`${child.spawnargs.join(" ")}: ${Buffer.concat(err).toString()}${text}`);
+    throw new Error(`${child.spawnargs.slice(4).join(" ")}: ${Buffer.concat(err).toString()}${text}`);
   return text;
 }
 
@@ -47,20 +79,24 @@ export async function firstLineOf(child: ChildProcess): Promise<string> {
     const end = text.indexOf("\n");
     if (end !== -1) return text.slice(0, end);
   }
-  throw new Error(`${child.spawnargs.join(" ")} ended without a word`);
+  throw new Error(`${child.spawnargs.slice(4).join(" ")} ended without a word`);
 }
 
-/** Resolves once something accepts connections on the port. Rejects when `child` ends first, or after ten seconds. */
-export async function listening(child: ChildProcess, port: number): Promise<void> {
-  const err: Buffer[] = [];
-  child.stderr?.on("data", (chunk: Buffer) => err.push(chunk));
-  child.stdout?.resume();
-  for (let attempt = 0; attempt < 200; attempt += 1) {
-    if (child.exitCode !== null) break;
+/** Resolves once something accepts connections on the port. Rejects when `child` ends first, or after `seconds`. */
+export async function listening(child: ChildProcess, port: number, seconds: number): Promise<void> {
+  const said: Buffer[] = [];
+  const keep = (chunk: Buffer): void => {
+    if (said.length < 100) said.push(chunk);
+  };
+  child.stderr?.on("data", keep);
+  child.stdout?.on("data", keep);
+  for (const end = performance.now() + seconds * 1000; performance.now() < end;) {
+    if (child.exitCode !== null || child.signalCode !== null) break;
     if (await accepts(port)) return;
-    await wait(50);
+    await wait(20);
   }
-  throw new Error(`nothing listens on port ${String(port)}: ${Buffer.concat(err).toString().trim()}`);
+  const why = Buffer.concat(said).toString().trim().slice(-1000);
+  throw new Error(`does not listen${why === "" ? "" : `: ${why}`}`);
 }
 
 async function accepts(port: number): Promise<boolean> {
@@ -75,17 +111,36 @@ async function accepts(port: number): Promise<boolean> {
   }
 }
 
-/** `count` different ports of 127.0.0.1 that nobody listens on now. */
+/**
+ * Ports to give away: below those that the kernel takes for outgoing connections (from 32768 on Linux), or one of the thousands that a
+ * proxy opens could take the port on which it is to listen a moment later.
+ */
+const PORTS = { first: 20_000, count: 12_000 };
+let given = (process.pid * 97) % PORTS.count;
+
+/** `count` different ports of 127.0.0.1 that nobody listens on now. Rejects when a whole turn finds too few. */
 export async function freePorts(count: number): Promise<readonly number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, "127.0.0.1"));
   const ports: number[] = [];
-  for (const server of servers) {
-    if (!server.listening) await once(server, "listening");
-    const address = server.address();
-    if (address !== null && typeof address === "object") ports.push(address.port);
+  for (let tried = 0; tried < PORTS.count && ports.length < count; tried += 1) {
+    given = (given + 1) % PORTS.count;
+    const port = PORTS.first + given;
+    if (await isFree(port)) ports.push(port);
   }
-  for (const server of servers) await new Promise((done) => server.close(done));
+  if (ports.length < count) throw new Error("no free ports");
   return ports;
+}
+
+async function isFree(port: number): Promise<boolean> {
+  const server = createServer();
+  try {
+    server.listen(port, "127.0.0.1");
+    await once(server, "listening");
+    return true;
+  } catch {
+    return false;
+  } finally {
+    server.close();
+  }
 }
 
 /** Asks a child to end, and ends it after three seconds if it does not. */
@@ -99,7 +154,8 @@ export async function stop(child: ChildProcess): Promise<void> {
   clearTimeout(force);
 }
 
-/** Stops every child that still runs. */
+/** Stops every child that still runs; none can be started after. */
 export async function stopAll(): Promise<void> {
+  isOver = true;
   await Promise.all([...running].map(stop));
 }

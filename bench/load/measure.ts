@@ -1,117 +1,131 @@
 /**
- * One measurement: load on a port for a while, and what it cost. Throughput runs under wrk where it is installed and under
- * `generator.ts` where not; latency always under `generator.ts`, at a fixed rate, since the latency of a proxy that is loaded to its
- * limit is that of its queue.
+ * One measurement: a target is warmed up, given its work for a while, and what that cost is read from the kernel's accounting. What the
+ * figures are, and which of them count when, is in bench/README.md.
  */
 
-import { join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
 import type { ChildProcess } from "node:child_process";
-import { outputOf, start } from "./children.ts";
-import type { Load } from "./generator.ts";
-import { isInstalled } from "./proxies.ts";
-import { cpuSecondsOf, rssMibOf } from "./tree.ts";
+import { generate, hold, saturate, type Demand, type Load } from "./load.ts";
+import { busySeconds, cpuSecondsOf, rssMibOf } from "./tree.ts";
 
-/** How much load, and for how long. */
-export interface Plan {
-  readonly connections: number;
-  readonly seconds: number;
-  /** Requests a second while latency is measured. */
-  readonly rate: number;
-}
+/** What a target has to do. */
+export type Task =
+  /** As much as goes, every connection always busy. */
+  | { readonly kind: "saturate"; readonly demand: Demand }
+  /** So many requests a second. */
+  | { readonly kind: "pace"; readonly demand: Demand; readonly rate: number }
+  /** First the demand, as much as goes; then so many connections that do nothing. */
+  | { readonly kind: "hold"; readonly demand: Demand; readonly count: number };
 
-/** One target in one round. */
+/** One target in one round. CPU and memory are those of the proxy's process tree, null for the direct way. */
 export interface Figures {
   readonly requestsPerSecond: number;
-  /** User and system time of the proxy's process tree, per request; null for the direct way. */
   readonly cpuUs: number | null;
+  /** CPU milliseconds per million bytes of bodies, both ways together. */
+  readonly cpuMsPerMb: number | null;
   readonly p50Us: number;
   readonly p99Us: number;
+  readonly p999Us: number;
+  /** At the end; with idle connections, while they are held. */
   readonly rssMib: number | null;
+  /** What one idle connection added to it. */
+  readonly idleKib: number | null;
   readonly errors: number;
-  /** Share of a core that the load generator and the backend used while throughput was measured. */
+  /** Shares of a core that were used meanwhile. */
+  readonly proxyCore: number | null;
   readonly generatorCore: number;
-  readonly backendCore: number;
+  readonly upstreamCore: number;
+  /** By everybody else on the machine. */
+  readonly othersCore: number;
+  /** At a fixed rate: how late the generator itself sent, P99. */
+  readonly lateUs: number | null;
 }
 
-/** The program that makes the load for throughput. */
-export const LOAD_TOOL: "wrk" | "generator" = isInstalled("wrk") ? "wrk" : "generator";
-
-const GENERATOR = join(import.meta.dirname, "generator.ts");
-
-/** Load by our own generator; without a rate as much as goes. */
-async function generate(port: number, connections: number, seconds: number, rate: number): Promise<Load> {
-  const flags = { port, connections, seconds, rate };
-  const args = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, String(value)]);
-  const text = await outputOf(start([process.execPath, GENERATOR, ...args], 1));
-  return JSON.parse(text) as Load; // the generator's own line
+/** Who is measured. */
+export interface Subject {
+  readonly port: number;
+  /** Undefined for the direct way. */
+  readonly proxy: ChildProcess | undefined;
+  readonly upstream: ChildProcess;
 }
 
-const unit: Readonly<Record<string, number>> = { us: 1, ms: 1000, s: 1_000_000, m: 60_000_000 };
+const WARM_SECONDS = 1;
+/** A tail needs some thousand requests, also in a quick run. */
+const PACED_SECONDS = 3;
+/** A larger share of failed requests is no measurement. */
+const MOST_ERRORS = 0.01;
+/** Sockets that were closed a moment ago are still being tidied up. */
+const SETTLE_MS = 200;
+/** How long memory has to settle with the idle connections held. */
+const HELD_MS = 1000;
 
-/** What wrk printed, as a Load. */
-export function loadOfWrk(text: string, cpuSeconds: number): Load {
-  const quantile = (percent: number): number => {
-    const found = new RegExp(`^\\s+${String(percent)}%\\s+([\\d.]+)(us|ms|s|m)$`, "m").exec(text);
-    return Number(found?.[1] ?? Number.NaN) * (unit[found?.[2] ?? ""] ?? Number.NaN);
-  };
-  const total = /^\s+(\d+) requests in ([\d.]+)(ms|s|m),/m.exec(text);
-  if (total === null) throw new Error(`wrk said: ${text}`);
-  const broken = [...text.matchAll(/(?:connect|read|write|timeout|responses:) (\d+)/g)];
-  return {
-    requests: Number(total[1]),
-    seconds: (Number(total[2]) * (unit[total[3] ?? ""] ?? Number.NaN)) / 1_000_000,
-    errors: broken.reduce((sum, [, count]) => sum + Number(count), 0),
-    p50Us: quantile(50),
-    p99Us: quantile(99),
-    cpuSeconds,
-  };
+const UNITS: Readonly<Record<string, number>> = { "": 1, k: 1024, m: 1024 * 1024 };
+
+/** Bytes of the bodies of one exchange. */
+function bytesOf({ path, bodyBytes }: Demand): number {
+  const [, digits = "0", unit = ""] = /\/(\d+)([km]?)$/.exec(path) ?? [];
+  return bodyBytes + Number(digits) * (UNITS[unit] ?? 1);
 }
 
-/** Load by wrk. It measures its own CPU time from outside, twenty times a second: the figure is at most 50 ms short. */
-async function wrk(port: number, connections: number, seconds: number): Promise<Load> {
-  const flags = ["-t1", `-c${String(connections)}`, `-d${seconds.toFixed(0)}s`, "--latency"];
-  const command = ["wrk", ...flags, "-H", "Cookie: sid=user-1", `http://127.0.0.1:${String(port)}/bench`];
-  const child = start(command, 1);
-  let cpuSeconds = 0;
-  const sampler = setInterval(() => {
-    cpuSeconds = Math.max(cpuSeconds, cpuSecondsOf(child.pid ?? -1));
-  }, 50);
-  try {
-    const text = await outputOf(child);
-    return loadOfWrk(text, cpuSeconds);
-  } finally {
-    clearInterval(sampler);
-  }
-}
-
-const saturate = (port: number, plan: Plan): Promise<Load> =>
-  LOAD_TOOL === "wrk"
-    ? wrk(port, plan.connections, Math.max(1, Math.round(plan.seconds)))
-    : generate(port, plan.connections, plan.seconds, 0);
-
-/** Warms the target up, then measures throughput and cost, then latency. `proxy` is undefined for the direct way. */
-export async function measure(
-  port: number,
-  proxy: ChildProcess | undefined,
-  backend: ChildProcess,
-  plan: Plan,
-): Promise<Figures> {
-  await generate(port, plan.connections, Math.min(2, plan.seconds), 0);
-  const proxyPid = proxy?.pid;
-  const cpuOf = (pid: number | undefined): number => (pid === undefined ? 0 : cpuSecondsOf(pid));
-  const before = { proxy: cpuOf(proxyPid), backend: cpuOf(backend.pid) };
-  const load = await saturate(port, plan);
-  const used = { proxy: cpuOf(proxyPid) - before.proxy, backend: cpuOf(backend.pid) - before.backend };
-  const rssMib = proxyPid === undefined ? null : rssMibOf(proxyPid);
-  const paced = await generate(port, plan.connections, Math.max(1, plan.seconds / 2), plan.rate);
+/** Warms up, measures, and reads the memory. Throws when what was asked for was not done: then there is no figure. */
+export async function measure(subject: Subject, task: Task, seconds: number): Promise<Figures> {
+  const { port, proxy, upstream } = subject;
+  const { demand } = task;
+  await saturate(port, demand, WARM_SECONDS);
+  await wait(SETTLE_MS);
+  const cpuOf = (child: ChildProcess | undefined): number =>
+    child?.pid === undefined ? 0 : cpuSecondsOf(child.pid);
+  const read = () => ({
+    proxy: cpuOf(proxy),
+    upstream: cpuOf(upstream),
+    busy: busySeconds(),
+    at: performance.now(),
+  });
+  let before = read();
+  const load =
+    task.kind === "pace"
+      ? await generate(port, demand, Math.max(PACED_SECONDS, seconds), task.rate, () => {
+          before = read();
+        })
+      : await saturate(port, demand, seconds);
+  const after = read();
+  if (load.errors > load.requests * MOST_ERRORS)
+    throw new Error(`${String(load.errors)} requests failed, ${String(load.requests)} did not`);
+  const used = { proxy: after.proxy - before.proxy, upstream: after.upstream - before.upstream };
+  const others = after.busy - before.busy - used.proxy - used.upstream - load.cpuSeconds;
+  const requests = Math.max(1, load.requests);
   return {
     requestsPerSecond: load.requests / load.seconds,
-    cpuUs: proxyPid === undefined ? null : (used.proxy * 1e6) / Math.max(1, load.requests),
-    p50Us: paced.p50Us,
-    p99Us: paced.p99Us,
-    rssMib,
-    errors: load.errors + paced.errors,
+    cpuUs: proxy !== undefined ? (used.proxy * 1e6) / requests : null,
+    cpuMsPerMb: proxy !== undefined ? (used.proxy * 1e9) / (requests * bytesOf(demand)) : null,
+    p50Us: load.p50Us,
+    p99Us: load.p99Us,
+    p999Us: load.p999Us,
+    proxyCore: proxy !== undefined ? used.proxy / load.seconds : null,
     generatorCore: load.cpuSeconds / load.seconds,
-    backendCore: used.backend / load.seconds,
+    upstreamCore: used.upstream / load.seconds,
+    othersCore: Math.max(0, (others * 1000) / (after.at - before.at)),
+    lateUs: load.lateUs ?? null,
+    ...(await memoryOf(subject, task, load)),
+  };
+}
+
+/** Memory now, or with the idle connections of the task; and every error so far. */
+async function memoryOf(
+  { port, proxy }: Subject,
+  task: Task,
+  load: Load,
+): Promise<Pick<Figures, "rssMib" | "idleKib" | "errors">> {
+  const rss = (): number | null => (proxy?.pid === undefined ? null : rssMibOf(proxy.pid));
+  if (task.kind !== "hold") return { rssMib: rss(), idleKib: null, errors: load.errors };
+  const empty = rss();
+  const held = await hold(port, task.count);
+  await wait(HELD_MS);
+  const full = rss();
+  const lost = await held.release();
+  return {
+    rssMib: full,
+    idleKib: full === null || empty === null ? null : ((full - empty) * 1024) / Math.max(1, held.count),
+    errors: load.errors + (task.count - held.count) + lost,
   };
 }

@@ -1,88 +1,119 @@
 /**
- * `npm run bench`: this proxy beside nginx, HAProxy and three Node libraries, in front of the same upstream, on loopback.
+ * `npm run bench`: this proxy beside nginx, HAProxy, Caddy and three Node libraries, in front of the same upstream, on loopback, in works
+ * that can be chosen by name.
  *
- * Rounds are interleaved (every target once, then every target again), so that a neighbour's noise hits all of them, and medians over
- * rounds are what is compared. Each target runs alone: its process starts, is warmed up, measured and stopped. All is bounded in
- * connections, seconds and rounds. See bench/README.md for how to read the figures.
+ * Rounds are interleaved (every target of a work once, then every target again, in the other direction), so that a neighbour's noise hits
+ * all of them. Each target runs alone: its process starts, is warmed up, measured and stopped. All is bounded in connections, seconds
+ * and rounds. A target that fails is named with its reason, the others go on, and the exit code is 1. See bench/README.md for how to read the figures.
  */
 
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import type { ChildProcess } from "node:child_process";
-import { firstLineOf, freePorts, isPinned, listening, start, stop, stopAll } from "./children.ts";
-import { LOAD_TOOL, measure, type Figures, type Plan } from "./measure.ts";
-import { isInstalled, PROXIES, type Proxy } from "./proxies.ts";
-import { rowsOf, tableOf, warningsOf, type Rounds } from "./table.ts";
+import {
+  firstLineOf,
+  freePorts,
+  hasTwoFreeCores,
+  isPinned,
+  listening,
+  outputOf,
+  sharesCore,
+  start,
+  stop,
+  stopAll,
+} from "./children.ts";
+import { goalRowsOf } from "./goals.ts";
+import { isInstalled } from "./installed.ts";
+import { LOAD_TOOL, YOUNG } from "./load.ts";
+import { measure, type Figures, type Task } from "./measure.ts";
+import { optionsOf, USAGE, type Options } from "./options.ts";
+import type { Certificate, Proxy, Setting } from "./place.ts";
+import { bestNodeOf, rowsOf, warningsOf, type Result } from "./result.ts";
+import { aimOf } from "./self.ts";
+import { goalTableOf, tableOf } from "./table.ts";
+import { targetsOf, type Target } from "./targets.ts";
+import type { Work } from "./works.ts";
 
-const USAGE = `npm run bench -- [--quick] [--json] [--seconds N] [--rounds N] [--connections N] [--rate N] [--only NAME,…]
-names: ${PROXIES.map(({ name }) => name).join(", ")}\n`;
-
-interface Options {
-  readonly plan: Plan;
-  readonly rounds: number;
-  readonly json: boolean;
-  readonly proxies: readonly Proxy[];
+/** What a run has while it runs. */
+interface Scene {
+  readonly folder: string;
+  readonly upstream: ChildProcess;
+  readonly upstreamPort: number;
+  readonly certificate: Certificate | undefined;
+  readonly seconds: number;
 }
 
-/** A whole number within its bounds. */
-function count(text: string, name: string, low: number, high: number): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < low || value > high)
-    throw new Error(`--${name} is a whole number from ${String(low)} to ${String(high)}`);
-  return value;
-}
-
-function optionsOf(args: readonly string[]): Options {
-  const { values } = parseArgs({
-    args: [...args],
-    options: {
-      quick: { type: "boolean", default: false },
-      json: { type: "boolean", default: false },
-      seconds: { type: "string" },
-      rounds: { type: "string" },
-      connections: { type: "string", default: "64" },
-      rate: { type: "string", default: "2000" },
-      only: { type: "string" },
-    },
-  });
-  const only = values.only?.split(",");
-  const unknown = only?.filter((name) => !PROXIES.some((each) => each.name === name)) ?? [];
-  if (unknown.length > 0) throw new Error(`no such proxy: ${unknown.join(", ")}`);
-  return {
-    plan: {
-      connections: count(values.connections, "connections", 1, 1000),
-      seconds: count(values.seconds ?? (values.quick ? "1" : "5"), "seconds", 1, 60),
-      rate: count(values.rate, "rate", 1, 100_000),
-    },
-    rounds: count(values.rounds ?? (values.quick ? "1" : "5"), "rounds", 1, 20),
-    json: values.json,
-    proxies: PROXIES.filter(({ name }) => only === undefined || only.includes(name)),
-  };
+/** A target that could not be measured. */
+interface Failure {
+  readonly work: string;
+  readonly target: string;
+  readonly reason: string;
 }
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 
+/** Reading ten thousand routes takes longer than starting. */
+const START_SECONDS = 90;
+
 /** Starts one proxy in a folder of its own, measures it, stops it. */
-async function measureProxy(
-  proxy: Proxy,
-  folder: string,
-  upstreamPort: number,
-  backend: ChildProcess,
-  plan: Plan,
-): Promise<Figures> {
+async function measureTarget(scene: Scene, work: Work, target: Target, folder: string): Promise<Figures> {
+  const { upstream, upstreamPort, certificate, seconds } = scene;
+  const { proxy, setting } = target;
+  if (proxy === undefined)
+    return await measure({ port: upstreamPort, proxy: undefined, upstream }, work.task, seconds);
   mkdirSync(folder, { recursive: true });
   const [port = 0, adminPort = 0] = await freePorts(2);
-  const place = { folder, port, adminPort, upstreamPort };
-  const child = start(proxy.command(place), 0);
+  const place = { folder, port, adminPort, upstreamPort, certificate };
+  const { command, env } = proxy.command(place, setting);
+  const child = start(command, work.role, env);
   try {
-    await listening(child, port);
-    proxy.prepare?.(place);
-    return await measure(port, child, backend, plan);
+    await listening(child, port, START_SECONDS);
+    proxy.prepare?.(place, setting);
+    return await measure({ port, proxy: child, upstream }, aimed(work.task, setting), seconds);
   } finally {
     await stop(child);
+    rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** The task, at the route that is meant. */
+function aimed(task: Task, setting: Setting): Task {
+  return { ...task, demand: { ...task.demand, ...aimOf(setting, task.demand.path) } };
+}
+
+/** All rounds of one work. */
+async function runWork(
+  scene: Scene,
+  work: Work,
+  targets: readonly Target[],
+  rounds: number,
+  failures: Failure[],
+): Promise<Result> {
+  const figures = new Map<string, Figures[]>(targets.map(({ label }) => [label, []]));
+  const failed = new Set<string>();
+  for (let round = 0; round < rounds; round += 1) {
+    say(`${work.name}: round ${String(round + 1)} of ${String(rounds)}`);
+    for (const [index, target] of (round % 2 === 0 ? targets : targets.toReversed()).entries()) {
+      if (failed.has(target.label)) continue;
+      const folder = join(scene.folder, `${work.name}-${String(round)}-${String(index)}`);
+      try {
+        figures.get(target.label)?.push(await measureTarget(scene, work, target, folder));
+      } catch (error) {
+        failed.add(target.label);
+        const reason = error instanceof Error ? error.message : String(error);
+        failures.push({ work: work.name, target: target.label, reason });
+        say(`failed: ${work.name}, ${target.label}: ${reason}`);
+      }
+    }
+  }
+  return {
+    name: work.name,
+    about: work.about,
+    key: work.key,
+    isOwn: work.variants !== undefined,
+    targets: targets.map(({ label, kind }) => ({ label, kind, rounds: figures.get(label) ?? [] })),
+  };
 }
 
 /** The proxies of a run that are there; the others are named, and with them what they need. */
@@ -94,53 +125,86 @@ function present(proxies: readonly Proxy[]): readonly Proxy[] {
   });
 }
 
-async function bench(options: Options, folder: string): Promise<readonly Rounds[]> {
-  const proxies = present(options.proxies);
-  const backend = start([process.execPath, join(import.meta.dirname, "backend.ts")], 1);
-  const upstreamPort = Number(await firstLineOf(backend));
-  const figures = new Map<string, Figures[]>();
-  const add = (name: string, each: Figures): void =>
-    void figures.set(name, [...(figures.get(name) ?? []), each]);
-  for (let round = 1; round <= options.rounds; round += 1) {
-    say(`round ${String(round)} of ${String(options.rounds)}`);
-    add("direct", await measure(upstreamPort, undefined, backend, options.plan));
-    for (const [index, proxy] of proxies.entries()) {
-      const own = join(folder, `${String(round)}-${String(index)}`);
-      add(proxy.name, await measureProxy(proxy, own, upstreamPort, backend, options.plan));
-    }
+/** A certificate for this run; undefined, and said why, when it cannot be made. */
+async function certificateIn(folder: string): Promise<Certificate | undefined> {
+  const [cert, key, both] = [join(folder, "cert.pem"), join(folder, "key.pem"), join(folder, "both.pem")];
+  const curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
+  const names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"];
+  try {
+    await outputOf(
+      start(["openssl", "req", "-x509", ...curve, ...names, "-keyout", key, "-out", cert], "load"),
+    );
+  } catch (error) {
+    say(`no certificate: ${error instanceof Error ? error.message : String(error)}`);
+    return undefined;
   }
-  await stop(backend);
-  return [
-    { name: "direct", kind: "direct", rounds: figures.get("direct") ?? [] },
-    ...proxies.map(({ name, kind }) => ({ name, kind, rounds: figures.get(name) ?? [] })),
-  ];
+  writeFileSync(both, readFileSync(cert, "utf8") + readFileSync(key, "utf8"), { mode: 0o600 });
+  return { cert, key, both };
+}
+
+interface Outcome {
+  readonly results: readonly Result[];
+  readonly failures: readonly Failure[];
+}
+
+/** Runs the works one after the other; prints each table as soon as it is there, unless it is all to be JSON. */
+async function bench(options: Options, folder: string): Promise<Outcome> {
+  const proxies = present(options.proxies);
+  const upstream = start([process.execPath, ...YOUNG, join(import.meta.dirname, "backend.ts")], "upstream");
+  const scene: Scene = {
+    folder,
+    upstream,
+    upstreamPort: Number(await firstLineOf(upstream)),
+    certificate: options.works.some(({ setting }) => setting.secure === true)
+      ? await certificateIn(folder)
+      : undefined,
+    seconds: options.seconds,
+  };
+  const results: Result[] = [];
+  const failures: Failure[] = [];
+  for (const work of options.works) {
+    const known = results.find(({ name }) => name === "main");
+    const best = bestNodeOf(known?.targets ?? [], (each) => each.cpuUs, "least")?.label;
+    const targets = targetsOf(work, proxies, options, best);
+    const result = await runWork(scene, work, targets, options.rounds, failures);
+    results.push(result);
+    if (!options.json) process.stdout.write(`${tableOf(result)}\n\n`);
+  }
+  await stop(upstream);
+  return { results, failures };
 }
 
 /** What a reader of the figures must know about how they came about. */
-function circumstances(options: Options): Readonly<Record<string, unknown>> {
+function circumstances({ seconds, rounds }: Options): Readonly<Record<string, unknown>> {
   return {
     cpu: cpus()[0]?.model ?? "unknown",
     cores: cpus().length,
     node: process.version,
     load: LOAD_TOOL,
     pinned: isPinned,
-    rounds: options.rounds,
-    ...options.plan,
+    rounds,
+    seconds,
   };
 }
 
-function print(options: Options, targets: readonly Rounds[]): void {
+function print(options: Options, { results, failures }: Outcome): void {
   const facts = circumstances(options);
-  const rows = rowsOf(targets);
-  const warnings = warningsOf(targets, isPinned);
+  const goals = goalRowsOf(results, { sharesCore, hasTwoFreeCores });
+  const warnings = warningsOf(results, sharesCore);
   if (options.json) {
-    process.stdout.write(`${JSON.stringify({ ...facts, rows, warnings, targets }, undefined, 2)}\n`);
+    const works = results.map((result) => ({ ...result, rows: rowsOf(result) }));
+    process.stdout.write(`${JSON.stringify({ ...facts, works, goals, warnings, failures }, undefined, 2)}\n`);
     return;
   }
   const said = Object.entries(facts).map(([name, value]) => `${name} ${String(value)}`);
-  process.stdout.write(`${said.join(", ")}\n\n${tableOf(rows)}\n`);
-  for (const warning of warnings) process.stdout.write(`\nwarning: ${warning}`);
-  if (warnings.length > 0) process.stdout.write("\n");
+  const lines = [
+    goalTableOf(goals),
+    "",
+    said.join(", "),
+    ...warnings.map((warning) => `warning: ${warning}`),
+    ...failures.map(({ work, target, reason }) => `failed: ${work}, ${target}: ${reason}`),
+  ];
+  process.stdout.write(`${lines.join("\n")}\n`);
 }
 
 async function main(): Promise<number> {
@@ -152,11 +216,16 @@ async function main(): Promise<number> {
     return 2;
   }
   const folder = mkdtempSync(join(tmpdir(), "sluice-bench-"));
-  const interrupted = (): void => void stopAll().then(() => process.exit(130));
+  const interrupted = (): void =>
+    void stopAll().then(() => {
+      rmSync(folder, { recursive: true, force: true });
+      process.exit(130);
+    });
   process.once("SIGINT", interrupted).once("SIGTERM", interrupted);
   try {
-    print(options, await bench(options, folder));
-    return 0;
+    const outcome = await bench(options, folder);
+    print(options, outcome);
+    return outcome.failures.length > 0 ? 1 : 0;
   } catch (error) {
     say(error instanceof Error ? error.message : String(error));
     return 1;

@@ -1,6 +1,7 @@
 /**
- * What a process and all its children cost, from the kernel's own accounting in `/proc` (Linux). CPU time ticks at 100 Hz, so figures
- * need a few seconds of load to mean something; RSS counts memory that several processes share once for each of them.
+ * What a process and all its children cost, from the kernel's own accounting in `/proc` (Linux). CPU time comes from the scheduler's
+ * nanoseconds where the kernel keeps them, else from ticks of 10 ms, which need a few seconds of load to mean something; RSS counts memory that
+ * several processes share once for each of them.
  */
 
 import { readdirSync, readFileSync } from "node:fs";
@@ -11,15 +12,34 @@ const TICKS = 100;
 interface Stat {
   readonly parent: number;
   readonly cpuSeconds: number;
+  /** Of its children that have ended and were waited for. */
+  readonly endedSeconds: number;
 }
 
 /** One process; undefined when it has gone. */
 function statOf(pid: number): Stat | undefined {
   try {
     const text = readFileSync(`/proc/${String(pid)}/stat`, "utf8");
-    // The name in parentheses may hold spaces: count from behind it. Field 4 is the parent, 14 and 15 are utime and stime.
+    // The name in parentheses may hold spaces: count from behind it. Field 4 is the parent, 14 to 17 are utime, stime, cutime, cstime.
     const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-    return { parent: Number(fields[1]), cpuSeconds: (Number(fields[11]) + Number(fields[12])) / TICKS };
+    return {
+      parent: Number(fields[1]),
+      cpuSeconds: (Number(fields[11]) + Number(fields[12])) / TICKS,
+      endedSeconds: (Number(fields[13]) + Number(fields[14])) / TICKS,
+    };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Seconds that the threads of a process have run, to the nanosecond; undefined where the kernel does not say. Ended threads are lost. */
+function ranSecondsOf(pid: number): number | undefined {
+  try {
+    const folder = `/proc/${String(pid)}/task`;
+    const ran = readdirSync(folder).map((task) =>
+      Number(readFileSync(`${folder}/${task}/schedstat`, "utf8").split(" ")[0]),
+    );
+    return ran.reduce((sum, each) => sum + each, 0) / 1e9;
   } catch {
     return undefined;
   }
@@ -39,7 +59,20 @@ function treeOf(root: number): readonly number[] {
 
 /** CPU seconds, user and system, that the living processes of a tree have used so far. */
 export function cpuSecondsOf(root: number): number {
-  return treeOf(root).reduce((sum, pid) => sum + (statOf(pid)?.cpuSeconds ?? 0), 0);
+  return treeOf(root).reduce((sum, pid) => sum + (ranSecondsOf(pid) ?? statOf(pid)?.cpuSeconds ?? 0), 0);
+}
+
+/** CPU seconds of all children of this process that have ended: the difference of two readings is what ended in between. */
+export function endedCpuSeconds(): number {
+  return statOf(process.pid)?.endedSeconds ?? 0;
+}
+
+/** Seconds that all cores together were not idle so far, whoever used them, another machine on the same hardware included. */
+export function busySeconds(): number {
+  const line = /^cpu +(.*)$/m.exec(readFileSync("/proc/stat", "utf8"))?.[1] ?? "";
+  // user, nice, system, (idle, iowait,) irq, softirq, steal; what follows is counted within user.
+  const [user = 0, nice = 0, system = 0, , , irq = 0, soft = 0, steal = 0] = line.split(" ").map(Number);
+  return (user + nice + system + irq + soft + steal) / TICKS;
 }
 
 /** Resident memory of the tree, in MiB. */

@@ -1,6 +1,6 @@
 /** What reading and rewriting a head costs in the general lane. `node bench/micro/headers.ts` */
 
-import { copyRequestFields, readRequestHead, readResponseHead } from "../../src/proxy/headers.ts";
+import { copyRequestFields, readRequestHead, readResponseFields } from "../../src/proxy/headers.ts";
 import { time } from "./time.ts";
 
 const limits = { url: 16_384, fields: 100, head: 16_384, body: Infinity };
@@ -44,4 +44,4 @@ for (const [name, fields] of [
     return out.length;
   });
 }
-time("readResponseHead, 6 fields", () => readResponseHead(200, answer).fields.length);
+time("readResponseFields, 6 fields", () => readResponseFields(200, "OK", answer).fields.length);
