@@ -41,6 +41,8 @@ export const REQUESTS: readonly string[] = [
   get("Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: x\r\n"),
   get("TE: trailers\r\nConnection: TE\r\nForwarded: for=1\r\n"),
   get("Proxy-Connection: close\r\n"),
+  // Answered without its body, which then breaks.
+  'OPTIONS * HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1;a\r"\r\n0\r\n\r\n',
   get("Keep-Alive: 5\r\nTE: trailers\r\nTrailer: x\r\nHTTP2-Settings: y\r\n"),
   post("Expect: 100-continue\r\nContent-Length: 2\r\n", "ok"),
   "GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n",

@@ -415,13 +415,20 @@ export class FastClient
     this.#runRest(this.#rest);
   }
 
-  /** Ends this side, and reads and drops what still comes for a short time. */
+  /** Ends this side, and reads and drops what still comes, for a short time after the client has taken the answer. */
   #deafen(last: Buffer): void {
     this.#phase = "deaf";
     this.#intake.share(false);
     this.#pause(false);
+    this.#lane.wheel.clear(this);
+    // A client that takes its time is given it, as long as it takes anything.
+    this.socket.setTimeout(this.#limits.body.idleMs);
+    this.socket.once("finish", () => this.#linger());
     this.socket.end(last);
-    this.#lane.wheel.set(this, LINGER_MS);
+  }
+
+  #linger(): void {
+    if (this.#phase === "deaf") this.#lane.wheel.set(this, LINGER_MS);
   }
 
   #ended(): void {

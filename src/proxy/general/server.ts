@@ -296,11 +296,13 @@ export class GeneralServer {
     if (connection.isReading) {
       // The body of the present request is what is broken.
       const exchange = connection.side?.exchange;
-      if (exchange === undefined) socket.destroy();
-      // The client stopped inside its body: it left, it did not send anything wrong.
-      else if (error.code === "HPE_INVALID_EOF_STATE") exchange.onDownstreamGone();
-      else exchange.onDownstreamFault(status, detail);
-      return;
+      if (exchange !== undefined) {
+        // The client stopped inside its body: it left, it did not send anything wrong.
+        if (error.code === "HPE_INVALID_EOF_STATE") exchange.onDownstreamGone();
+        else exchange.onDownstreamFault(status, detail);
+        return;
+      }
+      // It was answered by us without its body, and that answer may be under way.
     }
     this.#reception.meter.refused(status);
     // Never in place of the answer of a request before it.
