@@ -1,10 +1,6 @@
 /**
  * The endpoints of every arm, with their connections in either lane, kept over reloads: an endpoint that a new configuration still names keeps
  * its connections.
- *
- * The two lanes keep their connections apart (their libraries cannot share a socket) but count them together: `connections` protects the
- * upstream, which does not care who opened them. A lane that may open none asks the other for an idle one to be closed, and one
- * that closes or frees a connection lets the other's waiting exchanges try again.
  */
 
 import type { ArmConfig, RouteConfig } from "../config/schema.ts";
@@ -14,61 +10,7 @@ import type { Handles } from "./fast/handle.ts";
 import { FastPool } from "./fast/pool.ts";
 import type { Wheel } from "./fast/wheel.ts";
 import { GeneralPool } from "./general/upstream.ts";
-
-/** What the pools of one endpoint share: its limits and its load. */
-export class Slots {
-  /** Connections at the most. */
-  connections: number;
-  /** Exchanges that may wait for one, in each lane. */
-  queue: number;
-  /** Exchanges on it, waiting ones included. */
-  inFlight = 0;
-  #open = 0;
-  #first = 0;
-  readonly #pools: Slotted[] = [];
-
-  constructor({ connections, queue }: ArmConfig) {
-    this.connections = connections;
-    this.queue = queue;
-  }
-
-  join(pool: Slotted): void {
-    this.#pools.push(pool);
-  }
-
-  /** Takes the place of one more connection; false when there is none, and nobody has an idle one to give up. */
-  take(): boolean {
-    if (this.#open >= this.connections && !this.#pools.some((pool) => pool.yieldIdle())) return false;
-    this.#open++;
-    return true;
-  }
-
-  /** A connection is closed. */
-  free(): void {
-    this.#open--;
-    this.freed();
-  }
-
-  /** A connection is closed, or idle: whoever waits may try, and not always the same one first. */
-  freed(): void {
-    const { length } = this.#pools;
-    this.#first = (this.#first + 1) % length;
-    for (let nth = 0; nth < length; nth++) {
-      // Within the list.
-      const pool = this.#pools[(this.#first + nth) % length]!;
-      if (pool.isWaiting) pool.serveWaiting();
-    }
-  }
-}
-
-/** One lane's connections to an endpoint, as the other's see them. */
-export interface Slotted {
-  readonly isWaiting: boolean;
-  /** Closes one idle connection; false when there is none. */
-  yieldIdle(): boolean;
-  /** Gives connections to those who wait, as far as there are any; not within this call. */
-  serveWaiting(): void;
-}
+import { Slots } from "./slots.ts";
 
 /** What connections are made with. */
 export interface Means {

@@ -4,9 +4,9 @@
  */
 
 import type { Clock } from "../../engine/ports.ts";
-import { FAILURES } from "../failure.ts";
 import type { AttemptEvents } from "../lane.ts";
-import type { Means, Slots, Slotted } from "../pool.ts";
+import type { Means } from "../pool.ts";
+import { Line, type Slots } from "../slots.ts";
 import { FastAttempt, type AttemptOwner, type Request } from "./attempt.ts";
 import { Connection, targetOf, type Target } from "./connection.ts";
 import type { Handles } from "./handle.ts";
@@ -14,51 +14,37 @@ import type { FastHead } from "./head.ts";
 import type { Wheel } from "./wheel.ts";
 
 /** The pool of one endpoint. */
-export class FastPool implements Slotted, AttemptOwner {
+export class FastPool extends Line<Connection, FastAttempt> implements AttemptOwner {
   readonly clock: Clock;
   readonly wheel: Wheel;
   readonly #target: Target;
-  readonly #slots: Slots;
   readonly #handles: () => Handles;
   readonly #idle: Connection[] = [];
-  readonly #waiting = new Set<FastAttempt>();
   #closed = false;
 
   /** @param url `http://host:port` or `https://host:port` */
   constructor(url: string, slots: Slots, { clock, wheel, handles }: Means) {
+    super(slots);
     this.#target = targetOf(url);
-    this.#slots = slots;
     this.clock = clock;
     this.wheel = wheel;
     this.#handles = handles;
-    slots.join(this);
-  }
-
-  get isWaiting(): boolean {
-    return this.#waiting.size > 0;
   }
 
   send(request: Request, events: AttemptEvents<FastHead>): FastAttempt {
     const attempt = new FastAttempt(this, request, events);
-    this.#slots.inFlight++;
-    const connection = this.#waiting.size > 0 ? undefined : this.#take();
-    if (connection !== undefined) attempt.begin(connection);
-    else if (this.#waiting.size >= this.#slots.queue) attempt.fail(FAILURES.overloaded);
-    else {
-      this.#waiting.add(attempt);
-      attempt.wait();
-    }
+    this.admit(attempt);
     return attempt;
   }
 
   /** An attempt has ended. */
   left(attempt: FastAttempt): void {
-    this.#slots.inFlight--;
-    if (this.#waiting.size > 0) this.#waiting.delete(attempt);
+    this.slots.inFlight--;
+    this.forget(attempt);
   }
 
   fresh(): Connection | undefined {
-    return this.#slots.take() ? new Connection(this.#target, this.#handles().writes, this) : undefined;
+    return this.slots.take() ? new Connection(this.#target, this.#handles().writes, this) : undefined;
   }
 
   release(connection: Connection): void {
@@ -68,7 +54,7 @@ export class FastPool implements Slotted, AttemptOwner {
     }
     this.wheel.set(connection, connection.idleMs);
     this.#idle.push(connection);
-    this.#slots.freed();
+    this.slots.freed();
   }
 
   drop(connection: Connection): void {
@@ -76,7 +62,7 @@ export class FastPool implements Slotted, AttemptOwner {
     const at = this.#idle.indexOf(connection);
     if (at >= 0) this.#idle.splice(at, 1);
     connection.destroy();
-    this.#slots.free();
+    this.slots.free();
   }
 
   yieldIdle(): boolean {
@@ -85,35 +71,16 @@ export class FastPool implements Slotted, AttemptOwner {
     return spare !== undefined;
   }
 
-  /** Not at once: the caller may be in the middle of a read. */
-  serveWaiting(): void {
-    process.nextTick(pump, this);
-  }
-
-  /** Gives connections to those who wait, first come first served. */
-  pump(): void {
-    for (const attempt of this.#waiting) {
-      const connection = this.#take();
-      if (connection === undefined) return;
-      this.#waiting.delete(attempt);
-      attempt.begin(connection);
-    }
-  }
-
   /** Lets what is in flight finish, and keeps no connection afterwards. */
   close(): void {
     this.#closed = true;
     for (const connection of this.#idle.slice()) this.drop(connection);
   }
 
-  #take(): Connection | undefined {
+  protected take(): Connection | undefined {
     const idle = this.#idle.pop();
     if (idle === undefined) return this.fresh();
     this.wheel.clear(idle);
     return idle;
   }
-}
-
-function pump(pool: FastPool): void {
-  pool.pump();
 }

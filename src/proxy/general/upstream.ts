@@ -14,7 +14,7 @@ import type { Clock } from "../../engine/ports.ts";
 import { FAILURES, failureOf, type Failure, type Stage } from "../failure.ts";
 import { cleanTrailers, readResponseFields, type FieldedHead } from "../headers.ts";
 import type { Attempt, AttemptEvents } from "../lane.ts";
-import type { Slots, Slotted } from "../pool.ts";
+import { Line, type Slots } from "../slots.ts";
 import type { ClientBody } from "./body.ts";
 
 /** A request as it goes to an endpoint, and whoever takes the body of its response. */
@@ -102,36 +102,28 @@ class Connection {
 }
 
 /** The connections of one endpoint. */
-export class GeneralPool implements Slotted {
+export class GeneralPool extends Line<Connection, GeneralAttempt> {
   readonly clock: Clock;
   readonly #url: string;
-  readonly #slots: Slots;
   #idle: Connection[] = [];
   #open = new Set<Connection>();
-  #waiting = new Set<GeneralAttempt>();
   #closed = false;
 
   constructor(url: string, slots: Slots, clock: Clock) {
+    super(slots);
     this.#url = url;
-    this.#slots = slots;
     this.clock = clock;
-    slots.join(this);
-  }
-
-  get isWaiting(): boolean {
-    return this.#waiting.size > 0;
   }
 
   send(request: Outgoing, events: AttemptEvents<FieldedHead>): GeneralAttempt {
     const attempt = new GeneralAttempt(this, request, events);
-    this.#slots.inFlight++;
-    this.#admit(attempt);
+    this.admit(attempt);
     return attempt;
   }
 
   /** An attempt has ended. */
   left(): void {
-    this.#slots.inFlight--;
+    this.slots.inFlight--;
   }
 
   /** Lets what is in flight finish, and keeps no connection afterwards. */
@@ -142,7 +134,7 @@ export class GeneralPool implements Slotted {
 
   /** A connection for a second attempt: never a reused one. Undefined: the cap is reached. */
   fresh(): Connection | undefined {
-    return this.#slots.take() ? this.#make() : undefined;
+    return this.slots.take() ? this.#make() : undefined;
   }
 
   yieldIdle(): boolean {
@@ -160,7 +152,7 @@ export class GeneralPool implements Slotted {
     }
     connection.isIdle = true;
     this.#idle.push(connection);
-    this.#slots.freed();
+    this.slots.freed();
   }
 
   /** Throws a connection away. */
@@ -168,22 +160,7 @@ export class GeneralPool implements Slotted {
     this.#drop(connection);
   }
 
-  /** An attempt that waited has ended. */
-  forget(attempt: GeneralAttempt): void {
-    this.#waiting.delete(attempt);
-  }
-
-  #admit(attempt: GeneralAttempt): void {
-    const connection = this.#waiting.size > 0 ? undefined : this.#take();
-    if (connection !== undefined) attempt.begin(connection);
-    else if (this.#waiting.size >= this.#slots.queue) attempt.fail(FAILURES.overloaded);
-    else {
-      this.#waiting.add(attempt);
-      attempt.wait();
-    }
-  }
-
-  #take(): Connection | undefined {
+  protected take(): Connection | undefined {
     const idle = this.#idle.pop();
     if (idle !== undefined) {
       idle.isIdle = false;
@@ -203,27 +180,8 @@ export class GeneralPool implements Slotted {
     const at = this.#idle.indexOf(connection);
     if (at >= 0) this.#idle.splice(at, 1);
     connection.destroy();
-    if (this.#open.delete(connection)) this.#slots.free();
+    if (this.#open.delete(connection)) this.slots.free();
   }
-
-  /** Not at once: the caller is inside undici's parser, where the connection still has its last request. */
-  serveWaiting(): void {
-    process.nextTick(pump, this);
-  }
-
-  /** Gives free connections to those who wait, first come first served. */
-  pump(): void {
-    for (const attempt of this.#waiting) {
-      const connection = this.#take();
-      if (connection === undefined) return;
-      this.#waiting.delete(attempt);
-      attempt.begin(connection);
-    }
-  }
-}
-
-function pump(pool: GeneralPool): void {
-  pool.pump();
 }
 
 /** One attempt; undici's handler. Every way out passes `#over` once. */
