@@ -47,7 +47,7 @@ export function isAnyPort(address: string): boolean {
   return !isPath(address) && address.endsWith(":0");
 }
 
-/** Listens; resolves the bound address. With `isShared` other threads of this process may listen there too. Rejects with SPLIT_LISTEN_FAILED. */
+/** Listens; resolves the bound address. With `isShared` other sockets of this process may listen there too. Rejects with SPLIT_LISTEN_FAILED. */
 export async function bind(server: Server, address: string, isShared: boolean): Promise<string> {
   try {
     await listening(server, { ...optionsOf(address), reusePort: isShared && !isPath(address) });

@@ -92,6 +92,8 @@ export class Listener {
   readonly #general: GeneralServer;
   readonly #lane: FastLane;
   readonly #fast = new Set<FastClient>();
+  readonly #more: Server[] = [];
+  readonly #handshakeMs: number;
   #isFast: boolean;
   #isRetiring = false;
   #whenEmpty: (() => void) | undefined = undefined;
@@ -112,25 +114,15 @@ export class Listener {
         if (isClosed) this.#left();
       },
     };
-    const basics = { allowHalfOpen: true, noDelay: true };
-    if (options.tls === undefined) {
-      this.server = createServer({ ...basics, pauseOnConnect: true });
-      this.server.on("connection", (socket) => this.#accepted(socket));
-    } else {
-      const server = createTlsServer({
-        ...basics,
-        ...options.tls,
-        ALPNProtocols: ["http/1.1"],
-        minVersion: "TLSv1.2",
-        handshakeTimeout: Math.ceil(config.limits.headTime),
-      });
-      // A handshake that fails is its client's trouble, and its socket is destroyed already.
-      server.on("tlsClientError", ignore);
-      server.on("secureConnection", (socket) => this.#accepted(socket));
-      this.server = server;
-    }
-    // Out of file descriptors, above all: said by the log, never fatal.
-    this.server.on("error", (error) => reception.log.error("listener", { error: error.message }));
+    this.#handshakeMs = Math.ceil(config.limits.headTime);
+    this.server = this.#acceptor();
+  }
+
+  /** Further servers to be bound to the same port; what they accept is this listener's. */
+  spread(count: number): readonly Server[] {
+    const more = Array.from({ length: count }, () => this.#acceptor());
+    this.#more.push(...more);
+    return more;
   }
 
   /** Connections open now. */
@@ -147,10 +139,12 @@ export class Listener {
   /** Stops accepting; each connection ends with its present answer, idle ones now. Resolves when none is left. */
   async retire(): Promise<void> {
     this.#isRetiring = true;
-    const closed = new Promise<void>((resolve) => this.server.close(() => resolve()));
+    const closed = [this.server, ...this.#more].map(
+      (server) => new Promise<void>((resolve) => server.close(() => resolve())),
+    );
     this.#general.retire();
     for (const client of this.#fast) client.retire();
-    await closed;
+    await Promise.all(closed);
     if (this.connections > 0) await new Promise<void>((resolve) => (this.#whenEmpty = resolve));
     this.#general.close();
   }
@@ -164,6 +158,31 @@ export class Listener {
       client.socket.destroy();
     }
     return cut;
+  }
+
+  #acceptor(): Server {
+    const { tls } = this.#options;
+    const basics = { allowHalfOpen: true, noDelay: true };
+    let server: Server;
+    if (tls === undefined) {
+      server = createServer({ ...basics, pauseOnConnect: true });
+      server.on("connection", (socket) => this.#accepted(socket));
+    } else {
+      const secure = createTlsServer({
+        ...basics,
+        ...tls,
+        ALPNProtocols: ["http/1.1"],
+        minVersion: "TLSv1.2",
+        handshakeTimeout: this.#handshakeMs,
+      });
+      // A handshake that fails is its client's trouble, and its socket is destroyed already.
+      secure.on("tlsClientError", ignore);
+      secure.on("secureConnection", (socket) => this.#accepted(socket));
+      server = secure;
+    }
+    // Out of file descriptors, above all: said by the log, never fatal.
+    server.on("error", (error) => this.#reception.log.error("listener", { error: error.message }));
+    return server;
   }
 
   #accepted(socket: Socket): void {

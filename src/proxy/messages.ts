@@ -27,7 +27,7 @@ export interface Birth {
   /** Its number among the workers, from 0. */
   readonly index: number;
   readonly places: readonly Place[];
-  /** Other workers listen on the same ports. */
+  /** Ports may be listened on by several sockets, of this worker and of others. */
   readonly isShared: boolean;
 }
 

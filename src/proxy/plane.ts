@@ -22,7 +22,7 @@ import type {
 } from "../engine/ports.ts";
 import type { Split } from "../engine/routing.ts";
 import { identifier } from "./affinity.ts";
-import { bind, placesOf, type Place } from "./bind.ts";
+import { bind, isPath, placesOf, type Place } from "./bind.ts";
 import { DeafMeter, NOBODY } from "./bypass.ts";
 import { Connections, connectionWords } from "./connections.ts";
 import { counterBuffers, routeBlock, type CounterBuffers } from "./counters.ts";
@@ -83,6 +83,12 @@ export interface Plane extends DataPlane {
   close(): Promise<void>;
 }
 
+/**
+ * Sockets that a thread listens on at one shared port. The platform accepts one connection per socket and turn of the loop (libuv
+ * 1.52), and a turn under full load is ten milliseconds: with one socket, a thousand clients that come at once waited two seconds.
+ */
+const ACCEPTORS = 8;
+
 /** Patience with the one exchange that tries how a socket may be read. */
 const PROBE_MS = 1000;
 
@@ -129,7 +135,7 @@ export class DataPath {
     this.#table = this.#compile(config, undefined);
   }
 
-  /** Listens at these places; the addresses they came to be. Rejects with SPLIT_LISTEN_FAILED, and then listens nowhere. */
+  /** Listens at these places, on shared ports or alone; the addresses they came to be. Rejects with SPLIT_LISTEN_FAILED, and then listens nowhere. */
   async listen(places: readonly Place[], isShared: boolean): Promise<readonly string[]> {
     const bound: string[] = [];
     if (this.#options.documentedOnly !== true) this.#handles = await probeHandles(PROBE_MS);
@@ -150,13 +156,16 @@ export class DataPath {
         entered: () => this.#shares.connections.enter(),
         left: () => this.#shares.connections.leave(),
       });
+      this.#listeners.push(listener);
       try {
-        bound.push(await bind(listener.server, address, isShared));
+        const at = await bind(listener.server, address, isShared);
+        bound.push(at);
+        if (isShared && !isPath(address))
+          for (const server of listener.spread(ACCEPTORS - 1)) await bind(server, at, true);
       } catch (error) {
         await this.close();
         throw error;
       }
-      this.#listeners.push(listener);
     }
     return bound;
   }

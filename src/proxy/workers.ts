@@ -75,6 +75,8 @@ class Workers implements WorkersPlane {
   #config: Config;
   #secrets: SecretTexts = new Map();
   #places: readonly Place[] = [];
+  /** Whether several sockets may listen on one port here. */
+  #isShared = false;
   #restarts = 0;
   #lost = 0;
   #state: "starting" | "serving" | "ending" = "starting";
@@ -200,9 +202,10 @@ class Workers implements WorkersPlane {
   /** How many workers these addresses allow. Rejects with SPLIT_LISTEN_FAILED when one of them is taken. */
   async #shareable(addresses: readonly string[]): Promise<number> {
     const count = countOf(this.#config);
-    if (count === 1) return 1;
     const ports = addresses.filter((address) => !isPath(address));
-    if (ports.length === 0 || !(await canShare())) {
+    this.#isShared = ports.length > 0 && (await canShare());
+    if (!this.#isShared) {
+      if (count === 1) return 1;
       const detail =
         ports.length === 0
           ? "a path in the file system cannot be shared"
@@ -242,7 +245,7 @@ class Workers implements WorkersPlane {
         connections: this.#connections,
         index,
         places: index === 0 ? this.#places : this.#places.filter(({ address }) => !isPath(address)),
-        isShared: this.#slots.length > 1,
+        isShared: this.#isShared,
       },
       onEnd: (ended) => this.#ended(index, ended),
     });

@@ -410,6 +410,7 @@ t.test("one that fails before it serves stops the start, and the log says how", 
   const plane = createWorkers({
     entry: new URL("data:text/javascript,throw new Error('no such luck')"),
     config: configSchema.parse({
+      listen: [{ address: "127.0.0.1:0" }],
       routes: [{ name: "app", stable: { endpoints: ["http://a:1"] }, canary: { endpoints: ["http://b:1"] } }],
     }),
     clock: fakeClock(),
