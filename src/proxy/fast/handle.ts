@@ -6,6 +6,8 @@
  *    socket's handle is put into a new `net.Socket` made with that option. Without it: the documented `data` event.
  * 2. *Writing*: a stream's `write` costs a request object, a queue entry and a tick, for bytes that the kernel nearly always takes at
  *    once. So the handle's own `writeBuffer` and `writeLatin1String` are called, with one request object for as long as nothing is left over.
+ *    Whether something was is asked of the platform's own word for it: an empty queue does not say it, for the kernel may take at the
+ *    second try what it did not at the first, and a request object that is used again before it was completed ends the process.
  *    Without it: `socket.write`.
  *
  * Both have worked the same way on every Node since 12, but nobody promises them.
@@ -30,7 +32,12 @@ interface WriteRequest {
   bytes?: Uint8Array;
 }
 
-type WriteRequestClass = new () => WriteRequest;
+/** What the platform's own streams use for their writes. */
+export interface WriteMeans {
+  readonly WriteWrap: new () => WriteRequest;
+  /** Whether the last write of this thread is completed later, by `oncomplete`. */
+  wasLeftOver(): boolean;
+}
 
 /** Which steps may be used. */
 export type Handles = FastLaneSteps;
@@ -38,7 +45,7 @@ export type Handles = FastLaneSteps;
 /** None of the steps: documented means alone. */
 export const NO_HANDLES: Handles = { reads: false, writes: false };
 
-let requestClass: WriteRequestClass | undefined;
+let writeMeans: WriteMeans | undefined;
 
 function handleOf(socket: Socket): Handle | undefined {
   const handle: unknown = Reflect.get(socket, "_handle");
@@ -68,11 +75,11 @@ export function socketAround(
 /** What a direct write came to. */
 export type Written = "taken" | "pending" | "failed";
 
-/** Direct writes on one open socket. */
+/** Direct writes on one open socket. Exported for its test alone; `directWriter` makes it. */
 export class DirectWriter {
   readonly #handle: Handle;
-  /** Kept here: a later try that fails must not take it from those who write already. */
-  readonly #requestClass: WriteRequestClass;
+  /** Kept here: a later try that fails must not take them from those who write already. */
+  readonly #means: WriteMeans;
   readonly #flushed: () => void;
   readonly #failed: () => void;
   #request: WriteRequest | undefined = undefined;
@@ -80,9 +87,9 @@ export class DirectWriter {
   #seen = 0;
 
   /** @param flushed called when all that was pending is taken @param failed called when a pending write has failed */
-  constructor(handle: Handle, requests: WriteRequestClass, flushed: () => void, failed: () => void) {
+  constructor(handle: Handle, means: WriteMeans, flushed: () => void, failed: () => void) {
     this.#handle = handle;
-    this.#requestClass = requests;
+    this.#means = means;
     this.#flushed = flushed;
     this.#failed = failed;
   }
@@ -112,12 +119,12 @@ export class DirectWriter {
   }
 
   #take(): WriteRequest {
-    return (this.#request ??= new this.#requestClass());
+    return (this.#request ??= new this.#means.WriteWrap());
   }
 
   #wrote(request: WriteRequest, error: number, bytes: Uint8Array | undefined): Written {
     if (error !== 0) return "failed";
-    if (this.#pending === 0 && this.#handle.writeQueueSize === 0) return "taken";
+    if (!this.#means.wasLeftOver()) return "taken";
     this.#pending++;
     this.#request = undefined;
     this.#seen = this.#handle.writeQueueSize;
@@ -138,21 +145,23 @@ export function directWriter(
   failed: () => void,
 ): DirectWriter | undefined {
   const handle = handleOf(socket);
-  if (requestClass === undefined || typeof handle?.writeBuffer !== "function") return undefined;
-  return new DirectWriter(handle, requestClass, flushed, failed);
+  if (writeMeans === undefined || typeof handle?.writeBuffer !== "function") return undefined;
+  return new DirectWriter(handle, writeMeans, flushed, failed);
 }
 
-/** Learns the class of write requests from one ordinary write of an open socket. */
-function learn(socket: Socket): void {
-  const handle = handleOf(socket);
-  if (handle === undefined) return;
-  // Stands before the handle's own for this one write.
-  Reflect.set(handle, "writeBuffer", (request: WriteRequest, bytes: Uint8Array) => {
-    requestClass = request.constructor as WriteRequestClass;
-    Reflect.deleteProperty(handle, "writeBuffer");
-    return handle.writeBuffer(request, bytes);
-  });
-  socket.write(Buffer.from("a"));
+/** The platform's own means, where they are what they have been since Node 12. */
+function meansOf(): WriteMeans | undefined {
+  const binding: unknown = Reflect.get(process, "binding");
+  if (typeof binding !== "function") return undefined;
+  const { WriteWrap, streamBaseState, kLastWriteWasAsync } = (
+    binding as (name: string) => Readonly<Record<string, unknown>>
+  )("stream_wrap");
+  if (typeof WriteWrap !== "function" || !(streamBaseState instanceof Int32Array)) return undefined;
+  if (typeof kLastWriteWasAsync !== "number") return undefined;
+  return {
+    WriteWrap: WriteWrap as WriteMeans["WriteWrap"],
+    wasLeftOver: () => streamBaseState[kLastWriteWasAsync] !== 0,
+  };
 }
 
 /** More than the kernel takes at once. */
@@ -177,7 +186,7 @@ export async function probeHandles(patienceMs: number): Promise<Handles> {
     socket.resume();
   });
   const writes = await tried(patienceMs, (accepted, settle) => {
-    learn(accepted);
+    writeMeans = meansOf();
     const bytes = Buffer.alloc(PENDING_BYTES);
     let isFlushed = false;
     const writer = directWriter(
@@ -185,12 +194,12 @@ export async function probeHandles(patienceMs: number): Promise<Handles> {
       () => (isFlushed = true),
       () => settle(false),
     );
-    const fine = writer?.writeLatin1("b") === "taken" && writer.write(bytes) === "pending" && !isFlushed;
+    const fine = writer?.writeLatin1("ab") === "taken" && writer.write(bytes) === "pending" && !isFlushed;
     if (!fine) settle(false);
     accepted.resume();
     accepted.on("end", () => (isFlushed ? accepted.end() : settle(false)));
   });
-  if (!writes) requestClass = undefined;
+  if (!writes) writeMeans = undefined;
   return { reads, writes };
 }
 
