@@ -11,6 +11,7 @@ import { monitorEventLoopDelay } from "node:perf_hooks";
 import { createAdmin } from "./admin/server.ts";
 import type { Config } from "./config/schema.ts";
 import type { Secret, SecretSource } from "./config/secret.ts";
+import { unverifiedArms } from "./config/upstream-tls.ts";
 import { AppError, asAppError } from "./domain/errors.ts";
 import type { Control, ReloadResult } from "./engine/control.ts";
 import { TICK_MS, openController } from "./engine/controller.ts";
@@ -18,6 +19,7 @@ import type { Clock, Dice, Log, Notice, Notifier } from "./engine/ports.ts";
 import { reloadDifferences } from "./engine/reload.ts";
 import { createFanout } from "./notify/fanout.ts";
 import { logChannel } from "./notify/lines.ts";
+import { PemWatch } from "./proxy/pem-watch.ts";
 import { createWorkers } from "./proxy/workers.ts";
 import { createProbes } from "./probe/health.ts";
 import { openKey } from "./store/keys.ts";
@@ -97,7 +99,11 @@ export async function start(options: StartOptions): Promise<Running> {
         options.onNotice?.(notice);
       },
     };
-    const probes = createProbes({ config, clock, log });
+    const pems = new PemWatch({ clock, dice, log });
+    closers.push(() => pems.close());
+    await pems.open(config);
+    warnOfUnverified(config, log);
+    const probes = createProbes({ config, clock, log, pem: (path) => pems.shelf.pem(path) });
     closers.push(() => probes.close());
     const plane = createWorkers({
       entry: WORKER,
@@ -106,6 +112,7 @@ export async function start(options: StartOptions): Promise<Running> {
       log,
       cookieSecret,
       secretOf: (source) => secretOf(source),
+      pems: pems.shelf,
       healthy: (route, arm, endpoint) => probes.healthy(route, arm, endpoint),
     });
     closers.push(() => plane.close());
@@ -136,6 +143,7 @@ export async function start(options: StartOptions): Promise<Running> {
       eventLoopDelay: (quantile) =>
         Math.max(plane.loopDelay(quantile), delay.percentile(quantile * 100) / 1e9 - LAG_SAMPLE_MS / 1000),
       reload: () => lastReload,
+      unverified: () => unverifiedArms(config),
     });
 
     let draining = false;
@@ -145,12 +153,23 @@ export async function start(options: StartOptions): Promise<Running> {
         if (options.reread === undefined)
           throw new AppError("SPLIT_CONFIG_UNREADABLE", "there is no file to read again");
         const next = await options.reread();
+        await pems.prepare(next.config);
+        const before = { config, secretOf };
         const result = reloadDifferences(config, next.config);
         ({ config, secretOf } = next);
         probes.reconfigure(config);
-        await plane.reconfigure(config);
+        await plane.reconfigure(config).catch(async (trouble: unknown) => {
+          // Some of it may be in force by now, in some of the workers: all of it is taken back.
+          ({ config, secretOf } = before);
+          probes.reconfigure(config);
+          await plane.reconfigure(config);
+          throw trouble;
+        });
+        pems.adopt(config);
         controller.reconfigure(config);
+        admin.setTokens(tokens());
         Object.assign(lastReload, { ok: true, at: clock.wall() });
+        warnOfUnverified(config, log);
         log.info("configuration reloaded", { actor, ...result });
         return { ok: true, ...result };
       } catch (error) {
@@ -165,15 +184,16 @@ export async function start(options: StartOptions): Promise<Running> {
       }
     });
 
+    const tokens = (): Parameters<typeof admin.setTokens>[0] => [
+      { name: "local", token, scopes: ["read", "operate", "approve", "admin"] },
+      ...config.admin.tokens.map((each) => ({ ...each, token: secretOf(each.token).reveal() })),
+    ];
     const admin = await createAdmin({
       address: config.admin.address,
       hosts: config.admin.hosts,
       control: controller,
       config: () => config,
-      tokens: [
-        { name: "local", token, scopes: ["read", "operate", "approve", "admin"] },
-        ...config.admin.tokens.map((each) => ({ ...each, token: secretOf(each.token).reveal() })),
-      ],
+      tokens: tokens(),
       metrics: (accept) => metrics.render(accept),
       reload,
       // A state that cannot be written takes no replica out of service: it goes on protecting.
@@ -228,6 +248,11 @@ export async function start(options: StartOptions): Promise<Running> {
     await undo();
     throw error;
   }
+}
+
+function warnOfUnverified(config: Config, log: Log): void {
+  for (const arm of unverifiedArms(config))
+    log.warn("upstreams are taken with any certificate, for tls.verify is false", { ...arm });
 }
 
 async function channelsOf({ config, secretOf, clock, log }: StartOptions) {

@@ -10,9 +10,13 @@ import { AppError, asAppError } from "./domain/errors.ts";
 import { millis } from "./domain/units.ts";
 import type { FailureSample, Log, LogFields } from "./engine/ports.ts";
 import { clock, dice } from "./platform.ts";
+import { murmur3 } from "./domain/hash.ts";
+import { Addresses } from "./proxy/addresses.ts";
 import { Connections } from "./proxy/connections.ts";
 import { HealthReader } from "./proxy/health-board.ts";
 import { secretKey, type Birth, type Order, type Report } from "./proxy/messages.ts";
+import { LoopDelay } from "./proxy/overload.ts";
+import { PemShelf } from "./proxy/pem.ts";
 import { DataPath, meterOf } from "./proxy/plane.ts";
 import { SplitReader } from "./proxy/split-board.ts";
 
@@ -40,6 +44,8 @@ function serve(birth: Birth, port: MessagePort): void {
     { failure, histograms: (chunk) => tell({ type: "histograms", chunk }) },
     bypass,
   );
+  const late = new LoopDelay(clock);
+  const pems = new PemShelf(birth.tls);
   const path = new DataPath(
     {
       config: birth.config,
@@ -53,9 +59,17 @@ function serve(birth: Birth, port: MessagePort): void {
         return new Secret(text, source);
       },
       healthy: (route, arm, url) => health.healthy(route, arm, url),
+      loopDelay: (now) => late.at(now),
+      pems,
       bypass,
     },
-    { meter, splits, connections: new Connections(birth.connections, birth.index) },
+    {
+      meter,
+      splits,
+      connections: new Connections(birth.connections, birth.index),
+      // The same seed in every worker, and one that no client knows.
+      addresses: new Addresses(birth.addresses, birth.index, murmur3(birth.cookieSecret, 0)),
+    },
   );
 
   function configure(order: Extract<Order, { type: "configure" }>): void {
@@ -79,6 +93,8 @@ function serve(birth: Birth, port: MessagePort): void {
         return configure(order);
       case "salts":
         return splits.learn(order.notes);
+      case "tls":
+        return pems.replace(order.material);
       case "close_long_lived":
         return path.closeLongLived(order.route, order.how, order.deadlineMs);
       case "retire":
@@ -100,7 +116,11 @@ function serve(birth: Birth, port: MessagePort): void {
 
   port.on("message", (order: Order) => void obey(order));
   path.listen(birth.places, birth.isShared).then(
-    (addresses) => tell({ type: "serving", addresses, fastLane: path.fastLane }),
+    (addresses) => {
+      // Getting ready is no overload.
+      late.start();
+      tell({ type: "serving", addresses, fastLane: path.fastLane });
+    },
     (error: unknown) => {
       const { code, message } = asAppError(error);
       tell({ type: "failed", code, message });

@@ -25,6 +25,7 @@ const manifest = z
   .object({
     type: z.literal("module"),
     engines: z.object({ node: z.string() }),
+    private: z.boolean().optional(),
     scripts: versions,
     allowScripts: z.record(z.string(), z.boolean()),
     dependencies: versions,
@@ -39,6 +40,9 @@ const lock = z
         version: z.string().optional(),
         resolved: z.string().optional(),
         integrity: z.string().optional(),
+        dev: z.boolean().optional(),
+        hasInstallScript: z.boolean().optional(),
+        engines: z.unknown().optional(),
         optionalDependencies: versions.optional(),
       }),
     ),
@@ -65,39 +69,122 @@ t.test("an older Node gets one line that names what is needed, and exit code 2",
   }
 });
 
-t.test("every package is named by its exact version, and the project brings its own Node", async (t) => {
-  const all = Object.entries({ ...manifest.dependencies, ...manifest.devDependencies });
-  t.ok(all.length >= 15, `looked at ${String(all.length)} packages`);
-  for (const [name, version] of all) t.match(version, /^(?:npm:[\w@/-]+@)?\d+\.\d+\.\d+$/, name);
-  t.equal(manifest.engines.node, ">=22.19");
-  t.match(manifest.devDependencies["node"], /^24\./);
-  t.equal(manifest.allowScripts["node"], true, "its install script fetches the binary");
-});
+t.test(
+  "a Node with known security holes is outside the engines, and is told so (reliability 46)",
+  async (t) => {
+    const entry = pathToFileURL(join(ROOT, "src/sluice.js")).href;
+    const said = (version: string): string => {
+      const faked = `Object.defineProperty(process.versions, "node", { value: "${version}" }); process.argv.push("sluice", "--help"); await import(${JSON.stringify(entry)});`;
+      const done = spawnSync(process.execPath, ["--input-type=module", "--eval", faked], {
+        encoding: "utf8",
+        timeout: 20_000,
+      });
+      t.equal(done.status, 0, version);
+      t.match(done.stdout, /^Usage: sluice/);
+      return done.stderr.replaceAll(/^\(.*\n|^.*ExperimentalWarning.*\n/gm, "");
+    };
+    const newest = [
+      [22, 23, 2],
+      [24, 18, 1],
+      [26, 5, 1],
+    ] as const;
+    const ranges = newest.map((parts) => `${parts[0] === 26 ? ">=" : "^"}${parts.join(".")}`);
+    t.equal(manifest.engines.node, ranges.join(" || "));
+    t.same(lock.packages[""]?.engines, manifest.engines, "the lockfile says the same");
+    for (const old of ["22.23.1", "24.18.0", "25.9.9", "26.5.0"])
+      t.match(
+        said(old),
+        new RegExp(`^sluice: Node ${old} has known security holes; run it on 22\\.23\\.2, .*\n$`),
+      );
+    for (const safe of ["22.23.2", "24.19.0", "26.5.1", "28.0.0"]) t.equal(said(safe), "", safe);
+    // The one that the project brings is well above.
+    t.ok(Number(manifest.devDependencies["node"]?.split(".")[1]) >= 18);
+  },
+);
 
-t.test("the lockfile holds no addresses, and every platform's variant of a package", async (t) => {
-  const packages = Object.entries(lock.packages).filter(([path]) => path !== "");
-  t.ok(packages.length >= 200, `looked at ${String(packages.length)} packages`);
-  t.same(
-    packages.filter(([, each]) => each.resolved !== undefined).map(([path]) => path),
-    [],
-  );
-  t.same(
-    packages.filter(([, each]) => each.integrity === undefined).map(([path]) => path),
-    [],
-  );
-  // npm ci refuses a lockfile that lacks even a variant for another system.
-  const missing = packages.flatMap(([path, each]) =>
-    Object.keys(each.optionalDependencies ?? {}).filter(
-      (name) =>
-        !Object.keys(lock.packages).some(
-          (other) =>
-            other === `node_modules/${name}` ||
-            (other.startsWith(path) && other.endsWith(`/node_modules/${name}`)),
-        ),
-    ),
-  );
-  t.same(missing, []);
-});
+t.test(
+  "every package is named by its exact version, and the project brings its own Node (reliability 46)",
+  async (t) => {
+    const all = Object.entries({ ...manifest.dependencies, ...manifest.devDependencies });
+    t.ok(all.length >= 15, `looked at ${String(all.length)} packages`);
+    for (const [name, version] of all) t.match(version, /^(?:npm:[\w@/-]+@)?\d+\.\d+\.\d+$/, name);
+    t.ok(Object.keys(manifest.dependencies).length <= 10, "few at run time");
+    t.match(manifest.devDependencies["node"], /^24\./);
+    t.equal(manifest.private, true, "not published: there is nothing yet that could be signed");
+  },
+);
+
+t.test(
+  "no package runs anything when it is installed, but the one that brings Node for development (reliability 46)",
+  async (t) => {
+    const withScripts = Object.entries(lock.packages).filter(([, each]) => each.hasInstallScript === true);
+    t.same(
+      withScripts.filter(([, { dev }]) => dev !== true),
+      [],
+      "none in production",
+    );
+    const allowed = Object.entries(manifest.allowScripts);
+    t.same(
+      allowed.filter(([, isAllowed]) => isAllowed),
+      [["node", true]],
+      "its install script fetches the binary",
+    );
+    for (const [path] of withScripts)
+      t.ok(
+        path.replace("node_modules/", "") in manifest.allowScripts,
+        `${path} is allowed or refused by name`,
+      );
+    t.match(read("docker/Dockerfile"), /npm ci --omit=dev --ignore-scripts/, "and none runs in the image");
+    for (const name of ["preinstall", "install", "postinstall", "prepare", "prepublish"])
+      t.equal(manifest.scripts[name], undefined, `nor does ${name} of our own`);
+  },
+);
+
+/** Packages of the lockfile that run in production, by name. */
+const runtime = Object.entries(lock.packages)
+  .filter(([path, { dev }]) => path !== "" && dev !== true)
+  .map(([path, { version = "" }]) => [path.replace(/^.*node_modules\//, ""), version] as const);
+
+t.test(
+  "SECURITY.md answers for every package that runs in production, at the version that runs (reliability 46)",
+  async (t) => {
+    t.ok(runtime.length >= 10 && runtime.length <= 30, `looked at ${String(runtime.length)} packages`);
+    const [, section = ""] = read("SECURITY.md").split("## Advisories of what it is built on");
+    const rows = [...section.matchAll(/^\| `([^`]+)` +\| ([\d.]+) +\|/gm)].map(
+      ([, name, version]) => `${name} ${version}`,
+    );
+    const node = `node ${manifest.devDependencies["node"]}`;
+    t.same(rows.toSorted(), [...runtime.map((each) => each.join(" ")), node].toSorted());
+  },
+);
+
+t.test(
+  "the lockfile holds no addresses, and every platform's variant of a package (reliability 46)",
+  async (t) => {
+    const packages = Object.entries(lock.packages).filter(([path]) => path !== "");
+    t.ok(packages.length >= 200, `looked at ${String(packages.length)} packages`);
+    t.same(
+      packages.filter(([, each]) => each.resolved !== undefined).map(([path]) => path),
+      [],
+    );
+    t.same(
+      packages.filter(([, each]) => each.integrity === undefined).map(([path]) => path),
+      [],
+    );
+    // npm ci refuses a lockfile that lacks even a variant for another system.
+    const missing = packages.flatMap(([path, each]) =>
+      Object.keys(each.optionalDependencies ?? {}).filter(
+        (name) =>
+          !Object.keys(lock.packages).some(
+            (other) =>
+              other === `node_modules/${name}` ||
+              (other.startsWith(path) && other.endsWith(`/node_modules/${name}`)),
+          ),
+      ),
+    );
+    t.same(missing, []);
+  },
+);
 
 t.test(
   "npm test checks types twice, then lint, form, unused code, coverage and all tests, and stops at the first failure",

@@ -7,11 +7,16 @@
 import type { ErrorCode } from "../domain/errors.ts";
 import { PROBLEM_TYPE, problemOf, type ProblemMore } from "./problem.ts";
 
-/** What every answer carries: it is nobody's to keep, to frame or to guess at. */
+/**
+ * What every answer carries, refusals of what never became a request included: it is nobody's to keep, to frame, to embed or to guess at, and
+ * were one ever shown as a page, nothing in it would run, load or be sent anywhere.
+ */
 export const GUARDS: Readonly<Record<string, string>> = {
   "cache-control": "no-store",
   "x-content-type-options": "nosniff",
-  "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+  "content-security-policy":
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+  "cross-origin-resource-policy": "same-origin",
   "referrer-policy": "no-referrer",
 };
 

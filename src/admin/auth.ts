@@ -2,8 +2,9 @@
  * Who is calling: bearer tokens with scopes, compared in constant time.
  *
  * Both sides are hashed before they are compared, so neither the length nor the beginning of a token can be learnt from how long it took.
- * Failures are counted per address and answered with 429 after a few, yet a correct token is let in even then: whoever shares an address with
- * an attacker, or with an old script, must still be able to roll back. The count lives in a bounded cache, because an attacker chooses addresses.
+ * Failures are counted per address (of IPv6: per /64, since whoever has one address there has them all) and answered with 429 after a few, yet a
+ * correct token is let in even then: whoever shares an address with an attacker, or with an old script, must still be able to roll back. The
+ * count lives in a bounded cache, because an attacker chooses addresses.
  */
 
 import { createHash, timingSafeEqual } from "node:crypto";
@@ -39,16 +40,17 @@ const ADDRESSES = 1024;
 
 const hash = (text: string): Buffer => createHash("sha256").update(text).digest();
 
-/** A function that says who calls, by the values of `Authorization` and the caller's address. No tokens: nobody is let in. */
-export function createAuth(
-  tokens: readonly Token[],
-  clock: Clock,
-): (fields: readonly string[], address: string) => Authenticated {
-  const known = tokens.map((each) => ({
-    name: each.name,
-    scopes: new Set(each.scopes),
-    hash: hash(each.token),
-  }));
+/** Knows who may call. */
+export interface Auth {
+  /** Who calls, by the values of `Authorization` and the caller's address. No tokens: nobody is let in. */
+  authenticate(fields: readonly string[], address: string): Authenticated;
+  /** These tokens and no others from now on; whether they differ from those before. */
+  setTokens(tokens: readonly Token[]): boolean;
+}
+
+/** Lets in whoever has one of `tokens`. */
+export function createAuth(tokens: readonly Token[], clock: Clock): Auth {
+  let known = hashed(tokens);
   const failures = new LRUCache<string, number>({
     max: ADDRESSES,
     ttl: FAILURES_MS,
@@ -58,22 +60,23 @@ export function createAuth(
     ttlResolution: 0,
   });
 
-  return (fields, address) => {
+  function authenticate(fields: readonly string[], address: string): Authenticated {
     const given = fields.length === 1 ? /^Bearer +([\x21-\x7e]+) *$/i.exec(fields[0] ?? "")?.[1] : undefined;
     if (given === undefined) {
       const message = fields.length === 0 ? "a bearer token is needed" : "expected one bearer token";
       return refused("SPLIT_UNAUTHORIZED", message, { "www-authenticate": 'Bearer realm="sluice"' });
     }
     const digest = hash(given);
-    let found: (typeof known)[number] | undefined;
+    let found: Known | undefined;
     // Every token is compared, whether or not one fitted already.
     for (const each of known) if (timingSafeEqual(digest, each.hash)) found = each;
     if (found !== undefined) return { ok: true, name: found.name, scopes: found.scopes };
 
-    const count = (failures.get(address) ?? 0) + 1;
-    failures.set(address, count);
+    const from = networkOf(address);
+    const count = (failures.get(from) ?? 0) + 1;
+    failures.set(from, count);
     if (count > FAILURES) {
-      const wait = Math.max(1, Math.ceil(failures.getRemainingTTL(address) / 1000));
+      const wait = Math.max(1, Math.ceil(failures.getRemainingTTL(from) / 1000));
       return refused("SPLIT_RATE_LIMITED", "too many wrong tokens from this address", {
         "retry-after": String(wait),
       });
@@ -81,7 +84,40 @@ export function createAuth(
     return refused("SPLIT_UNAUTHORIZED", "the token is not known", {
       "www-authenticate": 'Bearer realm="sluice", error="invalid_token"',
     });
+  }
+
+  return {
+    authenticate,
+    setTokens(next) {
+      const before = known;
+      known = hashed(next);
+      const isSame = (a: Known, b: Known | undefined): boolean =>
+        b !== undefined && a.name === b.name && a.hash.equals(b.hash) && a.scopes.size === b.scopes.size
+          ? [...a.scopes].every((scope) => b.scopes.has(scope))
+          : false;
+      return known.length !== before.length || !known.every((each, index) => isSame(each, before[index]));
+    },
   };
+}
+
+interface Known {
+  readonly name: string;
+  readonly scopes: ReadonlySet<Scope>;
+  readonly hash: Buffer;
+}
+
+function hashed(tokens: readonly Token[]): readonly Known[] {
+  return tokens.map((each) => ({ name: each.name, scopes: new Set(each.scopes), hash: hash(each.token) }));
+}
+
+/** An IPv6 address' /64; any other address as it is. */
+function networkOf(address: string): string {
+  if (!address.includes(":") || address.includes(".")) return address;
+  const [head = "", tail] = address.split("::");
+  const before = head === "" ? [] : head.split(":");
+  const after = tail === undefined || tail === "" ? [] : tail.split(":");
+  const zeros = tail === undefined ? 0 : 8 - before.length - after.length;
+  return [...before, ...new Array<string>(Math.max(0, zeros)).fill("0"), ...after].slice(0, 4).join(":");
 }
 
 function refused(code: ErrorCode, message: string, headers: Readonly<Record<string, string>>): Authenticated {

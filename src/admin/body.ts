@@ -84,7 +84,7 @@ export function parseQuery(query: string): Input<unknown> {
 export function checkInput<T>(schema: z.ZodType<T>, value: unknown): Input<T> {
   const result = schema.safeParse(value, { reportInput: true });
   if (result.success) return { ok: true, value: result.data };
-  const [first] = findingsOf(schema, result.error.issues);
+  const [first] = findingsOf(schema, result.error.issues, 1);
   if (first === undefined) return wrong("", "the input is not of the form expected");
   const message = first.message.length > 300 ? `${first.message.slice(0, 300)}…` : first.message;
   return wrong(first.path.map((part) => shown(String(part))).join("."), message);

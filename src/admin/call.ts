@@ -6,9 +6,11 @@
  */
 
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { TLSSocket } from "node:tls";
+import type { ErrorCode } from "../domain/errors.ts";
 import type { Log } from "../engine/ports.ts";
 import { jsonAnswer, problemAnswer, textAnswer, type Answer } from "./answer.ts";
-import type { Authenticated } from "./auth.ts";
+import type { Auth } from "./auth.ts";
 import { MAX_BODY, checkInput, parseJson, parseQuery, readBody } from "./body.ts";
 import type { Events } from "./events.ts";
 import { findRow } from "./find.ts";
@@ -20,10 +22,14 @@ import type { AdminSources, Call, Reply, Row } from "./routes.ts";
 export interface CallParts {
   readonly sources: AdminSources;
   readonly checkOrigin: (caller: Caller) => OriginRefusal | undefined;
-  readonly authenticate: (fields: readonly string[], address: string) => Authenticated;
+  readonly auth: Pick<Auth, "authenticate">;
+  /** Told of a connection on which somebody has shown a token that is known. */
+  readonly onKnown: (request: IncomingMessage) => void;
   readonly answers: Answers;
   readonly events: Events;
   readonly log: Log;
+  /** Told of each caller that is not let in. */
+  readonly onRefused: (caller: { readonly code: ErrorCode; readonly address: string }) => void;
   readonly maxFields: number;
 }
 
@@ -81,27 +87,42 @@ function fieldsOf(request: IncomingMessage, name: string): readonly string[] {
   return found;
 }
 
-function admit(parts: CallParts, request: IncomingMessage, response: ServerResponse): Step<Admitted> {
-  const url = request.url ?? "";
-  const method = request.method ?? "";
-  if (request.rawHeaders.length > 2 * parts.maxFields) {
-    return stop("SPLIT_TOO_LARGE", `more than ${parts.maxFields} header fields`, {
-      status: 431,
-      close: true,
-    });
+/** The checks that need to know nothing of what is asked; the first that fails. */
+function headTrouble(parts: CallParts, request: IncomingMessage): Answer | undefined {
+  const refuse = (...problem: Parameters<typeof problemAnswer>): Answer => problemAnswer(...problem);
+  const { maxFields, checkOrigin } = parts;
+  if (request.rawHeaders.length > 2 * maxFields) {
+    return refuse("SPLIT_TOO_LARGE", `more than ${maxFields} header fields`, { status: 431, close: true });
   }
-  if (url.length > MAX_URL)
-    return stop("SPLIT_TOO_LARGE", "the target is too long", { status: 414, close: true });
-  const refused = parts.checkOrigin({
-    hosts: fieldsOf(request, "host"),
+  if ((request.url ?? "").length > MAX_URL)
+    return refuse("SPLIT_TOO_LARGE", "the target is too long", { status: 414, close: true });
+  // The parser lets 0.9 and 2.0 through as if they were 1.1.
+  if (request.httpVersion !== "1.1" && request.httpVersion !== "1.0")
+    return refuse("SPLIT_REQUEST_REFUSED", "only HTTP/1.1 and 1.0 are spoken", { close: true });
+  const hosts = fieldsOf(request, "host");
+  if (hosts.length === 0 && request.httpVersion === "1.1")
+    return refuse("SPLIT_REQUEST_REFUSED", "a request names the Host that it is for", { close: true });
+  const refused = checkOrigin({
+    hosts,
     origins: fieldsOf(request, "origin"),
     fetchSite: fieldsOf(request, "sec-fetch-site"),
+    isWrite: request.method !== "GET" && request.method !== "HEAD",
+    isEncrypted: request.socket instanceof TLSSocket,
     localAddress: request.socket.localAddress,
   });
-  if (refused !== undefined) return stop(refused.code, refused.message);
+  if (refused !== undefined) return refuse(refused.code, refused.message);
+  // An expectation that is not known is not to be guessed at (RFC 9110 §10.1.1).
+  if (/^(?:100-continue)?$/i.test(request.headers.expect ?? "")) return undefined;
+  return refuse("SPLIT_INPUT_INVALID", "Expect: only 100-continue is known", { status: 417, close: true });
+}
+
+function admit(parts: CallParts, request: IncomingMessage, response: ServerResponse): Step<Admitted> {
+  const trouble = headTrouble(parts, request);
+  if (trouble !== undefined) return { ok: false, answer: trouble };
+  const url = request.url ?? "";
   const mark = url.indexOf("?");
   const path = mark < 0 ? url : url.slice(0, mark);
-  const found = findRow(method, path);
+  const found = findRow(request.method ?? "", path);
   if (found.kind === "none") {
     if (found.allow.length === 0) return stop("SPLIT_NOT_FOUND", "there is nothing at this path");
     const allow = found.allow.join(", ");
@@ -110,14 +131,13 @@ function admit(parts: CallParts, request: IncomingMessage, response: ServerRespo
   const { row, route } = found;
   const admitted = { request, response, row, route, query: mark < 0 ? "" : url.slice(mark + 1) };
   if (row.scope === "none") return { ok: true, value: { ...admitted, actor: "anonymous" } };
-  const caller = parts.authenticate(
-    fieldsOf(request, "authorization"),
-    request.socket.remoteAddress ?? "unix",
-  );
+  const address = request.socket.remoteAddress ?? "unix";
+  const caller = parts.auth.authenticate(fieldsOf(request, "authorization"), address);
   if (!caller.ok) {
-    parts.log.warn("an admin call was refused", { code: caller.code, address: request.socket.remoteAddress });
+    parts.onRefused({ code: caller.code, address });
     return stop(caller.code, caller.message, { headers: caller.headers });
   }
+  parts.onKnown(request);
   if (!caller.scopes.has(row.scope)) {
     return stop("SPLIT_FORBIDDEN", `this call needs the scope "${row.scope}"`, {
       headers: {

@@ -1,22 +1,14 @@
 /**
- * Where the admin API listens: loopback, a unix socket that is the owner's alone, or, with tokens, another address.
+ * Where the admin API listens: loopback, a unix socket that is the owner's alone, or, with tokens and TLS, another address
+ * (`config/reach.ts` says which are refused).
  *
  * A unix socket is made under a umask that gives nobody else anything, because a `chmod` afterwards leaves a moment in which anybody could connect. One
  * that was left behind by a crash is removed, but only after nobody answered on it.
  */
 
 import { chmodSync, lstatSync, unlinkSync } from "node:fs";
-import type { Server } from "node:http";
-import { createConnection } from "node:net";
+import { createConnection, type Server } from "node:net";
 import { AppError } from "../domain/errors.ts";
-import { hostnameOf, isLoopback } from "./origin.ts";
-
-/** Whether only this machine can reach `address`. */
-export function isLocalAddress(address: string): boolean {
-  if (address.startsWith("unix:")) return true;
-  const hostname = hostnameOf(address);
-  return hostname !== undefined && isLoopback(hostname);
-}
 
 /**
  * Has `server` listen on `address` (`host:port`, `[v6]:port`, `:port`, `unix:PATH`) and resolves where it listens, in the same form, with the port that

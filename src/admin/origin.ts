@@ -6,6 +6,7 @@
  * its own. For the same reason the very address that a connection arrived at is allowed, so that a probe of a pod's address works.
  */
 
+import { hostnameOf, isLoopback } from "../config/reach.ts";
 import type { ErrorCode } from "../domain/errors.ts";
 
 /** What is looked at of a request. */
@@ -13,7 +14,12 @@ export interface Caller {
   /** Every Host field. */
   readonly hosts: readonly string[];
   readonly origins: readonly string[];
+  /** Every Sec-Fetch-Site field: where a browser says that the request comes from. */
   readonly fetchSite: readonly string[];
+  /** Whether it asks for more than to read. */
+  readonly isWrite: boolean;
+  /** Whether it came over TLS of ours. */
+  readonly isEncrypted: boolean;
   /** The address at which the connection arrived; undefined on a unix socket. */
   readonly localAddress: string | undefined;
 }
@@ -22,19 +28,6 @@ export interface Caller {
 export interface OriginRefusal {
   readonly code: ErrorCode;
   readonly message: string;
-}
-
-const HOST = /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?$/;
-const LOOPBACK_V4 = /^127(?:\.\d{1,3}){3}$/;
-
-/** The name of a listen address or Host value, without port, in lower case; undefined when it is neither. */
-export function hostnameOf(text: string): string | undefined {
-  return HOST.exec(text)?.[1]?.toLowerCase().replace(/\.$/, "");
-}
-
-/** Whether `hostname`, as `hostnameOf` gives it, is this machine's own loopback. */
-export function isLoopback(hostname: string): boolean {
-  return hostname === "localhost" || hostname === "[::1]" || LOOPBACK_V4.test(hostname);
 }
 
 /** A function that refuses what no honest caller sends; undefined lets the call through. `address`: what is listened on. */
@@ -56,10 +49,10 @@ export function createOriginCheck(
     if (!isOwn) {
       return { code: "SPLIT_HOST_REFUSED", message: "the Host is none by which this API may be called" };
     }
-    if (caller.origins.some((origin) => !isOwnOrigin(origin, host))) {
+    if (caller.origins.some((origin) => !isOwnOrigin(origin, host, caller.isEncrypted))) {
       return { code: "SPLIT_ORIGIN_REFUSED", message: "the request comes from a page of another origin" };
     }
-    if (caller.fetchSite.some((site) => site.toLowerCase().includes("cross-site"))) {
+    if (caller.fetchSite.some((site) => isForeign(site.trim().toLowerCase(), caller.isWrite))) {
       return { code: "SPLIT_ORIGIN_REFUSED", message: "the request comes from a page of another site" };
     }
     return undefined;
@@ -72,8 +65,18 @@ function bracketed(address: string | undefined): string | undefined {
   return plain?.includes(":") === true ? `[${plain}]` : plain;
 }
 
-function isOwnOrigin(origin: string, host: string): boolean {
+/**
+ * Whether a browser says of a request that another site made it. A read may come from the same site, as a link on a dashboard next door does; a
+ * write must come from a page of this very origin or from no page at all, whatever a browser of tomorrow calls the rest.
+ */
+function isForeign(site: string, isWrite: boolean): boolean {
+  if (site === "same-origin" || site === "none") return false;
+  return isWrite || site !== "same-site";
+}
+
+/** Behind a proxy that ends TLS an origin is `https:` though we speak plain HTTP; where TLS is ours, a page over plain HTTP is not our own. */
+function isOwnOrigin(origin: string, host: string, isEncrypted: boolean): boolean {
   const url = URL.parse(origin);
-  if (url === null || (url.protocol !== "http:" && url.protocol !== "https:")) return false;
+  if (url === null || (url.protocol !== "https:" && (isEncrypted || url.protocol !== "http:"))) return false;
   return url.host === URL.parse(`${url.protocol}//${host}`)?.host;
 }

@@ -150,6 +150,17 @@ function live(): Reply<{ live: true }> {
   return { kind: "json", status: 200, body: { live: true } };
 }
 
+/** The effective configuration as whoever may read sees it: the address of a webhook is often all that it takes to post there. */
+function shown(config: Config): Record<string, unknown> {
+  const plain = effective(config);
+  const { webhook } = plain.notify ?? {};
+  const url = URL.parse(webhook?.url ?? "");
+  if (webhook === undefined || url === null) return { ...plain };
+  const isBare = url.pathname === "/" && url.search === "" && url.username === "" && url.password === "";
+  const told = isBare ? webhook.url : `${url.origin}/[redacted]`;
+  return { ...plain, notify: { ...plain.notify, webhook: { ...webhook, url: told } } };
+}
+
 const why = { reason: reason.optional() };
 
 const weightInput = z
@@ -350,10 +361,10 @@ export const ROUTES = {
   }),
   config: read({
     path: "/v1/config",
-    summary: "The effective configuration; secrets as their sources",
+    summary: "The effective configuration; secrets as their sources, a webhook without its path",
     output: shapes.configShape,
     handle({ sources }) {
-      return { kind: "json", status: 200, body: { ...effective(sources.config()) } };
+      return { kind: "json", status: 200, body: shown(sources.config()) };
     },
   }),
   reload: row({

@@ -1,13 +1,18 @@
 /**
- * The admin API as the command line calls it: over TCP or a unix socket, with a token, in bounded time. Every way in which a call can fail
+ * The admin API as the command line calls it: over TCP, TLS or a unix socket, with a token, in bounded time. Every way in which a call can fail
  * ends as an AppError whose code decides the exit code.
+ *
+ * Over TLS the other end is always verified, by the platform's trust or by the authorities that were named, whatever the environment says
+ * (`NODE_TLS_REJECT_UNAUTHORIZED`): a token is not shown to whoever answers.
  *
  * `node:http` and not `fetch`, which cannot reach a unix socket. A call is never repeated by itself: a command that may or may not have
  * arrived is for a person to look at.
  */
 
 import { request, type IncomingMessage } from "node:http";
+import { request as requestTls } from "node:https";
 import type { InputOf, OutputOf } from "../admin/routes.ts";
+import { isLocalAddress } from "../config/reach.ts";
 import { AppError, CODES, type ErrorCode } from "../domain/errors.ts";
 import type { JournalLine } from "../engine/ports.ts";
 import type { RouteStatus } from "../engine/status.ts";
@@ -18,6 +23,9 @@ export interface AdminAddress {
   readonly text: string;
   /** What is sent as Host. */
   readonly host: string;
+  readonly isTls: boolean;
+  /** Whether what is sent can be read on the way: plain HTTP to another machine. */
+  readonly isExposed: boolean;
   readonly target: { readonly socketPath: string } | { readonly host: string; readonly port: number };
 }
 
@@ -52,38 +60,48 @@ const TIMEOUT_MS = 15_000;
 const MAX_ANSWER = 32 * 1024 * 1024;
 
 /**
- * The address in `text`: `http://host:port`, `host:port` or `unix:PATH`. An address to listen on everywhere (`0.0.0.0`, `[::]`, none)
- * is called on loopback. Throws SPLIT_USAGE for anything else.
+ * The address in `text`: `http://host:port`, `https://host:port`, `host:port` or `unix:PATH`. An address to listen on everywhere (`0.0.0.0`, `[::]`, none)
+ * is called on loopback. `scheme`: of an address that names none. Throws SPLIT_USAGE for anything else.
  */
-export function adminAddressOf(text: string): AdminAddress {
+export function adminAddressOf(text: string, scheme: "http" | "https" = "http"): AdminAddress {
   if (text.startsWith("unix:") && text.length > 5) {
-    return { text, host: "localhost", target: { socketPath: text.slice(5) } };
+    return { text, host: "localhost", isTls: false, isExposed: false, target: { socketPath: text.slice(5) } };
   }
-  const url = URL.parse(text.includes("://") ? text : `http://${text.replace(/^:/, "127.0.0.1:")}`);
-  if (url === null || url.protocol !== "http:" || url.pathname !== "/" || url.search !== "") {
-    throw new AppError("SPLIT_USAGE", `--admin takes http://HOST:PORT or unix:PATH, not ${text}`);
+  const url = URL.parse(text.includes("://") ? text : `${scheme}://${text.replace(/^:/, "127.0.0.1:")}`);
+  const isTls = url?.protocol === "https:";
+  if (url === null || (!isTls && url.protocol !== "http:") || url.pathname !== "/" || url.search !== "") {
+    throw new AppError(
+      "SPLIT_USAGE",
+      `--admin takes http://HOST:PORT, https://HOST:PORT or unix:PATH, not ${text}`,
+    );
   }
   const loopback: Readonly<Record<string, string>> = { "0.0.0.0": "127.0.0.1", "[::]": "[::1]" };
   const hostname = loopback[url.hostname] ?? url.hostname;
-  const port = url.port === "" ? 80 : Number(url.port);
+  const port = url.port === "" ? (isTls ? 443 : 80) : Number(url.port);
   return {
-    text: `http://${hostname}:${port}`,
+    text: `${url.protocol}//${hostname}:${port}`,
     host: `${hostname}:${port}`,
+    isTls,
+    isExposed: !isTls && !isLocalAddress(hostname),
     target: { host: hostname.replace(/^\[|\]$/g, ""), port },
   };
 }
 
-/**
- * A client of the API at `address`. `token`: sent as bearer; undefined sends none. `noTokenHint` is added to the API's refusal of a call
- * without one.
- */
-export function adminClient(
-  address: AdminAddress,
-  token: string | undefined,
-  noTokenHint: string,
-): AdminClient {
+/** What a client is made of. */
+export interface ClientOptions {
+  readonly address: AdminAddress;
+  /** Sent as bearer; undefined sends none. */
+  readonly token: string | undefined;
+  /** Added to the API's refusal of a call without a token. */
+  readonly noTokenHint: string;
+  /** Certificates to trust over TLS, PEM; undefined: the platform's. */
+  readonly ca: readonly string[] | undefined;
+}
+
+/** A client of the API. */
+export function adminClient({ address, token, noTokenHint, ca }: ClientOptions): AdminClient {
   async function call(method: "GET" | "POST", path: string, body?: unknown): Promise<unknown> {
-    const answer = await exchange(address, method, path, token, body);
+    const answer = await exchange({ address, method, path, token, ca, body });
     const value = parsed(answer, address);
     if (answer.status >= 200 && answer.status < 300) return value;
     const error = problemOf(answer.status, value, address);
@@ -141,22 +159,24 @@ interface Answer {
   readonly text: string;
 }
 
+interface Exchange extends Omit<ClientOptions, "noTokenHint"> {
+  readonly method: string;
+  readonly path: string;
+  readonly body: unknown;
+}
+
 /** One request and its whole answer. Throws SPLIT_UNREACHABLE. */
-function exchange(
-  address: AdminAddress,
-  method: string,
-  path: string,
-  token: string | undefined,
-  body: unknown,
-): Promise<Answer> {
+function exchange({ address, method, path, token, ca, body }: Exchange): Promise<Answer> {
   const content = body === undefined ? undefined : JSON.stringify(body);
   return new Promise((resolve, reject) => {
     const fail = (why: string): void => {
       reject(new AppError("SPLIT_UNREACHABLE", `cannot reach the admin API at ${address.text}: ${why}`));
     };
-    const outgoing = request(
+    const send = address.isTls ? requestTls : request;
+    const outgoing = send(
       {
         ...address.target,
+        ...(address.isTls ? verified(ca) : {}),
         method,
         path,
         agent: false,
@@ -176,6 +196,16 @@ function exchange(
     outgoing.on("error", (error) => fail(causeOf(error)));
     outgoing.end(content);
   });
+}
+
+/** How the other end of TLS is verified. Said in so many words, since the platform's default can be turned off from outside. */
+function verified(ca: readonly string[] | undefined) {
+  return {
+    rejectUnauthorized: true,
+    minVersion: "TLSv1.2" as const,
+    // A certificate that was named is trusted as it is, whoever signed it.
+    ...(ca === undefined ? {} : { ca: [...ca], allowPartialTrustChain: true }),
+  };
 }
 
 function collect(
@@ -205,9 +235,22 @@ function causeOf(error: Error): string {
     ENOTFOUND: "unknown host",
     ECONNRESET: "connection reset",
     EHOSTUNREACH: "no route to the host",
+    EPROTO: "what answers there does not speak TLS",
+    ERR_SSL_WRONG_VERSION_NUMBER: "what answers there does not speak TLS",
+    ERR_SSL_PACKET_LENGTH_TOO_LONG: "what answers there does not speak TLS",
+    DEPTH_ZERO_SELF_SIGNED_CERT: UNTRUSTED,
+    SELF_SIGNED_CERT_IN_CHAIN: UNTRUSTED,
+    UNABLE_TO_VERIFY_LEAF_SIGNATURE: UNTRUSTED,
+    UNABLE_TO_GET_ISSUER_CERT: UNTRUSTED,
+    UNABLE_TO_GET_ISSUER_CERT_LOCALLY: UNTRUSTED,
+    CERT_HAS_EXPIRED: "its certificate has expired",
+    ERR_TLS_CERT_ALTNAME_INVALID: "its certificate is for another name than this address",
   };
   return known[code] ?? (error.message === "" ? code : error.message);
 }
+
+const UNTRUSTED =
+  "its certificate is signed by nobody who is trusted here; name the authority with --ca or SLUICE_CA";
 
 function strange(address: AdminAddress): AppError {
   return new AppError("SPLIT_UNREACHABLE", `what answers at ${address.text} is not this program's admin API`);

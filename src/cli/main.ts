@@ -7,6 +7,7 @@
 
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { getCACertificates } from "node:tls";
 import { Command, CommanderError } from "commander";
 import { effective, effectiveYaml, loadConfig, readConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
@@ -33,6 +34,7 @@ export interface Programs {
 /** Where the admin API is and how to be let in, as typed. */
 interface Access {
   readonly admin?: string;
+  readonly ca?: string;
   readonly token?: string;
   readonly state?: string;
   readonly config?: string;
@@ -226,7 +228,11 @@ function remote(program: Command, usage: string, description: string): Command {
     .command(usage)
     .description(description)
     .option("--json", "print JSON")
-    .option("--admin <address>", "http://HOST:PORT or unix:PATH (SLUICE_ADMIN; else http://127.0.0.1:9900)")
+    .option(
+      "--admin <address>",
+      "http://HOST:PORT, https://HOST:PORT or unix:PATH (SLUICE_ADMIN; else http://127.0.0.1:9900)",
+    )
+    .option("--ca <file>", "certificates to trust over https, PEM (SLUICE_CA; else the platform's)")
     .option("--token <token>", "bearer token (SLUICE_TOKEN; else admin.token in the state folder)")
     .option("--state <folder>", "state folder of the proxy (SLUICE_STATE; else ./state)")
     .option("-c, --config <file>", "take admin address and state folder from this configuration");
@@ -236,11 +242,43 @@ async function act(access: Access, io: Io, done: (exit: number) => void, action:
   const config = access.config === undefined ? undefined : (await readConfig(access.config)).config;
   const address = adminAddressOf(
     access.admin ?? config?.admin.address ?? set(io.env["SLUICE_ADMIN"]) ?? "http://127.0.0.1:9900",
+    config?.admin.tls === undefined ? "http" : "https",
   );
   const file = join(stateFolderOf(access, io, config), "admin.token");
   const token = access.token ?? set(io.env["SLUICE_TOKEN"]) ?? (await tokenIn(file));
-  const client = adminClient(address, token, `there is no ${file}; name the token or the state folder`);
+  if (address.isExposed && token !== undefined)
+    io.stderr(
+      `sluice: the token goes to ${address.text} in the clear; use https:// where others can listen\n`,
+    );
+  const client = adminClient({
+    address,
+    token,
+    noTokenHint: `there is no ${file}; name the token or the state folder`,
+    ca: address.isTls ? await trustedBy(access, io, config) : undefined,
+  });
   done(await action({ client, io, json: access.json === true }));
+}
+
+/**
+ * The certificates to trust over TLS: those of the file that was named; else, with a configuration, the one that the proxy itself shows, beside the
+ * platform's; else undefined. Throws SPLIT_CONFIG_UNREADABLE.
+ */
+async function trustedBy(
+  access: Access,
+  io: Io,
+  config: Config | undefined,
+): Promise<readonly string[] | undefined> {
+  const named = access.ca ?? set(io.env["SLUICE_CA"]);
+  const file = named ?? config?.admin.tls?.cert;
+  if (file === undefined) return undefined;
+  try {
+    const text = await readFile(file, "utf8");
+    return named === undefined ? [...getCACertificates("default"), text] : [text];
+  } catch (error) {
+    throw new AppError("SPLIT_CONFIG_UNREADABLE", `cannot read the certificates in ${file}`, {
+      cause: error,
+    });
+  }
 }
 
 function stateFolderOf(access: Access, io: Io, config: Config | undefined): string {

@@ -13,7 +13,6 @@ import {
   isMap,
   isScalar,
   isSeq,
-  LineCounter,
   parseDocument,
   stringify,
   visit,
@@ -60,23 +59,23 @@ const MAX_BYTES = 16 * 1024 * 1024;
 const MAX_ALIASES = 100;
 /** After so many slips of syntax the rest is noise. */
 const MAX_SYNTAX_FINDINGS = 20;
+/** Problems that are told at once; a file with more is not a slip, and to place each costs time. */
+const MAX_FINDINGS = 100;
+const MAX_MESSAGE = 400;
 
 /** The configuration in `text`, or every problem in it, in the order of the file. Never throws. `file` is used in messages only. */
 export function parseConfig(text: string, file: string): Parsed {
-  const lines = new LineCounter();
-  const place = (offset: number): Place => {
-    const { line, col } = lines.linePos(offset);
-    return { line: Math.max(1, line), column: Math.max(1, col) };
-  };
+  const place = placesOf(text);
   const refuse = (found: readonly (readonly [number, string])[]): Parsed => ({
     ok: false,
     problems: [...found]
       .sort(([a], [b]) => a - b)
-      .map(([offset, message]) => ({ file, ...place(offset), message })),
+      .slice(0, MAX_FINDINGS)
+      .map(([offset, message]) => ({ file, ...place(offset), message: oneLine(message) })),
   });
   if (text.length > MAX_BYTES) return refuse([[0, `the file is longer than ${MAX_BYTES} characters`]]);
 
-  const read = plainOf(text, lines);
+  const read = plainOf(text, place);
   if (!read.ok) return refuse(read.found);
   const { document, value } = read;
   const result = configSchema.safeParse(value, { reportInput: true });
@@ -84,7 +83,7 @@ export function parseConfig(text: string, file: string): Parsed {
     return { ok: true, config: result.data, placeOf: (path) => place(offsetOf(document, path, false)) };
   }
   return refuse(
-    findingsOf(configSchema, result.error.issues).map((finding) => [
+    findingsOf(configSchema, result.error.issues, MAX_FINDINGS).map((finding) => [
       offsetOf(document, finding.path, finding.onKey),
       finding.message,
     ]),
@@ -100,10 +99,17 @@ export async function loadConfig(file: string, env: Environment): Promise<Loaded
 
   const secrets: { readonly source: SecretSource; readonly secret: Secret }[] = [];
   const problems: Problem[] = [];
-  for (const { path, source } of secretSourcesOf(parsed.config)) {
-    const found = await readSecret(source, env);
-    if (found.ok) secrets.push({ source, secret: found.secret });
-    else problems.push({ file, ...parsed.placeOf(path), message: found.message });
+  const tokens = new Set<string>();
+  for (const { path, source, kind } of secretSourcesOf(parsed.config)) {
+    const found = await readSecret(source, env, kind);
+    if (!found.ok) problems.push({ file, ...parsed.placeOf(path), message: found.message });
+    else if (kind === "token" && tokens.has(found.secret.reveal())) {
+      const message = "this token is another one's too: the journal could not tell whose call it was";
+      problems.push({ file, ...parsed.placeOf(path), message });
+    } else {
+      secrets.push({ source, secret: found.secret });
+      if (kind === "token") tokens.add(found.secret.reveal());
+    }
   }
   if (problems.length > 0) throw invalid(problems);
   return {
@@ -184,23 +190,48 @@ function isUtf8(raw: Buffer): boolean {
   }
 }
 
+/**
+ * Where an offset of `text` is: line and column, from 1. Counted here: the parser's own counter loses lines once it has met an error, and pointed
+ * at lines far above the slip.
+ */
+function placesOf(text: string): (offset: number) => Place {
+  const starts = [0];
+  for (let at = text.indexOf("\n"); at >= 0; at = text.indexOf("\n", at + 1)) starts.push(at + 1);
+  return (offset) => {
+    const within = Math.min(Math.max(offset, 0), text.length);
+    let low = 0;
+    let high = starts.length - 1;
+    while (low < high) {
+      const middle = Math.ceil((low + high) / 2);
+      if ((starts[middle] ?? 0) <= within) low = middle;
+      else high = middle - 1;
+    }
+    return { line: low + 1, column: within - (starts[low] ?? 0) + 1 };
+  };
+}
+
+/** A message that stays in its line, whatever a key in it is called: it goes to terminals and logs. */
+function oneLine(message: string): string {
+  const plain = message.replaceAll(/[\p{Cc}\p{Cf}\p{Cs}\u2028\u2029]/gu, "\ufffd");
+  return plain.length > MAX_MESSAGE ? `${plain.slice(0, MAX_MESSAGE)}…` : plain;
+}
+
 type Plain =
   | { readonly ok: true; readonly document: Document; readonly value: unknown }
   | { readonly ok: false; readonly found: readonly (readonly [number, string])[] };
 
 /** The text as plain values, together with the nodes they came from. */
-function plainOf(text: string, lines: LineCounter): Plain {
+function plainOf(text: string, place: (offset: number) => Place): Plain {
   try {
     const document: Document = parseDocument(text, {
       version: "1.2",
-      lineCounter: lines,
       prettyErrors: false,
       resolveKnownTags: false,
       // Looked at below: the parser's own check compares every key with every other.
       uniqueKeys: false,
       stringKeys: true,
     });
-    const broken = syntaxFindings([...document.errors, ...document.warnings], lines);
+    const broken = syntaxFindings([...document.errors, ...document.warnings], place);
     const found = broken.length > 0 ? broken : oddities(document);
     if (found.length > 0) return { ok: false, found };
     if (document.contents === null || (isScalar(document.contents) && document.contents.value === null)) {
@@ -225,10 +256,16 @@ function readPlain(document: Document): Plain {
 /** The first alias without an anchor before it; else the first alias, as the start of the multiplication. */
 function aliasFinding(document: Document): readonly [number, string] {
   let found: readonly [number, string] | undefined;
+  // In one walk: asking each alias where it leads is a walk each.
+  const anchors = new Set<string>();
   visit(document, {
-    Alias: (_, node) => {
+    Node: (_, node) => {
+      if (!isAlias(node)) {
+        if ("anchor" in node && node.anchor !== undefined) anchors.add(node.anchor);
+        return undefined;
+      }
       const at = node.range?.[0] ?? 0;
-      if (node.resolve(document) === undefined) {
+      if (!anchors.has(node.source)) {
         found = [at, `there is no anchor \`&${node.source}\` before this`];
         return visit.BREAK;
       }
@@ -242,13 +279,13 @@ function aliasFinding(document: Document): readonly [number, string] {
 /** One finding per line of the text: after the first slip in a line, the parser's further complaints are about its own guesses. */
 function syntaxFindings(
   errors: readonly YAMLError[],
-  lines: LineCounter,
+  place: (offset: number) => Place,
 ): readonly (readonly [number, string])[] {
   const overflow = errors.find((each) => each.message.includes("call stack"));
   if (overflow !== undefined) return [[overflow.pos[0], "it is nested too deeply"]];
   const byLine = new Map<number, readonly [number, string]>();
   for (const each of errors) {
-    const { line } = lines.linePos(each.pos[0]);
+    const { line } = place(each.pos[0]);
     if (!byLine.has(line)) byLine.set(line, [each.pos[0], syntaxMessage(each.code, each.message)]);
   }
   return [...byLine.values()].slice(0, MAX_SYNTAX_FINDINGS);
@@ -261,7 +298,8 @@ function syntaxMessage(code: string, message: string): string {
     TAG_RESOLVE_FAILED: "tags are not used in this file",
     NON_STRING_KEY: "a key must be text",
   };
-  return known[code] ?? message.split("\n")[0] ?? message;
+  // Behind a colon the parser repeats what it read, which may be a secret in the wrong place.
+  return known[code] ?? message.replace(/(\S): .*$/s, "$1");
 }
 
 /** What YAML allows and a configuration does not: keys twice in one mapping, and keys that JavaScript treats specially. */

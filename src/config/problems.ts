@@ -28,10 +28,16 @@ interface Shape {
   readonly anyOf?: readonly Shape[];
 }
 
-/** Findings for the issues that `schema` raised, in the order of the issues. */
-export function findingsOf(schema: z.ZodType, issues: readonly Issue[]): readonly Finding[] {
+/** Of so many unknown keys of one mapping each is told; a longer list is another file altogether, and to look for what each could mean costs time. */
+const MAX_UNKNOWN = 20;
+
+/** Findings for the issues that `schema` raised, in the order of the issues: about the first `most`. */
+export function findingsOf(schema: z.ZodType, issues: readonly Issue[], most: number): readonly Finding[] {
   const root = shapeOf(schema);
-  return issues.flatMap((issue) => explain(issue, [], [root]));
+  return issues
+    .slice(0, most)
+    .flatMap((issue) => explain(issue, [], [root]))
+    .slice(0, most);
 }
 
 const shapesMade = new WeakMap<z.ZodType, Shape>();
@@ -50,7 +56,7 @@ function explain(issue: Issue, base: ConfigPath, shapes: readonly Shape[]): read
   const here = tail.reduce(step, shapes.flatMap(branches));
   switch (issue.code) {
     case "unrecognized_keys":
-      return issue.keys.map((key) => ({
+      return issue.keys.slice(0, MAX_UNKNOWN).map((key) => ({
         path: [...path, key],
         onKey: true,
         message: unknownKey(key, keysOf(here), issue.input),

@@ -43,24 +43,33 @@ export class Secret {
 /** The environment variables of the process. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
+/** What a secret is for: an operator's token must be strong and sendable, any other one is between two programs. */
+export type SecretKind = "token" | "other";
+
 /** What came of reading a secret; `message` never holds any of it. */
 export type SecretRead =
   { readonly ok: true; readonly secret: Secret } | { readonly ok: false; readonly message: string };
 
 /** Bytes of a secret file at the most: a wrong path to a large file is no secret. */
 const MAX_SECRET_BYTES = 64 * 1024;
+/** Characters of a token at the least: 128 random bits have 22 in base64 and 32 in hexadecimal. */
+const MIN_TOKEN = 22;
 
 /**
  * The secret at `source`, without the line end that editors and `kubectl create secret` leave behind. Not ok when it is not there, not
- * readable or empty: an empty secret would let everybody in.
+ * readable or empty: an empty secret would let everybody in. Nor for a token that is too short to be one, or that no header can carry.
  */
-export async function readSecret(source: SecretSource, env: Environment): Promise<SecretRead> {
+export async function readSecret(
+  source: SecretSource,
+  env: Environment,
+  kind: SecretKind = "other",
+): Promise<SecretRead> {
   if ("env" in source) {
     const value = env[source.env];
     if (value === undefined) {
       return { ok: false, message: `the environment variable ${source.env} is not set` };
     }
-    return wrapped(value, source, `the environment variable ${source.env} is empty`);
+    return wrapped(value, source, `the environment variable ${source.env}`, kind);
   }
   try {
     if ((await stat(source.file)).size > MAX_SECRET_BYTES) {
@@ -70,30 +79,42 @@ export async function readSecret(source: SecretSource, env: Environment): Promis
       };
     }
     const text = await readFile(source.file, "utf8");
-    return wrapped(text.replace(/\r?\n$/, ""), source, `the secret file ${source.file} is empty`);
+    return wrapped(text.replace(/\r?\n$/, ""), source, `the secret file ${source.file}`, kind);
   } catch (error) {
     const code = error instanceof Error && "code" in error ? String(error.code) : "unreadable";
     return { ok: false, message: `the secret file ${source.file} cannot be read (${code})` };
   }
 }
 
-function wrapped(value: string, source: SecretSource, empty: string): SecretRead {
-  return value === "" ? { ok: false, message: empty } : { ok: true, secret: new Secret(value, source) };
+function wrapped(value: string, source: SecretSource, where: string, kind: SecretKind): SecretRead {
+  const refuse = (why: string): SecretRead => ({ ok: false, message: `${where} ${why}` });
+  if (value === "") return refuse("is empty");
+  if (kind === "token" && !/^[\x21-\x7e]+$/.test(value))
+    return refuse("holds what no header can carry: a token is visible ASCII, without spaces");
+  if (kind === "token" && value.length < MIN_TOKEN)
+    return refuse(`holds a token of fewer than ${MIN_TOKEN} characters, too few for 128 random bits`);
+  return { ok: true, secret: new Secret(value, source) };
 }
 
-/** Every secret that a configuration names, with the path of its source, in the order of the file. */
-export function secretSourcesOf(
-  config: Config,
-): readonly { readonly path: readonly (string | number)[]; readonly source: SecretSource }[] {
-  const found: { path: readonly (string | number)[]; source: SecretSource }[] = [];
+/** A secret that a configuration names: the path of its source, and what it is for. */
+export interface NamedSecret {
+  readonly path: readonly (string | number)[];
+  readonly source: SecretSource;
+  readonly kind: SecretKind;
+}
+
+/** Every secret that a configuration names, in the order of the file. */
+export function secretSourcesOf(config: Config): readonly NamedSecret[] {
+  const found: NamedSecret[] = [];
   config.admin.tokens.forEach((each, index) => {
-    found.push({ path: ["admin", "tokens", index, "token"], source: each.token });
+    found.push({ path: ["admin", "tokens", index, "token"], source: each.token, kind: "token" });
   });
   config.routes.forEach((each, index) => {
     const source = each.override?.secret;
-    if (source !== undefined) found.push({ path: ["routes", index, "override", "secret"], source });
+    if (source !== undefined)
+      found.push({ path: ["routes", index, "override", "secret"], source, kind: "other" });
   });
   const source = config.notify.webhook?.secret;
-  if (source !== undefined) found.push({ path: ["notify", "webhook", "secret"], source });
+  if (source !== undefined) found.push({ path: ["notify", "webhook", "secret"], source, kind: "other" });
   return found;
 }

@@ -30,21 +30,21 @@ function isCidr(text: string): boolean {
   return prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) <= (family === 4 ? 32 : 128));
 }
 
-/** An upstream server: `http://host:port` or `https://host:port`, nothing behind it. */
+/** An upstream server: `http://host:port`, `https://host:port` or `h2c://host:port`, nothing behind it. */
 export const endpoint = z
   .string()
   .regex(
-    /^https?:\/\/(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?$/,
+    /^(?:https?|h2c):\/\/(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?$/,
     'expected an endpoint like "http://10.0.0.1:8080", without a path',
   )
   .refine((text) => URL.canParse(text), "the port is above 65535");
 
-/** Where a key may be: `header:NAME`, `cookie:NAME`, `query:NAME`, `jwt:CLAIM` or `ip`. */
+/** Where a key may be: `header:NAME`, `cookie:NAME`, `query:NAME`, `jwt:CLAIM`, `ip`, or `tls`: the subject of a verified client certificate. */
 export const keySource = z
   .string()
   .regex(
-    /^(header:[!#$%&'*+\-.^_`|~0-9A-Za-z]+|cookie:[!#$%&'*+\-.^_`|~0-9A-Za-z]+|query:[^\s&=#]+|jwt:\S+|ip)$/,
-    'expected "header:NAME", "cookie:NAME", "query:NAME", "jwt:CLAIM" or "ip"',
+    /^(header:[!#$%&'*+\-.^_`|~0-9A-Za-z]+|cookie:[!#$%&'*+\-.^_`|~0-9A-Za-z]+|query:[^\s&=#]+|jwt:\S+|ip|tls)$/,
+    'expected "header:NAME", "cookie:NAME", "query:NAME", "jwt:CLAIM", "ip" or "tls"',
   );
 
 /** What becomes of a request without a key. */

@@ -21,6 +21,7 @@ export const REASONS = [
   "client_gone", // the client left first (logged as 499)
   "refused", // refused by this proxy: framing, limits
   "unavailable", // draining, shedding load, or our own fault
+  "grpc", // a gRPC status that counts as failing
 ] as const;
 
 /** Why an exchange ended as it did; the closed set behind the `reason` label. */
@@ -42,6 +43,7 @@ export function kindOf(reason: Reason): OutcomeKind {
     case "timeout":
     case "malformed":
     case "cut":
+    case "grpc":
       return "failure";
     case "client_gone":
     case "refused":

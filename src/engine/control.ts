@@ -38,6 +38,8 @@ export interface RouteTotals {
   readonly name: string;
   readonly arms: Readonly<Record<Arm, ArmTotals>>;
   readonly rescues: RescueCounts;
+  /** What happened to the arms, by `ARM_EVENTS`. */
+  readonly events: Readonly<Record<Arm, readonly number[]>>;
   /** Rollbacks by cause: a rule's id, or `manual`. */
   readonly rollbacks: Readonly<Record<string, number>>;
   /** Decision → weight in force, seconds, summed over all rollbacks. */
@@ -49,6 +51,8 @@ export interface Totals {
   readonly routes: readonly RouteTotals[];
   /** Requests refused before they had a route, by status sent. */
   readonly refused: Readonly<Record<string, number>>;
+  /** What happened beside exchanges, by `PLANE_EVENTS`. */
+  readonly events: readonly number[];
   /** The proxy's own time per exchange, not cumulated, by `OVERHEAD_BOUNDS`. */
   readonly overhead: { readonly counts: readonly number[]; readonly seconds: number };
   /** Saves and journal lines that failed. */

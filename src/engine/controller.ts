@@ -6,6 +6,7 @@
  * still being recorded is simply not decided again.
  */
 
+import { addEvents, PLANE_EVENTS } from "../domain/event.ts";
 import type { Config } from "../config/schema.ts";
 import type { ErrorCode } from "../domain/errors.ts";
 import { encode } from "../domain/latency.ts";
@@ -74,6 +75,7 @@ export class Controller implements Control {
   #config: Config;
   #lastTick: Millis;
   #refused: Record<string, number> = {};
+  #events: readonly number[] = PLANE_EVENTS.map(() => 0);
   #overhead: { counts: readonly number[]; seconds: number } = {
     counts: new Array<number>(OVERHEAD_BOUNDS.length + 1).fill(0),
     seconds: 0,
@@ -163,6 +165,7 @@ export class Controller implements Control {
     for (const [status, count] of Object.entries(measure.refused)) {
       this.#refused[status] = (this.#refused[status] ?? 0) + count;
     }
+    this.#events = addEvents(this.#events, measure.events);
     this.#overhead = {
       counts: addCounts(this.#overhead.counts, measure.overhead.counts),
       seconds: this.#overhead.seconds + measure.overhead.seconds,
@@ -236,10 +239,12 @@ export class Controller implements Control {
         name: config.name,
         arms: { stable: stats.arms.stable.totals, canary: stats.arms.canary.totals },
         rescues: stats.rescues,
+        events: { ...stats.events },
         rollbacks: { ...stats.rollbacks },
         rollbackSeconds: stats.rollbackSeconds,
       })),
       refused: { ...this.#refused },
+      events: this.#events,
       overhead: this.#overhead,
       storeErrors: this.#recorder.storeErrors,
       journalErrors: this.#recorder.journalErrors,

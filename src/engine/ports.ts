@@ -177,6 +177,8 @@ export interface RouteMeasure {
   /** Forced traffic, counted apart. */
   readonly forced: Readonly<Partial<Record<Arm, Slice>>>;
   readonly rescues: RescueCounts;
+  /** What happened to the arms, by `ARM_EVENTS`. */
+  readonly events: Readonly<Partial<Record<Arm, readonly number[]>>>;
   /** Failed canary exchanges, unforced, at most a few hundred per drain. */
   readonly failures: readonly FailureSample[];
 }
@@ -189,6 +191,8 @@ export interface PlaneMeasure {
   readonly refused: Readonly<Record<string, number>>;
   /** The proxy's own time per exchange: not cumulated counts by `OVERHEAD_BOUNDS`, and their sum in seconds. */
   readonly overhead: { readonly counts: readonly number[]; readonly seconds: number };
+  /** What happened beside exchanges, by `PLANE_EVENTS`. */
+  readonly events: readonly number[];
 }
 
 /** Steps of the fast lane that were tried at start and work here: reading into shared memory, writing on the handle. */

@@ -6,10 +6,11 @@
  */
 
 import { LRUCache } from "lru-cache";
+import { addEvents, ARM_EVENTS } from "../domain/event.ts";
 import { DURATION_BOUNDS, type Slice } from "../domain/slice.ts";
 import { CODE_CLASSES, OUTCOMES, REASONS } from "../domain/outcome.ts";
 import { addCounts, byOutcome, ArmWindow } from "../domain/window.ts";
-import type { Arm } from "../domain/split.ts";
+import { ARMS, type Arm } from "../domain/split.ts";
 import { millis, type Millis } from "../domain/units.ts";
 import type { ArmTotals } from "./control.ts";
 import type { FailureSample, RescueCounts, RouteMeasure } from "./ports.ts";
@@ -125,11 +126,15 @@ function worst(tally: LRUCache<string, number> | undefined): readonly Tally[] {
     .slice(0, 10);
 }
 
+const NO_EVENTS = zeros(ARM_EVENTS.length);
+
 /** Everything one route has measured. */
 export class RouteStats {
   readonly arms: Readonly<Record<Arm, ArmStats>> = { stable: new ArmStats(), canary: new ArmStats() };
   marks = new FailureMarks();
   rescues: RescueCounts = { answered: 0, failed: 0, refused: 0 };
+  /** What happened to the arms since start, by `ARM_EVENTS`. */
+  readonly events: Record<Arm, readonly number[]> = { stable: NO_EVENTS, canary: NO_EVENTS };
   readonly rollbacks: Record<string, number> = {};
   rollbackSeconds = 0;
   /** Judged is only what was measured after this. */
@@ -139,6 +144,7 @@ export class RouteStats {
     for (const arm of ["stable", "canary"] as const) {
       this.arms[arm].take(measure.arms[arm], measure.forced[arm], now);
     }
+    for (const arm of ARMS) this.events[arm] = addEvents(this.events[arm], measure.events[arm] ?? NO_EVENTS);
     this.marks.take(measure);
     this.rescues = {
       answered: this.rescues.answered + measure.rescues.answered,

@@ -8,16 +8,21 @@
 import { Agent, request, type IncomingMessage } from "node:http";
 import { Agent as TlsAgent, request as requestTls } from "node:https";
 import { connect, isIP } from "node:net";
-import { connect as connectTls } from "node:tls";
+import { connect as connectTls, type ConnectionOptions } from "node:tls";
 import type { Millis } from "../domain/units.ts";
+import { getOverHttp2 } from "./http2.ts";
 
 /** What to probe. */
 export interface Target {
-  /** `http://host:port` or `https://host:port`. */
+  /** `http://host:port`, `https://host:port` or `h2c://host:port`. */
   readonly url: string;
+  /** Whether it speaks HTTP/2 and nothing else. */
+  readonly isHttp2: boolean;
   /** GET this path, good from 200 to 399 with a whole body; undefined: a TCP connect is enough. */
   readonly path: string | undefined;
   readonly timeoutMs: Millis;
+  /** How TLS is spoken; left out: as the platform does, to the name in the URL. */
+  readonly tls?: ConnectionOptions;
 }
 
 /** Why the probe failed, in a few words; empty when it did not. */
@@ -36,12 +41,15 @@ export function probeOnce(target: Target, agents: ProbeAgents, signal: AbortSign
     const isTls = protocol === "https:";
     const host = hostname.replace(/^\[|\]$/g, "");
     // Of an address the name in a certificate is the address itself.
-    const name = isTls && isIP(host) === 0 ? { servername: host } : {};
-    const address = { host, port: port === "" ? (isTls ? 443 : 80) : Number(port), ...name };
+    const tls = target.tls ?? (isIP(host) === 0 ? { servername: host } : {});
+    const address = { ...(isTls ? tls : {}), host, port: port === "" ? (isTls ? 443 : 80) : Number(port) };
+    const { path } = target;
     const attempt =
-      target.path === undefined
+      path === undefined
         ? open(address, isTls, settle)
-        : get(address, { path: target.path, agents, isTls, authority }, settle);
+        : target.isHttp2
+          ? getHttp2(address, { path, isTls, authority }, settle)
+          : get(address, { path, agents, isTls, authority }, settle);
     const timer = setTimeout(() => settle(`no answer within ${target.timeoutMs} ms`), target.timeoutMs);
     const stop = () => settle("stopped");
     signal.addEventListener("abort", stop);
@@ -72,7 +80,7 @@ export function probeAgents(): ProbeAgents {
 }
 
 type Settle = (finding: Finding) => void;
-type Address = { readonly host: string; readonly port: number; readonly servername?: string };
+type Address = { readonly host: string; readonly port: number } & ConnectionOptions;
 
 function open(address: Address, isTls: boolean, settle: Settle): { destroy(): void } {
   const socket = isTls ? connectTls(address) : connect(address);
@@ -119,6 +127,20 @@ function get(
   });
   probe.end();
   return probe;
+}
+
+function getHttp2(
+  address: Address,
+  { path, isTls, authority }: { readonly path: string; readonly isTls: boolean; readonly authority: string },
+  settle: Settle,
+): { destroy(): void } {
+  const secure = isTls ? connectTls({ ...address, ALPNProtocols: ["h2"] }) : undefined;
+  return getOverHttp2(
+    secure ?? connect(address),
+    secure,
+    { path, authority, mostBody: MOST_BODY },
+    (finding) => settle(typeof finding === "string" ? finding : detailOf(finding)),
+  );
 }
 
 function readAnswer(response: IncomingMessage, settle: Settle): void {

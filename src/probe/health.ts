@@ -7,8 +7,11 @@
  * time: one that answers more slowly than the interval is asked less often, not more.
  */
 
+import type { ConnectionOptions } from "node:tls";
 import type { ArmConfig, Config, HealthConfig, RouteConfig } from "../config/schema.ts";
+import { upstreamTls, type PemOf, type UpstreamTls } from "../config/upstream-tls.ts";
 import { murmur3 } from "../domain/hash.ts";
+import { asAppError } from "../domain/errors.ts";
 import { afterProbe, UNKNOWN, type Health } from "../domain/health.ts";
 import { ARMS, type Arm } from "../domain/split.ts";
 import { millis } from "../domain/units.ts";
@@ -35,6 +38,8 @@ export interface ProbesOptions {
   readonly config: Config;
   readonly clock: Clock;
   readonly log: Log;
+  /** The text of a PEM file that an arm's `tls` names; left out: none does. */
+  readonly pem?: PemOf;
 }
 
 /** The first probes are spread over so long, or, of many endpoints, over a millisecond for each: ms. */
@@ -49,6 +54,7 @@ export function createProbes(options: ProbesOptions): RunningProbes {
   let changed: HealthListener = () => undefined;
   const parts = {
     ...options,
+    pem: options.pem ?? noFile,
     agents,
     onChange: (...change: Parameters<HealthListener>) => changed(...change),
   };
@@ -94,6 +100,8 @@ interface Spec {
   readonly route: string;
   readonly arm: Arm;
   readonly url: string;
+  readonly isHttp2: boolean;
+  readonly tls: ArmConfig["tls"];
   readonly health: HealthConfig;
 }
 
@@ -103,7 +111,14 @@ function specsOf(config: Config): readonly Spec[] {
 
 function specsOfArm(route: RouteConfig, arm: Arm, config: ArmConfig): readonly Spec[] {
   const health = config.health ?? route.health;
-  return config.endpoints.map((url) => ({ route: route.name, arm, url, health }));
+  return config.endpoints.map((url) => {
+    const isHttp2 = config.protocol === "http2" || url.startsWith("h2c:");
+    return { route: route.name, arm, url, isHttp2, tls: config.tls, health };
+  });
+}
+
+function noFile(path: string): never {
+  throw new RangeError(`nobody reads ${path}`);
 }
 
 function keyOf(route: string, arm: Arm, url: string): string {
@@ -117,6 +132,8 @@ class Watch {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #onChange: HealthListener;
+  readonly #pem: PemOf;
+  #tls: UpstreamTls | undefined = undefined;
   readonly #stopped = new AbortController();
   #health: Health = UNKNOWN;
   #detail = "";
@@ -130,6 +147,7 @@ class Watch {
       readonly agents: ProbeAgents;
       readonly clock: Clock;
       readonly log: Log;
+      readonly pem: PemOf;
       readonly onChange: HealthListener;
       readonly firstWithinMs: number;
     },
@@ -138,6 +156,7 @@ class Watch {
     this.#agents = parts.agents;
     this.#clock = parts.clock;
     this.#log = parts.log;
+    this.#pem = parts.pem;
     this.#onChange = parts.onChange;
     if (before !== undefined && before.#spec.health.path === spec.health.path) {
       this.#health = before.#health;
@@ -163,6 +182,8 @@ class Watch {
   serves(spec: Spec): boolean {
     const [now, next] = [this.#spec.health, spec.health];
     return (
+      this.#spec.isHttp2 === spec.isHttp2 &&
+      JSON.stringify(this.#spec.tls) === JSON.stringify(spec.tls) &&
       now.path === next.path &&
       now.interval === next.interval &&
       now.timeout === next.timeout &&
@@ -189,11 +210,26 @@ class Watch {
   async #probe(): Promise<void> {
     if (this.#isProbing || this.#stopped.signal.aborted) return;
     this.#isProbing = true;
-    const { url, health } = this.#spec;
-    const target = { url, path: health.path, timeoutMs: health.timeout };
-    const finding = await probeOnce(target, this.#agents, this.#stopped.signal);
+    const { url, isHttp2, health } = this.#spec;
+    const target = { url, isHttp2, path: health.path, timeoutMs: health.timeout };
+    const tls = this.#tlsOf();
+    const finding =
+      typeof tls === "string" ? tls : await probeOnce({ ...target, tls }, this.#agents, this.#stopped.signal);
     this.#isProbing = false;
     if (!this.#stopped.signal.aborted) this.#learn(finding);
+  }
+
+  /** How TLS is spoken, by what the files hold now; or what is wrong with them. */
+  #tlsOf(): ConnectionOptions | string {
+    const { url, tls } = this.#spec;
+    if (!url.startsWith("https:")) return {};
+    try {
+      const host = new URL(url).hostname.replace(/^\[|\]$/g, "");
+      this.#tls = upstreamTls(host, tls, this.#pem, this.#tls);
+      return this.#tls.options;
+    } catch (error) {
+      return asAppError(error).message;
+    }
   }
 
   #learn(finding: string): void {

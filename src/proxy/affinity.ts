@@ -90,7 +90,7 @@ function verified(value: string | undefined, secret: string): string | undefined
 }
 
 function sourceOf(text: string): KeySource {
-  if (text === "ip") return { kind: "ip", name: "" };
+  if (text === "ip" || text === "tls") return { kind: text, name: "" };
   const colon = text.indexOf(":");
   const name = text.slice(colon + 1);
   const kind = text.slice(0, colon);
@@ -111,6 +111,8 @@ function valueOf({ kind, name }: KeySource, view: RequestView): string | undefin
       return claimOf(view.header("authorization"), name);
     case "ip":
       return view.client;
+    case "tls":
+      return view.subject;
     default:
       return kind satisfies never;
   }

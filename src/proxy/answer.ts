@@ -3,6 +3,9 @@
 import { STATUS_CODES } from "node:http";
 import type { ErrorCode } from "../domain/errors.ts";
 
+/** The line that says that the connection ends. */
+export const CLOSES = "connection: close\r\n";
+
 /** One answer of our own. */
 export interface OwnAnswer {
   readonly fields: string[];
@@ -15,16 +18,25 @@ export function ownAnswer(status: number, code: ErrorCode, detail: string, cooki
   const body = Buffer.from(JSON.stringify({ type: "about:blank", title, status, detail, code }));
   const fields = ["content-type", "application/problem+json", "content-length", String(body.length)];
   fields.push("cache-control", "no-store");
-  if (status === 503) fields.push("retry-after", "1");
+  if (status === 503 || status === 429) fields.push("retry-after", "1");
   if (cookie !== "") fields.push("set-cookie", cookie);
   return { fields, body };
 }
 
-/** The same as the bytes of a whole HTTP/1.1 response that ends the connection. */
-export function rawAnswer(status: number, code: ErrorCode, detail: string, withBody: boolean): Buffer {
-  const { fields, body } = ownAnswer(status, code, detail, "");
-  const head = Buffer.from(`${statusLine(status)}${linesOf(fields)}connection: close\r\n\r\n`, "latin1");
+/** The same as the bytes of a whole HTTP/1.1 response, with these further fields. */
+export function wholeAnswer(
+  { fields, body }: OwnAnswer,
+  status: number,
+  more: string,
+  withBody: boolean,
+): Buffer {
+  const head = Buffer.from(`${statusLine(status)}${linesOf(fields)}${more}\r\n`, "latin1");
   return withBody ? Buffer.concat([head, body]) : head;
+}
+
+/** The same, ending the connection. */
+export function rawAnswer(status: number, code: ErrorCode, detail: string, withBody: boolean): Buffer {
+  return wholeAnswer(ownAnswer(status, code, detail, ""), status, CLOSES, withBody);
 }
 
 /** The first line of a response of our own. */

@@ -1,40 +1,21 @@
 /** Places to listen at: `host:port` or `unix:PATH`, with or without TLS; and whether several threads can share one. */
 
-import { readFile } from "node:fs/promises";
 import { createServer, type ListenOptions, type Server } from "node:net";
-import { createSecureContext } from "node:tls";
 import type { Config } from "../config/schema.ts";
 import { AppError } from "../domain/errors.ts";
-
-/** Certificate with its chain, and private key: PEM. */
-export interface TlsTexts {
-  readonly cert: string;
-  readonly key: string;
-}
+import type { ListenTls } from "./pem.ts";
 
 /** Where a listener is to be. */
 export interface Place {
   readonly address: string;
-  readonly tls: TlsTexts | undefined;
+  readonly tls: ListenTls | undefined;
+  /** Whether connections begin with a PROXY protocol header. */
+  readonly proxyProtocol: boolean;
 }
 
-/** The places of a configuration, their certificates read and tried. Rejects with SPLIT_LISTEN_FAILED. */
-export function placesOf(config: Config): Promise<readonly Place[]> {
-  return Promise.all(
-    config.listen.map(async ({ address, tls }) => {
-      if (tls === undefined) return { address, tls };
-      try {
-        const [cert, key] = await Promise.all([readFile(tls.cert, "utf8"), readFile(tls.key, "utf8")]);
-        // Throws when they are not what they should be, or do not belong together.
-        createSecureContext({ cert, key });
-        return { address, tls: { cert, key } };
-      } catch (error) {
-        const why = error instanceof Error ? error.message : String(error);
-        const message = `cannot use the certificate of ${address}: ${why}`;
-        throw new AppError("SPLIT_LISTEN_FAILED", message, { cause: error });
-      }
-    }),
-  );
+/** The places of a configuration. */
+export function placesOf(config: Config): readonly Place[] {
+  return config.listen.map(({ address, tls, proxyProtocol }) => ({ address, tls, proxyProtocol }));
 }
 
 /** Whether an address is a path in the file system, which cannot be shared. */

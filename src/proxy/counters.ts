@@ -7,6 +7,7 @@
  * place for each route that might have traffic is cheap, and ten thousand quiet routes are 8 MB of addresses.
  */
 
+import { ARM_EVENTS, PLANE_EVENTS } from "../domain/event.ts";
 import { COUNTS_LENGTH } from "../domain/hdr.ts";
 import {
   OVERHEAD_BOUNDS,
@@ -28,8 +29,9 @@ const STATUSES = 600;
 const OVERHEAD = 2;
 const REFUSED = OVERHEAD + OVERHEAD_BOUNDS.length + 1;
 const DELAYS = REFUSED + STATUSES;
+const EVENTS = DELAYS + DELAY_QUANTILES.length;
 // Counted up by the reader, so on a cache line of its own.
-const DRAINS = Math.ceil((DELAYS + DELAY_QUANTILES.length) / 16) * 16;
+const DRAINS = Math.ceil((EVENTS + PLANE_EVENTS.length) / 16) * 16;
 const PLANE_WORDS = DRAINS + 16;
 
 /** Words of a plane by name. The sum of seconds of the proxy's own time comes first and takes two. */
@@ -41,13 +43,25 @@ export const PLANE = {
   statuses: STATUSES,
   /** How late the event loop was, µs, by `DELAY_QUANTILES`. */
   delays: DELAYS,
+  /** By `PLANE_EVENTS`. */
+  events: EVENTS,
   /** How often the plane was drained: the writer sees by it that its samples were taken. */
   drains: DRAINS,
 } as const;
 
 /** Words of a route by name, from its first one. Behind these come four slices. */
-export const ROUTE = { inFlight: 0, longLived: 2, answered: 4, failed: 5, refused: 6 } as const;
-const ROUTE_HEAD = 16;
+export const ROUTE = {
+  inFlight: 0,
+  longLived: 2,
+  answered: 4,
+  failed: 5,
+  refused: 6,
+  /** Events of both arms in all: whoever reads need not look at each when this has not changed. */
+  eventsSeen: 7,
+  /** By arm, then by `ARM_EVENTS`. */
+  events: 8,
+} as const;
+const ROUTE_HEAD = Math.ceil((ROUTE.events + ARMS.length * ARM_EVENTS.length) / 16) * 16;
 const ROUTE_WORDS = ROUTE_HEAD + 2 * ARMS.length * SLICE_WORDS;
 
 /** Routes whose counters lie in one buffer, in that order. */
@@ -140,6 +154,11 @@ export function slicePlace(place: RoutePlace, arm: Arm, forced: boolean): SliceP
 /** Index of a gauge of an arm, `ROUTE.inFlight` or `ROUTE.longLived`. */
 export function gaugeAt({ at }: RoutePlace, gauge: number, arm: Arm): number {
   return at + gauge + indexOf(arm);
+}
+
+/** Index of the first of an arm's events. */
+export function eventsAt({ at }: RoutePlace, arm: Arm): number {
+  return at + ROUTE.events + indexOf(arm) * ARM_EVENTS.length;
 }
 
 function indexOf(arm: Arm): number {

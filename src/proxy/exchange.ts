@@ -9,13 +9,16 @@
  */
 
 import type { RescueConfig } from "../config/schema.ts";
+import { httpOfGrpc, isGrpcIn, NO_GRPC_STATUS } from "../domain/grpc.ts";
 import type { Reason } from "../domain/outcome.ts";
 import { BUCKETS, armOf, type Arm } from "../domain/split.ts";
 import type { Millis } from "../domain/units.ts";
 import type { RouteSplit } from "../engine/routing.ts";
-import { pick } from "./endpoints.ts";
+import { NO_ANSWER } from "./endpoints.ts";
 import { FAILURES, type Failure } from "./failure.ts";
 import type { Attempt, AttemptEvents, Downstream, ResponseHead } from "./lane.ts";
+import type { Mirror, Original } from "./mirror.ts";
+import type { ArmPool, Endpoint } from "./pool.ts";
 import { NO_KEY, type RequestView } from "./request.ts";
 import { isRescuable, isRescued } from "./rescue.ts";
 import type { Route, Surroundings } from "./route.ts";
@@ -72,8 +75,11 @@ export function begin<R extends ResponseHead>(
   side: Downstream<R> & { exchange: Exchange<R> | undefined },
   around: Surroundings,
 ): void {
-  const exchange = new Exchange(route, choose(route, split, side.view, around), side, around);
+  const choice = choose(route, split, side.view, around);
+  const exchange = new Exchange(route, choice, side, around);
   side.exchange = exchange;
+  if (route.mirror?.wants(split, choice, side.view.method, around.dice) === true)
+    exchange.copyTo(route.mirror);
   exchange.start();
 }
 
@@ -91,8 +97,19 @@ export class Exchange<R extends ResponseHead> implements AttemptEvents<R> {
   #arm: Arm;
   #settled = false;
   #rescuing = false;
+  /** A kept connection was lost, and the request sent again. */
+  #hasRetried = false;
+  /** No connection was to be had, and another was tried. */
+  #hasReconnected = false;
+  #sends = 0;
+  /** Set when a copy is to follow. */
+  #original: Original | undefined = undefined;
   #sentAt = -1;
   #attemptAt: Millis;
+  #endpoint: Endpoint | undefined = undefined;
+  /** The present endpoint was told what became of the attempt on it. */
+  #isTold = false;
+  #grpcStatus = NO_GRPC_STATUS;
   #latencyUs = -1;
   #status = 0;
   #ownMs = 0;
@@ -110,11 +127,14 @@ export class Exchange<R extends ResponseHead> implements AttemptEvents<R> {
     this.#epoch = route.longLived.epoch;
     this.#attemptAt = downstream.startedAt;
     this.#retryable = IDEMPOTENT.has(downstream.view.method);
-    if (downstream.body === undefined) return;
-    const rescue = this.#rescueConfig();
-    // A method that may be sent twice keeps a small body for it: a kept connection may turn out to be dead (reliability.md B13).
-    if (rescue !== undefined) downstream.body.hold(rescue.maxBody);
-    else if (this.#retryable) downstream.body.hold(RETRY_BYTES);
+    // A small body is kept: a kept connection may turn out to be dead, a new one may not open (reliability.md B13).
+    downstream.body?.hold(this.#rescueConfig()?.maxBody ?? RETRY_BYTES);
+  }
+
+  /** A copy of the request goes to the canary when it has been answered. Only before `start`. */
+  copyTo(mirror: Mirror): void {
+    this.#original = mirror.begin();
+    this.#downstream.body?.hold(Math.max(this.#original.maxBody, RETRY_BYTES));
   }
 
   /** Sends it. */
@@ -122,31 +142,39 @@ export class Exchange<R extends ResponseHead> implements AttemptEvents<R> {
     const total = this.#route.config.timeouts.total;
     if (total !== "none") this.#total = setTimeout(onTotal, total, this);
     this.#route.budget.count(this.#downstream.startedAt);
-    this.#route.meter.arm(this.#arm).inFlight++;
-    this.#send();
+    const meter = this.#route.meter.arm(this.#arm);
+    meter.inFlight++;
+    this.#around.overload.inFlight++;
+    if (meter.inFlight > this.#pool.concurrency) {
+      meter.event("over_concurrency");
+      this.onFailed(FAILURES.overloaded, this.#downstream.startedAt);
+    } else this.#send(undefined);
   }
 
-  #send(): void {
-    const name = this.#route.config.name;
-    const arm = this.#arm;
-    const endpoint = pick(
-      arm === "canary" ? this.#route.canary : this.#route.stable,
-      name,
-      arm,
-      this.#around,
-    );
-    this.#sentAt = -1;
+  /** @param tried the endpoint that was tried just now; another one is preferred */
+  #send(tried: Endpoint | undefined): void {
     this.#attemptAt = this.#around.clock.mono();
-    if (!this.#rescuing) this.#ownMs = this.#attemptAt - this.#downstream.startedAt;
+    const endpoint = this.#pool.pick(this.#attemptAt, tried);
+    this.#endpoint = endpoint;
+    this.#isTold = false;
+    this.#sentAt = -1;
+    const nth = ++this.#sends;
+    if (nth === 1) this.#ownMs = this.#attemptAt - this.#downstream.startedAt;
     const attempt = this.#downstream.send(this.#route, endpoint, this.#retryable, this);
-    // It may have failed, and been rescued, before `send` returned: the rescue is the present attempt then.
-    if (this.#arm !== arm) return;
+    // It may have failed, and been sent again, before `send` returned: that sending is the present attempt then.
+    if (this.#sends !== nth) return;
     this.#attempt = attempt;
     if (this.#isEnded) attempt.abort();
   }
 
   onSent(at: Millis): void {
     this.#sentAt = at;
+  }
+
+  mayRetry(): boolean {
+    if (this.#isEnded || !this.#takeRetry()) return false;
+    this.#hasRetried = true;
+    return true;
   }
 
   onInformational(head: R): void {
@@ -165,38 +193,53 @@ export class Exchange<R extends ResponseHead> implements AttemptEvents<R> {
     }
     // An answer that came before the whole request was sent says nothing about the arm's speed.
     if (!this.#rescuing) this.#latencyUs = this.#sentAt < 0 ? -1 : (at - this.#sentAt) * 1000;
-    if (status >= 500 && this.#mayRescue("status")) {
+    const reason = this.#reasonOf(status, head.grpcStatus);
+    // Of what is no failure yet the rest is waited for: the trailers of gRPC, and whether the body comes to its end.
+    if (reason !== "ok") this.#tellEndpoint(reason, status, head.grpcStatus, at);
+    if (reason !== "ok" && this.#mayRescue(reason)) {
       this.#attempt?.discard();
-      this.#rescue("status", status, at);
+      this.#rescue(reason, status, at);
       return;
     }
+    this.#original?.answered(status, this.#downstream.fieldsOf(head));
     if (!this.#downstream.respond(head, this.#choice.cookie)) {
       this.#attempt?.abort();
       this.onFailed(FAILURES.malformed, at);
       return;
     }
     this.#status = status;
+    this.#grpcStatus = head.grpcStatus;
     this.#state = "responding";
-    if (head.eventStream) {
+    if (head.isStream) {
       this.#longLived = true;
       this.#route.longLived.add(this.#arm, this, this.#epoch);
       if (this.#isEnded) return;
     }
   }
 
-  onEnd(): void {
+  onEnd(grpcStatus: number): void {
     if (this.#isEnded) return;
     const status = this.#status;
-    this.#finish(status >= 500 ? "status" : "ok", status);
+    this.#grpcStatus = Math.max(grpcStatus, this.#grpcStatus);
+    this.#finish(this.#reasonOf(status, this.#grpcStatus), status);
+    const copied = this.#original === undefined ? undefined : this.#downstream.copy();
     this.#downstream.body?.discard();
     this.#downstream.end();
+    // Now, so that it delays nothing.
+    this.#original?.copy(copied, this.#route, this.#around);
   }
 
   onFailed(failure: Failure, at: Millis): void {
     if (this.#isEnded) return;
+    this.#tellEndpoint(failure.reason, failure.status, NO_GRPC_STATUS, at);
     if (this.#state === "responding") {
       this.#finish(failure.reason === "unavailable" ? failure.reason : "cut", this.#status);
       this.#downstream.cut();
+      return;
+    }
+    if (failure.reason === "connect" && this.#mayReconnect(failure)) {
+      this.#hasReconnected = true;
+      this.#send(this.#endpoint);
       return;
     }
     if (!this.#rescuing && failure.timedOut) {
@@ -259,6 +302,38 @@ export class Exchange<R extends ResponseHead> implements AttemptEvents<R> {
     return this.#state === "ended";
   }
 
+  /** The present arm's endpoints. */
+  get #pool(): ArmPool {
+    return this.#arm === "canary" ? this.#route.canary : this.#route.stable;
+  }
+
+  /** Tells the endpoint, once for each attempt, what became of it: an answer, or none. What was the client's doing or ours says nothing. */
+  #tellEndpoint(reason: Reason, status: number, grpcStatus: number, at: Millis): void {
+    const endpoint = this.#endpoint;
+    if (endpoint === undefined || this.#isTold) return;
+    this.#isTold = true;
+    switch (reason) {
+      case "client_gone":
+      case "refused":
+      case "unavailable":
+        // It had answered, and well.
+        if (this.#status !== 0) this.#pool.answered(endpoint, this.#status, at);
+        return;
+      case "ok":
+      case "status":
+        return this.#pool.answered(endpoint, status, at);
+      case "grpc":
+        return this.#pool.answered(endpoint, httpOfGrpc(grpcStatus), at);
+      default:
+        this.#pool.answered(endpoint, NO_ANSWER, at);
+    }
+  }
+
+  #reasonOf(status: number, grpcStatus: number): Reason {
+    if (status >= 500) return "status";
+    return isGrpcIn(this.#route.grpcFailing, grpcStatus) ? "grpc" : "ok";
+  }
+
   #rescueConfig(): RescueConfig | undefined {
     const config = this.#route.config.rescue;
     if (config === "off" || this.#choice.forced || this.#choice.arm !== "canary") return undefined;
@@ -271,7 +346,10 @@ export class Exchange<R extends ResponseHead> implements AttemptEvents<R> {
     if (config === undefined || !isRescued(config, reason)) return false;
     const body = this.#downstream.body;
     if (body !== undefined && !body.isHeld) return false;
-    if (this.#route.budget.take(this.#around.clock.mono(), config.budget, config.concurrency)) return true;
+    const { stable } = this.#route.meter;
+    if (stable.inFlight >= this.#route.stable.concurrency) stable.event("over_concurrency");
+    else if (this.#route.budget.take(this.#around.clock.mono(), config.budget, config.concurrency))
+      return true;
     this.#route.meter.rescues.refused++;
     return false;
   }
@@ -283,15 +361,37 @@ export class Exchange<R extends ResponseHead> implements AttemptEvents<R> {
     this.#route.meter.arm("canary").inFlight--;
     this.#route.meter.arm("stable").inFlight++;
     this.#arm = "stable";
-    this.#send();
+    this.#send(undefined);
+  }
+
+  /**
+   * No connection was to be had: another endpoint of the arm is asked, or the only one once more. Whatever the method, since nothing was
+   * sent. A time-out has cost its time already: it is not spent twice on the same endpoint, nor where a rescue would come sooner.
+   */
+  #mayReconnect(failure: Failure): boolean {
+    if (this.#hasReconnected || this.#rescuing) return false;
+    const others = this.#pool.all.length > 1;
+    if (!others && (failure.timedOut || this.#hasRetried)) return false;
+    if (failure.timedOut && this.#rescueConfig() !== undefined) return false;
+    const { body } = this.#downstream;
+    return (body === undefined || body.isHeld) && this.#takeRetry();
+  }
+
+  #takeRetry(): boolean {
+    const { budget, meter, config } = this.#route;
+    const may = budget.retry(this.#around.clock.mono(), config.retry.budget);
+    meter.arm(this.#arm).event(may ? "retried" : "retry_refused");
+    return may;
   }
 
   /** The one exit. */
   #finish(reason: Reason, status: number): void {
     const at = this.#around.clock.mono();
+    this.#tellEndpoint(reason, status, this.#grpcStatus, at);
     this.#state = "ended";
     if (this.#total !== undefined) clearTimeout(this.#total);
     this.#route.meter.arm(this.#arm).inFlight--;
+    this.#around.overload.inFlight--;
     if (this.#longLived) this.#route.longLived.remove(this.#arm, this);
     if (this.#rescuing) {
       this.#route.budget.release();

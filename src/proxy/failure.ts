@@ -40,6 +40,13 @@ export const FAILURES = {
   connect: failure("connect", 502, "SPLIT_UPSTREAM_FAILED", "no connection to the upstream"),
   reset: failure("reset", 502, "SPLIT_UPSTREAM_FAILED", "the connection was lost before the response"),
   cut: failure("cut", 502, "SPLIT_UPSTREAM_FAILED", "the response stopped inside its body"),
+  noTunnel: failure(
+    "unavailable",
+    502,
+    "SPLIT_UPSTREAM_FAILED",
+    "the upstream takes no WebSockets over HTTP/2",
+  ),
+  exhausted: failure("unavailable", 503, "SPLIT_OVERLOADED", "this replica has no file or port left"),
   internal: failure("unavailable", 500, "SPLIT_INTERNAL", "the request could not be sent"),
 } as const;
 
@@ -51,12 +58,15 @@ const MALFORMED = /^(?:HPE_|UND_ERR_HEADERS_OVERFLOW|UND_ERR_RES_CONTENT_LENGTH_
 /** What undici says of a response that came unasked, a stray 100, or a 101 nobody asked for. */
 const SURPRISE = /^bad (?:response|upgrade)$/;
 const OWN_FAULT = /^UND_ERR_(?:INVALID_ARG|NOT_SUPPORTED|REQ_CONTENT_LENGTH_MISMATCH|DESTROYED|CLOSED)$/;
+/** What the system says when this machine has nothing left to open a connection with, which is nothing against an upstream. */
+const EXHAUSTED = /^(?:EMFILE|ENFILE|ENOBUFS|ENOMEM|EADDRNOTAVAIL)$/;
 
 /** The failure behind an error of the upstream's library or socket. */
 export function failureOf(error: unknown, stage: Stage): Failure {
   const code = textOf(error, "code");
   if (OWN_FAULT.test(code)) return FAILURES.internal;
-  if (stage === "queue" || stage === "connect") return FAILURES.connect;
+  if (stage === "queue" || stage === "connect")
+    return EXHAUSTED.test(code) ? FAILURES.exhausted : FAILURES.connect;
   if (stage === "body") return FAILURES.cut;
   if (
     MALFORMED.test(code) ||

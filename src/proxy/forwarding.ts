@@ -9,6 +9,14 @@ import { isIPv4, isIPv6, type BlockList } from "node:net";
 import type { Dice } from "../engine/ports.ts";
 import { fieldOf } from "./request.ts";
 
+/** Who is at the other end of a client connection. */
+export interface Peer {
+  /** Its address in plain form; by the PROXY protocol where a listener speaks it. */
+  readonly address: string;
+  /** Subject of its verified certificate; empty when it showed none. */
+  readonly subject: string;
+}
+
 /** What is believed about the client's side of a request. */
 export interface Origin {
   /** The peer's address. */
@@ -58,10 +66,11 @@ export function addOwnFields(
     readonly fields: readonly string[];
     readonly host: string;
     readonly proto: string;
+    readonly version: "1.1" | "2";
   },
 ): void {
   addForwarding(out, request.origin, request.fields, request.host, request.proto);
-  out.push("via", "1.1 sluice");
+  out.push("via", request.version === "2" ? "2 sluice" : "1.1 sluice");
 }
 
 /** Name of the field that carries the request id. */

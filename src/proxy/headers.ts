@@ -6,6 +6,8 @@
  * RFC 9112 §3.2 and §6; reliability.md A1–A6, B10, C18, C19, C23.
  */
 
+import { grpcStatusOf, NO_GRPC_STATUS } from "../domain/grpc.ts";
+
 /** How a message says where its body ends. */
 export type Framing = "none" | "length" | "chunked" | "close";
 
@@ -74,6 +76,7 @@ export const FORWARDING_ALIASES: ReadonlySet<string> = new Set([
   "x-forwarded-host",
 ]);
 const NO_NAMES: readonly string[] = [];
+const STREAM = /^(?:text\/event-stream|application\/grpc)\b/i;
 const CONTROL = /[^\t\x20-\x7e\x80-\xff]/;
 const TARGET = /^[\x21-\x7e\x80-\xff]+$/;
 const AUTHORITY = /^(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9!$&'()*+,;=._~%-]+)(?::\d{0,5})?$/;
@@ -262,31 +265,41 @@ export interface FieldedHead {
   readonly malformed: string;
   /** End-to-end fields, in order and as they came. */
   readonly fields: string[];
-  readonly eventStream: boolean;
+  /** An event stream, or gRPC. */
+  readonly isStream: boolean;
+  readonly grpcStatus: number;
 }
 
 /** The response's end-to-end fields, or why it is malformed; of an informational one only the fields. `fields` is the raw list as received. */
 export function readResponseFields(status: number, reason: string, fields: readonly string[]): FieldedHead {
-  const out: string[] = [];
   const tally = tallyOf(fields);
-  const malformed =
-    status < 100 || status > 599
-      ? `status ${status}`
-      : tally.hasControl
-        ? "a field has control bytes"
-        : (framingTrouble(tally, "1.1") ?? "");
-  let eventStream = false;
-  if (malformed !== "") return { status, reason, malformed, fields: out, eventStream };
+  const malformed = responseTrouble(status, tally);
+  const head = { status, reason, malformed, fields: [], isStream: false, grpcStatus: NO_GRPC_STATUS };
+  if (malformed === "") copyResponseFields(head, fields, tally.connection);
+  return head;
+}
+
+function responseTrouble(status: number, tally: Tally): string {
+  if (status < 100 || status > 599) return `status ${status}`;
+  if (tally.hasControl) return "a field has control bytes";
+  return framingTrouble(tally, "1.1") ?? "";
+}
+
+function copyResponseFields(
+  head: { -readonly [K in keyof FieldedHead]: FieldedHead[K] },
+  fields: readonly string[],
+  connection: readonly string[],
+): void {
   for (let at = 0; at < fields.length; at += 2) {
     const name = fields[at] ?? "";
     const value = fields[at + 1] ?? "";
     const lower = name.toLowerCase();
-    if (HOP_BY_HOP.has(lower) || (status === 204 && lower === "content-length")) continue;
-    if (tally.connection.includes(lower) && !PROTECTED.test(lower)) continue;
-    if (lower === "content-type") eventStream = value.toLowerCase().startsWith("text/event-stream");
-    out.push(name, value);
+    if (HOP_BY_HOP.has(lower) || (head.status === 204 && lower === "content-length")) continue;
+    if (connection.includes(lower) && !PROTECTED.test(lower)) continue;
+    if (lower === "content-type") head.isStream = STREAM.test(value);
+    else if (lower === "grpc-status") head.grpcStatus = grpcStatusOf(value);
+    head.fields.push(name, value);
   }
-  return { status, reason, malformed, fields: out, eventStream };
 }
 
 /** The trailer fields that may be passed on. */

@@ -1,5 +1,5 @@
 /**
- * What a lane must do so that the exchange, which is the policy of one request, can stand above it. Types only.
+ * What a lane must do so that the exchange, which is the policy of one request, can stand above it. Types, and one agreement.
  *
  * `Downstream` is the client's side of one exchange; it also sends, because only the lane knows what form the request has. `Attempt` is
  * one sending, `AttemptEvents` what it tells the exchange. The body of the response flows inside the lane: the exchange decides by heads, ends and
@@ -30,7 +30,10 @@ export interface ResponseHead {
   readonly status: number;
   /** Why it cannot be passed on; empty when it can. */
   readonly malformed: string;
-  readonly eventStream: boolean;
+  /** An event stream, or gRPC: may stay open for hours. */
+  readonly isStream: boolean;
+  /** Of a gRPC response that has its trailers in its head; else `NO_GRPC_STATUS`. */
+  readonly grpcStatus: number;
 }
 
 /** The client's side of one exchange; `R` is the lane's own form of a response head. */
@@ -58,6 +61,23 @@ export interface Downstream<R extends ResponseHead> {
   answer(status: number, code: ErrorCode, detail: string, cookie: string): void;
   /** Refuses what the client did: as `answer`, then the connection ends. */
   refuse(status: number, code: ErrorCode, detail: string): void;
+  /** The raw field list of a response head that was not answered with yet. */
+  fieldsOf(head: R): readonly string[];
+  /** The request as it was sent, to be sent once more to somebody else; undefined when its body is not held as a whole. */
+  copy(): Copied | undefined;
+}
+
+/** A request as it was sent, whole. */
+export interface Copied {
+  readonly method: string;
+  readonly target: string;
+  /** How the client came. */
+  readonly scheme: "http" | "https";
+  /** As sent, the fields that frame the body included. */
+  readonly fields: readonly string[];
+  /** Undefined when it had none. */
+  readonly body: Buffer | undefined;
+  readonly isHttp2: boolean;
 }
 
 /** One attempt on an endpoint. After `abort` or a last event it says nothing more. */
@@ -71,9 +91,20 @@ export interface Attempt {
 export interface AttemptEvents<R extends ResponseHead> {
   /** The request was written to its last byte. */
   onSent(at: Millis): void;
+  /**
+   * Asked when a kept connection was lost before any answer, and the attempt would send the whole request once more on a fresh one: false when
+   * there were too many such requests of late. Each true is counted as one.
+   */
+  mayRetry(): boolean;
   onInformational(head: R): void;
   onHead(head: R, at: Millis): void;
-  /** The response was read to its end, and every byte of it was handed to the client's side. */
-  onEnd(): void;
+  /** The response was read to its end, and every byte of it was handed to the client's side. @param grpcStatus of its trailers, or `NO_GRPC_STATUS` */
+  onEnd(grpcStatus: number): void;
   onFailed(failure: Failure, at: Millis): void;
 }
+
+/**
+ * When the process goes away, an idle connection is closed after so long, milliseconds: the request that its client may be sending just now
+ * is still answered, and told that it was the last (RFC 9112 §9.5).
+ */
+export const RETIRE_IDLE_MS = 500;

@@ -1,28 +1,40 @@
 /**
- * Accepts connections, holds their number within the limit, and decides in which lane each begins: in the fast one, which hands over what is
- * not strictly plain, unless the configuration turns it off.
+ * Holds the number of connections within the limit, and decides in which lane each begins: HTTP/2 in its own, everything else in the fast one,
+ * which hands over what is not strictly plain HTTP/1.1, unless the configuration turns it off.
  */
 
-import { createServer, type BlockList, type Server, type Socket } from "node:net";
-import { createServer as createTlsServer } from "node:tls";
+import type { BlockList, Server, Socket } from "node:net";
 import type { Config } from "../config/schema.ts";
+import type { ErrorCode } from "../domain/errors.ts";
 import type { Clock, Dice, Log } from "../engine/ports.ts";
-import type { TlsTexts } from "./bind.ts";
+import { Acceptor, type Accepted } from "./acceptor.ts";
+import type { Addresses } from "./addresses.ts";
+import type { Place } from "./bind.ts";
 import type { Exchange } from "./exchange.ts";
-import { FastClient, type FastLane } from "./fast/client.ts";
+import { FastClient } from "./fast/client.ts";
 import type { Handles } from "./fast/handle.ts";
+import type { FastLane } from "./fast/lane.ts";
 import type { Wheel } from "./fast/wheel.ts";
-import { plainAddress } from "./forwarding.ts";
+import type { Peer } from "./forwarding.ts";
 import type { BodyLimits } from "./general/body.ts";
 import { GeneralServer, type UpgradeSide } from "./general/server.ts";
+import { Http2Server } from "./h2/server.ts";
 import type { HeadLimits } from "./headers.ts";
 import type { Downstream, ResponseHead } from "./lane.ts";
 import type { PlaneMeter } from "./measure.ts";
+import type { PemShelf } from "./pem.ts";
+import { sniff, spokenIn, type Sniffed, type Spoken } from "./sniff.ts";
 
 export type { UpgradeSide } from "./general/server.ts";
 
 /** Connections above the limit that still get a readable answer; beyond them they are dropped. */
 const ANSWERED_ABOVE = 128;
+/** The same for one address. */
+const ANSWERED_ABOVE_OF_ADDRESS = 16;
+/** After a refusal the client's bytes are still read for so long, or a reset would erase the answer before it is read. */
+const LINGER_MS = 1000;
+/** What an HTTP/2 client that is not served reads: empty SETTINGS, GOAWAY with ENHANCE_YOUR_CALM (RFC 9113 §6.5, §6.8, §7). */
+const GO_AWAY = Buffer.from("000000040000000000000008070000000000000000000000000b", "hex");
 
 /** An accepted request, in either lane. */
 export interface Arrival<R extends ResponseHead> extends Downstream<R> {
@@ -31,6 +43,8 @@ export interface Arrival<R extends ResponseHead> extends Downstream<R> {
   /** Origin form. */
   readonly target: string;
   exchange: Exchange<R> | undefined;
+  /** Goes to the general lane, where the request begins anew; false: it is there already. Only before `send`. */
+  leaveLane(): boolean;
 }
 
 /** What both lanes need; the limits are read per request, so that a reload reaches open connections. */
@@ -50,7 +64,15 @@ export interface Reception {
 export interface Limits {
   readonly head: HeadLimits;
   readonly body: BodyLimits;
+  /** Bytes a second that a request body must come with; 0 for none. Not for HTTP/2, where a stream may be quiet for a reason. */
+  readonly bodyRate: number;
   readonly connections: number;
+  /** Connections of one address; Infinity for none. */
+  readonly perAddress: number;
+  /** Requests on one connection; Infinity for none. HTTP/2 says GOAWAY with the last. */
+  readonly requests: number;
+  /** Requests that a client may send ahead. */
+  readonly pipeline: number;
   readonly headTimeMs: number;
   readonly keepAliveMs: number;
   readonly trusted: BlockList;
@@ -64,7 +86,11 @@ export function limitsOf(config: Config, trusted: BlockList): Limits {
   return {
     head: { head: limits.head, fields: limits.fields, url: limits.url, body },
     body: { idleMs: limits.bodyIdle, max: body },
+    bodyRate: limits.bodyRate === "none" ? 0 : limits.bodyRate,
     connections: limits.connections,
+    perAddress: limits.perAddress === "none" ? Infinity : limits.perAddress,
+    requests: limits.requests === "none" ? Infinity : limits.requests,
+    pipeline: limits.pipeline,
     headTimeMs: limits.headTime,
     keepAliveMs: limits.keepAlive,
     trusted,
@@ -76,11 +102,13 @@ export function limitsOf(config: Config, trusted: BlockList): Limits {
 export interface ListenerOptions {
   readonly wheel: Wheel;
   readonly handles: Handles;
-  readonly tls: TlsTexts | undefined;
+  readonly place: Place;
+  readonly pems: PemShelf;
   /** Counts one more connection of the whole process; returns how many there are. */
   entered(): number;
   /** One is closed. */
   left(): void;
+  readonly addresses: Addresses;
 }
 
 /** One listener with its connections. */
@@ -90,10 +118,13 @@ export class Listener {
   readonly #options: ListenerOptions;
   readonly #proto: "http" | "https";
   readonly #general: GeneralServer;
+  readonly #http2: Http2Server;
   readonly #lane: FastLane;
   readonly #fast = new Set<FastClient>();
+  /** Connections of which it is not known yet what they speak. */
+  readonly #unknown = new Set<Socket>();
   readonly #more: Server[] = [];
-  readonly #handshakeMs: number;
+  readonly #acceptor: Acceptor;
   #isFast: boolean;
   #isRetiring = false;
   #whenEmpty: (() => void) | undefined = undefined;
@@ -102,38 +133,52 @@ export class Listener {
     this.#reception = reception;
     this.#options = options;
     this.#isFast = config.lane === "auto";
-    this.#proto = options.tls === undefined ? "http" : "https";
-    this.#general = new GeneralServer(config, reception, this.#proto, () => this.#left());
+    this.#proto = options.place.tls === undefined ? "http" : "https";
+    const left = (): void => this.#left();
+    this.#general = new GeneralServer(config, reception, this.#proto, left);
+    this.#http2 = new Http2Server(config, reception, this.#proto, left);
     this.#lane = {
       reception,
       wheel: options.wheel,
       handles: options.handles,
-      handOver: (socket) => this.#general.adopt(socket),
+      handOver: (socket, peer, first, served) => this.#handOver(socket, peer, served, spokenIn(first)),
       left: (client, isClosed) => {
         this.#fast.delete(client);
         if (isClosed) this.#left();
       },
     };
-    this.#handshakeMs = Math.ceil(config.limits.headTime);
-    this.server = this.#acceptor();
+    this.#acceptor = new Acceptor({
+      ...options,
+      tls: options.place.tls,
+      proxyProtocol: options.place.proxyProtocol,
+      headTimeMs: config.limits.headTime,
+      clock: reception.clock,
+      log: reception.log,
+      event: (event) => reception.meter.event(event),
+      arrived: (socket) => this.#arrived(socket),
+      accepted: (connection) => this.#accepted(connection),
+      left,
+    });
+    this.server = this.#acceptor.server();
   }
 
   /** Further servers to be bound to the same port; what they accept is this listener's. */
   spread(count: number): readonly Server[] {
-    const more = Array.from({ length: count }, () => this.#acceptor());
+    const more = Array.from({ length: count }, () => this.#acceptor.server());
     this.#more.push(...more);
     return more;
   }
 
   /** Connections open now. */
   get connections(): number {
-    return this.#fast.size + this.#general.size;
+    return this.#fast.size + this.#general.size + this.#http2.size + this.#unknown.size + this.#acceptor.size;
   }
 
   /** Follows a new configuration as far as an open listener can; open connections stay in their lane. */
   reconfigure(config: Config): void {
     this.#isFast = config.lane === "auto";
     this.#general.reconfigure(config);
+    this.#http2.reconfigure(config);
   }
 
   /** Stops accepting; each connection ends with its present answer, idle ones now. Resolves when none is left. */
@@ -143,7 +188,10 @@ export class Listener {
       (server) => new Promise<void>((resolve) => server.close(() => resolve())),
     );
     this.#general.retire();
+    this.#http2.retire();
     for (const client of this.#fast) client.retire();
+    for (const socket of this.#unknown) socket.destroy();
+    this.#acceptor.close();
     await Promise.all(closed);
     if (this.connections > 0) await new Promise<void>((resolve) => (this.#whenEmpty = resolve));
     this.#general.close();
@@ -151,7 +199,7 @@ export class Listener {
 
   /** Ends what is left. Returns how many connections had an answer pending. */
   cut(): number {
-    let cut = this.#general.cut();
+    let cut = this.#general.cut() + this.#http2.cut();
     for (const client of this.#fast) {
       if (client.isBusy) cut++;
       client.exchange?.close();
@@ -160,54 +208,112 @@ export class Listener {
     return cut;
   }
 
-  #acceptor(): Server {
-    const { tls } = this.#options;
-    const basics = { allowHalfOpen: true, noDelay: true };
-    let server: Server;
-    if (tls === undefined) {
-      server = createServer({ ...basics, pauseOnConnect: true });
-      server.on("connection", (socket) => this.#accepted(socket));
-    } else {
-      const secure = createTlsServer({
-        ...basics,
-        ...tls,
-        ALPNProtocols: ["http/1.1"],
-        minVersion: "TLSv1.2",
-        handshakeTimeout: this.#handshakeMs,
-      });
-      // A handshake that fails is its client's trouble, and its socket is destroyed already.
-      secure.on("tlsClientError", ignore);
-      secure.on("secureConnection", (socket) => this.#accepted(socket));
-      server = secure;
-    }
-    // Out of file descriptors, above all: said by the log, never fatal.
-    server.on("error", (error) => this.#reception.log.error("listener", { error: error.message }));
-    return server;
+  /** Counts a connection; 0: one too many even to say so. */
+  #arrived(socket: Socket): number {
+    const open = this.#options.entered();
+    if (open <= this.#reception.limits().connections + ANSWERED_ABOVE) return open;
+    this.#reception.meter.event("over_connections");
+    this.#drop(socket);
+    return 0;
   }
 
-  #accepted(socket: Socket): void {
-    socket.on("error", ignore);
-    const { connections } = this.#reception.limits();
-    const open = this.#options.entered();
-    if (open > connections + ANSWERED_ABOVE) {
-      socket.destroy();
-      this.#left();
-    } else if (open > connections) {
-      this.#reception.meter.refused(503);
-      this.#general.refuse(socket);
-    } else if (this.#isFast) {
-      const client = new FastClient(socket, plainAddress(socket.remoteAddress), this.#proto, this.#lane);
+  #accepted(connection: Accepted): void {
+    const { socket, peer, isHttp2, open } = connection;
+    const { connections, perAddress } = this.#reception.limits();
+    const { meter } = this.#reception;
+    if (open > connections) {
+      meter.event("over_connections");
+      this.#turnAway(socket, peer, isHttp2, [503, "SPLIT_OVERLOADED", "too many connections"]);
+      return;
+    }
+    if (perAddress === Infinity || peer.address === "") {
+      this.#admit(connection);
+      return;
+    }
+    const { addresses } = this.#options;
+    const place = addresses.placeOf(peer.address);
+    const ofAddress = addresses.enter(place);
+    const leave = (): void => addresses.leave(place);
+    if (ofAddress <= perAddress) {
+      // The lane may have made another socket of it.
+      this.#admit(connection).once("close", leave);
+      return;
+    }
+    meter.event("over_address");
+    socket.once("close", leave);
+    if (ofAddress > perAddress + ANSWERED_ABOVE_OF_ADDRESS) this.#drop(socket);
+    else {
+      const detail = "too many connections from this address";
+      this.#turnAway(socket, peer, isHttp2, [429, "SPLIT_REQUEST_REFUSED", detail]);
+    }
+  }
+
+  /** Gives a connection to the lane that it begins in; returns the socket that is now its. */
+  #admit({ socket, peer, isHttp2, isUntouched }: Accepted): Socket {
+    if (!isHttp2 && this.#isFast) {
+      const client = new FastClient(socket, peer, this.#proto, this.#lane, isUntouched);
       client.isRetiring = this.#isRetiring;
       this.#fast.add(client);
-    } else this.#general.adopt(socket);
+      return client.socket;
+    }
+    if (isHttp2) this.#http2.adopt(socket, peer);
+    else this.#handOver(socket, peer, 0, this.#proto === "https" ? "http1" : "unknown");
+    return socket;
+  }
+
+  /** Says why a connection is not served, and ends it. */
+  #turnAway(
+    socket: Socket,
+    peer: Peer,
+    isHttp2: boolean,
+    [status, code, detail]: readonly [number, ErrorCode, string],
+  ): void {
+    this.#reception.meter.refused(status);
+    if (!isHttp2) {
+      this.#general.refuse(socket, peer, status, code, detail);
+      return;
+    }
+    this.#unknown.add(socket);
+    const timer = setTimeout(() => socket.destroy(), LINGER_MS);
+    timer.unref();
+    socket.once("close", () => {
+      clearTimeout(timer);
+      this.#unknown.delete(socket);
+      this.#left();
+    });
+    socket.resume();
+    socket.end(GO_AWAY);
+  }
+
+  #drop(socket: Socket): void {
+    socket.destroy();
+    this.#left();
+  }
+
+  /** Over TLS the client has said by ALPN what it speaks; in the clear its first bytes say it. @param served requests that it had before */
+  #handOver(socket: Socket, peer: Peer, served: number, spoken: Spoken | Sniffed): void {
+    if (spoken === "http1") this.#general.adopt(socket, peer, served);
+    else if (spoken === "http2") this.#http2.adopt(socket, peer);
+    else if (spoken === "late") {
+      this.#reception.meter.refused(408);
+      this.#general.refuse(socket, peer, 408, "SPLIT_REQUEST_REFUSED", "the request head took too long");
+    } else {
+      const closed = (): void => {
+        this.#unknown.delete(socket);
+        this.#left();
+      };
+      this.#unknown.add(socket);
+      socket.once("close", closed);
+      sniff(socket, this.#reception.limits().headTimeMs, (sniffed) => {
+        this.#unknown.delete(socket);
+        socket.off("close", closed);
+        this.#handOver(socket, peer, served, sniffed);
+      });
+    }
   }
 
   #left(): void {
     this.#options.left();
     if (this.#whenEmpty !== undefined && this.connections === 0) this.#whenEmpty();
   }
-}
-
-function ignore(): void {
-  // what follows from it is told by `close`
 }

@@ -4,6 +4,7 @@
  * someone reads it. Only samples are told as they come, for they are texts.
  */
 
+import { ARM_EVENT_INDEX, PLANE_EVENT_INDEX, type ArmEvent, type PlaneEvent } from "../domain/event.ts";
 import { murmur3 } from "../domain/hash.ts";
 import { REASON_INDEX, type Reason } from "../domain/outcome.ts";
 import { LiveSlice, OVERHEAD_BOUNDS, wordsOver } from "../domain/slice.ts";
@@ -14,6 +15,7 @@ import {
   PLANE,
   ROUTE,
   SharedRoom,
+  eventsAt,
   gaugeAt,
   placesOf,
   slicePlace,
@@ -41,6 +43,7 @@ export class ArmMeter {
   readonly #counts: Uint32Array;
   readonly #inFlightAt: number;
   readonly #longLivedAt: number;
+  readonly #eventsAt: number;
   // Made with the first exchange.
   #evidence: LiveSlice | undefined = undefined;
   #forced: LiveSlice | undefined = undefined;
@@ -51,6 +54,7 @@ export class ArmMeter {
     this.#counts = place.words.counts;
     this.#inFlightAt = gaugeAt(place, ROUTE.inFlight, arm);
     this.#longLivedAt = gaugeAt(place, ROUTE.longLived, arm);
+    this.#eventsAt = eventsAt(place, arm);
   }
 
   get evidence(): LiveSlice {
@@ -59,6 +63,12 @@ export class ArmMeter {
 
   get forced(): LiveSlice {
     return (this.#forced ??= new LiveSlice(slicePlace(this.#place, this.#arm, true)));
+  }
+
+  /** Counts something that happened to this arm. */
+  event(event: ArmEvent): void {
+    this.#counts[this.#eventsAt + ARM_EVENT_INDEX[event]]! += 1;
+    this.#counts[this.#place.at + ROUTE.eventsSeen]! += 1;
   }
 
   get inFlight(): number {
@@ -218,6 +228,11 @@ export class PlaneMeter {
   /** Counts a request that was refused before it had a route, by the status sent. */
   refused(status: number): void {
     this.#counts[PLANE.refused + (status < PLANE.statuses ? status : 0)]! += 1;
+  }
+
+  /** Counts something that happened to this thread. */
+  event(event: PlaneEvent): void {
+    this.#counts[PLANE.events + PLANE_EVENT_INDEX[event]]! += 1;
   }
 
   /** Counts the proxy's own time of one exchange, milliseconds. */

@@ -10,6 +10,7 @@ import type { Millis } from "../domain/units.ts";
 import type { FailureSample, FastLaneSteps, LogFields } from "../engine/ports.ts";
 import type { CounterBuffers, RouteBlock } from "./counters.ts";
 import type { HealthChunk } from "./health-board.ts";
+import type { TlsMaterial } from "./pem.ts";
 import type { SaltNote, SplitChunk } from "./split-board.ts";
 
 /** The texts of secrets by `secretKey` of their source. Never to be logged. */
@@ -24,9 +25,12 @@ export interface Birth {
   readonly splits: { readonly chunks: readonly SplitChunk[]; readonly salts: readonly SaltNote[] };
   readonly health: readonly HealthChunk[];
   readonly connections: SharedArrayBuffer;
+  /** Connections by client address; see `addresses.ts`. */
+  readonly addresses: SharedArrayBuffer;
   /** Its number among the workers, from 0. */
   readonly index: number;
   readonly places: readonly Place[];
+  readonly tls: TlsMaterial;
   /** Ports may be listened on by several sockets, of this worker and of others. */
   readonly isShared: boolean;
 }
@@ -43,6 +47,7 @@ export type Order =
       readonly health: HealthChunk | undefined;
     }
   | { readonly type: "salts"; readonly notes: readonly SaltNote[] }
+  | { readonly type: "tls"; readonly material: TlsMaterial }
   | {
       readonly type: "close_long_lived";
       readonly route: string;

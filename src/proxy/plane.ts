@@ -6,9 +6,11 @@
  * those in flight keep what they read. Endpoints that a reload does not change keep their connections; no reload closes a listener.
  */
 
+import type { PlaneEvent } from "../domain/event.ts";
+import { murmur3 } from "../domain/hash.ts";
 import type { Arm } from "../domain/split.ts";
 import type { Millis } from "../domain/units.ts";
-import type { Config, RouteConfig, SecretConfig } from "../config/schema.ts";
+import type { ArmConfig, Config, RouteConfig, SecretConfig } from "../config/schema.ts";
 import type { Secret } from "../config/secret.ts";
 import { networksOf } from "../config/networks.ts";
 import type {
@@ -21,13 +23,15 @@ import type {
   PlaneMeasure,
 } from "../engine/ports.ts";
 import type { Split } from "../engine/routing.ts";
+import { Addresses, addressWords } from "./addresses.ts";
 import { identifier } from "./affinity.ts";
 import { bind, isPath, placesOf, type Place } from "./bind.ts";
 import { DeafMeter, NOBODY } from "./bypass.ts";
 import { Connections, connectionWords } from "./connections.ts";
 import { counterBuffers, routeBlock, type CounterBuffers } from "./counters.ts";
 import { begin } from "./exchange.ts";
-import { originOf, plainAddress } from "./forwarding.ts";
+import { grpcMask } from "../domain/grpc.ts";
+import { originOf } from "./forwarding.ts";
 import { upgradeExchange } from "./general/tunnel.ts";
 import { NO_HANDLES, probeHandles, type Handles } from "./fast/handle.ts";
 import { Wheel } from "./fast/wheel.ts";
@@ -44,9 +48,13 @@ import { LongLived } from "./long-lived.ts";
 import { routeTable, type RouteTable } from "./match.ts";
 import { namesOf } from "./messages.ts";
 import { PlaneMeter, type Tidings } from "./measure.ts";
+import { PemShelf } from "./pem.ts";
+import { Mirror } from "./mirror.ts";
+import { Overload } from "./overload.ts";
 import { overrideOf } from "./override.ts";
 import { endpointsOf, type EndpointPool } from "./pool.ts";
 import { Readings } from "./readings.ts";
+import { Resolver, systemLookup, type Lookup } from "./resolve.ts";
 import { RescueBudget } from "./rescue.ts";
 import type { Route, Surroundings } from "./route.ts";
 import { SplitBoard, SplitReader, type SplitCell } from "./split-board.ts";
@@ -62,6 +70,12 @@ export interface PlaneOptions {
   readonly secretOf: (source: SecretConfig) => Secret;
   /** Whether an endpoint may be sent to; unknown ones may. */
   readonly healthy: (route: string, arm: Arm, endpoint: string) => boolean;
+  /** Asks for the addresses of an endpoint's name; left out: the system. */
+  readonly lookup?: Lookup;
+  /** How late this thread's event loop is; left out: not known, and no load is shed for it. */
+  readonly loopDelay?: (now: Millis) => Millis;
+  /** The PEM files that the configuration names; left out: it names none. */
+  readonly pems?: PemShelf;
   /** For the benchmark alone: everything to stable, nothing measured. */
   readonly bypass?: boolean;
   /** For the tests: the fast lane does without the steps of `fast/handle.ts`, as on a platform where they do not work. */
@@ -89,6 +103,9 @@ export interface Plane extends DataPlane {
  */
 const ACCEPTORS = 8;
 
+/** What a client is told whose request is shed. */
+const OVERLOADED = "this replica has too much to do";
+
 /** Patience with the one exchange that tries how a socket may be read. */
 const PROBE_MS = 1000;
 
@@ -97,6 +114,7 @@ export interface PathShares {
   readonly meter: PlaneMeter;
   readonly splits: SplitReader;
   readonly connections: Connections;
+  readonly addresses: Addresses;
 }
 
 interface PlaneRoute extends Route {
@@ -115,9 +133,12 @@ export class DataPath {
   readonly #shares: PathShares;
   readonly #meter: PlaneMeter;
   readonly #around: Surroundings;
+  readonly #overload: Overload;
   readonly #listeners: Listener[] = [];
   readonly #pool: EndpointPool;
   readonly #wheel = new Wheel();
+  readonly #pems: PemShelf;
+  readonly #unfollow: () => void;
   #handles: Handles = NO_HANDLES;
   #config: Config;
   #table: Table;
@@ -130,8 +151,17 @@ export class DataPath {
     this.#shares = shares;
     this.#meter = meter;
     this.#config = config;
-    this.#around = { clock, dice, healthy, meter };
-    this.#pool = endpointsOf({ clock, wheel: this.#wheel, handles: () => this.#handles });
+    this.#pems = options.pems ?? new PemShelf();
+    this.#overload = new Overload(options.loopDelay);
+    this.#around = { clock, dice, healthy, meter, overload: this.#overload };
+    const { log, lookup = systemLookup } = options;
+    const resolver = new Resolver({ clock, log, lookup });
+    const pem = (path: string): string => this.#pems.pem(path);
+    this.#pool = endpointsOf(
+      { clock, wheel: this.#wheel, handles: () => this.#handles, resolver, pem },
+      { dice, healthy, log },
+    );
+    this.#unfollow = this.#pems.onChange(() => this.#pool.renewTls());
     this.#table = this.#compile(config, undefined);
   }
 
@@ -139,7 +169,8 @@ export class DataPath {
   async listen(places: readonly Place[], isShared: boolean): Promise<readonly string[]> {
     const bound: string[] = [];
     if (this.#options.documentedOnly !== true) this.#handles = await probeHandles(PROBE_MS);
-    for (const { address, tls } of places) {
+    for (const place of places) {
+      const { address } = place;
       const reception: Reception = {
         clock: this.#options.clock,
         dice: this.#options.dice,
@@ -152,9 +183,11 @@ export class DataPath {
       const listener = new Listener(this.#config, reception, {
         wheel: this.#wheel,
         handles: this.#handles,
-        tls,
+        place,
+        pems: this.#pems,
         entered: () => this.#shares.connections.enter(),
         left: () => this.#shares.connections.leave(),
+        addresses: this.#shares.addresses,
       });
       this.#listeners.push(listener);
       try {
@@ -195,6 +228,7 @@ export class DataPath {
     const closed = this.#listeners.map((listener) => listener.retire());
     this.#cut();
     await Promise.all(closed);
+    this.#unfollow();
     this.#pool.close();
   }
 
@@ -205,6 +239,7 @@ export class DataPath {
     }, deadlineMs);
     await Promise.all(this.#listeners.map((listener) => listener.retire()));
     clearTimeout(timer);
+    this.#unfollow();
     this.#pool.close();
     return { cut };
   }
@@ -217,31 +252,49 @@ export class DataPath {
   }
 
   #exchange<R extends ResponseHead>(side: Arrival<R>): void {
+    const shed = this.#overload.refusal(side.startedAt);
+    if (shed !== undefined) {
+      this.#shed(shed);
+      side.answer(503, "SPLIT_OVERLOADED", OVERLOADED, "");
+      return;
+    }
     const route = this.#table.routes.match(side.host, side.target);
     if (route === undefined) {
       this.#meter.refused(404);
       side.answer(404, "SPLIT_NO_ROUTE", "no route matches this host and path", "");
       return;
     }
+    if (!route.isPlain && side.leaveLane()) return;
     // The one reading of the split in this exchange.
     begin(route, route.split.read(), side, this.#around);
   }
 
   #upgrade(side: UpgradeSide): void {
-    const { head, connection, request } = side;
+    const { head } = side;
+    const shed = this.#overload.refusal(this.#options.clock.mono());
+    if (shed !== undefined) {
+      this.#shed(shed);
+      side.refuse(503, "SPLIT_OVERLOADED", OVERLOADED);
+      return;
+    }
     const route = this.#table.routes.match(head.host, head.target);
     if (route === undefined) {
       this.#meter.refused(404);
-      connection.refuse(404, "SPLIT_NO_ROUTE", "no route matches this host and path");
+      side.refuse(404, "SPLIT_NO_ROUTE", "no route matches this host and path");
       return;
     }
     const { limits } = this.#table;
-    const peer = plainAddress(side.socket.remoteAddress);
-    const origin = originOf(peer, request.rawHeaders, limits.trusted, limits.anyTrusted);
+    const origin = originOf(side.peer.address, side.fields, limits.trusted, limits.anyTrusted);
     upgradeExchange(route, route.split.read(), side, origin, this.#around);
   }
 
+  #shed(why: PlaneEvent): void {
+    this.#meter.refused(503);
+    this.#meter.event(why);
+  }
+
   #compile(config: Config, before: Table | undefined): Table {
+    this.#overload.configure(config.overload);
     const limits = limitsOf(config, networksOf(config.trustedProxies));
     const routes = config.routes.map((each) => this.#compileRoute(each, before));
     this.#pool.keepOnly(config.routes);
@@ -258,14 +311,23 @@ export class DataPath {
       config,
       identify: bypass === true ? NOBODY : identifier(config, cookieSecret, dice),
       override: overrideOf(config, secretOf),
-      stable: this.#pool.arm(name, "stable", config.stable),
-      canary: this.#pool.arm(name, "canary", config.canary),
+      stable: this.#pool.arm(name, "stable", config.stable, meter.stable),
+      canary: this.#pool.arm(name, "canary", config.canary, meter.canary),
       meter,
       budget: known?.budget ?? new RescueBudget(),
+      mirror: config.mirror === "off" ? undefined : new Mirror(config.mirror, known?.mirror),
       longLived: known?.longLived ?? new LongLived(meter),
+      timeouts: { ...config.timeouts, stream: config.longLived.idle },
+      grpcFailing: grpcMask(config.grpc.failing),
+      isPlain: [config.stable, config.canary].every(isPlain),
       split: this.#shares.splits.cell(name),
     };
   }
+}
+
+/** Whether every endpoint of an arm can be spoken to in HTTP/1.1. */
+function isPlain({ endpoints, protocol }: ArmConfig): boolean {
+  return protocol !== "http2" && endpoints.every((url) => !url.startsWith("h2c:"));
 }
 
 /** The meter of a data path. */
@@ -303,12 +365,17 @@ class LocalPlane implements Plane {
       options.bypass === true,
     );
     this.#grow(config);
-    const shares = { meter: this.#meter, splits: this.#splits, connections: this.#connections };
+    const shares = {
+      meter: this.#meter,
+      splits: this.#splits,
+      connections: this.#connections,
+      addresses: new Addresses(addressWords(1), 0, murmur3(options.cookieSecret, 0)),
+    };
     this.#path = new DataPath(options, shares);
   }
 
   async listen(): Promise<readonly string[]> {
-    return this.#path.listen(await placesOf(this.#config), false);
+    return this.#path.listen(placesOf(this.#config), false);
   }
 
   reconfigure(config: Config): Promise<void> {

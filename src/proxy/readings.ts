@@ -3,6 +3,7 @@
  * stopped, and may have died; nothing that it counted is lost or told twice.
  */
 
+import { addEvents, ARM_EVENTS, PLANE_EVENTS } from "../domain/event.ts";
 import { REASON_INDEX } from "../domain/outcome.ts";
 import {
   LiveSlice,
@@ -26,6 +27,7 @@ import {
   PLANE,
   ROUTE,
   SharedRoom,
+  eventsAt,
   gaugeAt,
   placesOf,
   sliceAt,
@@ -91,11 +93,12 @@ export class Readings {
     const counts = Array.from({ length: OVERHEAD_BOUNDS.length + 1 }, (_, bucket) =>
       this.#taken(PLANE.overhead + bucket),
     );
+    const events = PLANE_EVENTS.map((_, index) => this.#taken(PLANE.events + index));
     const total = this.#plane.sums[0]!;
     const seconds = total - this.#lastSeconds;
     this.#lastSeconds = total;
     this.#plane.counts[PLANE.drains]! += 1;
-    return { routes, refused, overhead: { counts, seconds } };
+    return { routes, refused, overhead: { counts, seconds }, events };
   }
 
   /** Load of a route now; undefined when it is not counted here. */
@@ -134,6 +137,8 @@ class RouteReading {
   // By arm and kind; made when there is something to read.
   #slices: (SliceReader | undefined)[] | undefined = undefined;
   #rescues = NO_RESCUES;
+  #eventsSeen = 0;
+  #events: Partial<Record<Arm, readonly number[]>> = {};
 
   constructor(name: string, place: RoutePlace) {
     this.name = name;
@@ -144,13 +149,16 @@ class RouteReading {
     const arms = this.#taken(false);
     const forced = this.#taken(true);
     const rescues = this.#takenRescues();
-    if (arms === undefined && forced === undefined && rescues === undefined && failures.length === 0)
-      return undefined;
+    const events = this.#takenEvents();
+    const isQuiet =
+      arms === undefined && forced === undefined && rescues === undefined && events === undefined;
+    if (isQuiet && failures.length === 0) return undefined;
     return {
       route: this.name,
       arms: arms ?? {},
       forced: forced ?? {},
       rescues: rescues ?? NO_RESCUES,
+      events: events ?? {},
       failures,
     };
   }
@@ -204,6 +212,22 @@ class RouteReading {
     return reader.take();
   }
 
+  #takenEvents(): Partial<Record<Arm, readonly number[]>> | undefined {
+    const { counts } = this.#place.words;
+    const seen = counts[this.#place.at + ROUTE.eventsSeen]!;
+    if (seen === this.#eventsSeen) return undefined;
+    this.#eventsSeen = seen;
+    const taken: Partial<Record<Arm, readonly number[]>> = {};
+    for (const arm of ARMS) {
+      const from = eventsAt(this.#place, arm);
+      const now = Array.from(counts.subarray(from, from + ARM_EVENTS.length));
+      const before = this.#events[arm];
+      taken[arm] = now.map((count, index) => (count - (before?.[index] ?? 0)) >>> 0);
+      this.#events[arm] = now;
+    }
+    return taken;
+  }
+
   #takenRescues(): RescueCounts | undefined {
     const { words, at } = this.#place;
     const answered = words.counts[at + ROUTE.answered]!;
@@ -226,11 +250,14 @@ export function joined(measures: readonly PlaneMeasure[]): PlaneMeasure {
   const refused: Record<string, number> = {};
   const counts = new Array<number>(OVERHEAD_BOUNDS.length + 1).fill(0);
   let seconds = 0;
+  let events: readonly number[] = PLANE_EVENTS.map(() => 0);
   for (const measure of measures) {
+    events = addEvents(events, measure.events);
     for (const [status, count] of Object.entries(measure.refused))
       refused[status] = (refused[status] ?? 0) + count;
     measure.overhead.counts.forEach((count, bucket) => (counts[bucket]! += count));
     seconds += measure.overhead.seconds;
   }
-  return { routes: measures.flatMap(({ routes }) => routes), refused, overhead: { counts, seconds } };
+  const routes = measures.flatMap((measure) => measure.routes);
+  return { routes, refused, overhead: { counts, seconds }, events };
 }

@@ -7,7 +7,7 @@
 
 /** Where a sticky key may be, compiled. */
 export interface KeySource {
-  readonly kind: "header" | "cookie" | "query" | "jwt" | "ip";
+  readonly kind: "header" | "cookie" | "query" | "jwt" | "ip" | "tls";
   /** Header names in lower case; the rest as configured. */
   readonly name: string;
 }
@@ -22,6 +22,8 @@ export interface RequestView {
   readonly target: string;
   /** The client's address as believed after `trustedProxies`; IPv4 in dotted form. */
   readonly client: string;
+  /** Subject of the client's verified certificate; empty when it showed none. */
+  readonly subject: string;
   /** Value of the first field of that name; undefined when there is none. @param name in lower case */
   header(name: string): string | undefined;
   /** Bucket of the sticky key: that of the first source that is there and not empty; `NO_KEY` when none is. */

@@ -1,9 +1,11 @@
 /**
- * Whether a failed canary exchange may be answered by stable: which requests, within what budget, how many at once. Pure but for the
- * counters it holds; time is an argument.
+ * What may be sent twice. A failed canary exchange may be answered by stable: which requests, within what budget, how many at once. A request
+ * whose connection was lost, or never opened, may be sent again to the same arm: within what budget. Pure but for the counters it holds;
+ * time is an argument.
  *
- * The budget is a share of the route's exchanges of the last ten seconds, of which ten may always be rescued; the guard bounds the rescues
- * in flight, so that a canary that fails for everybody does not double the load on stable (product.md §1, acceptance 14 and 15).
+ * Either budget is a share of the route's exchanges of the last ten seconds, of which ten always may; the guard bounds the rescues
+ * in flight, so that a canary that fails for everybody does not double the load on stable (product.md §1, acceptance 14 and 15; reliability.md
+ * 13).
  */
 
 import type { RescueConfig } from "../config/schema.ts";
@@ -15,10 +17,11 @@ const SLICES = 10;
 const SLICE_MS = 1000;
 const ALWAYS = 10;
 
-/** The budget and guard of one route. */
+/** The budgets and the guard of one route. */
 export class RescueBudget {
   readonly #exchanges = new Array<number>(SLICES).fill(0);
   readonly #rescues = new Array<number>(SLICES).fill(0);
+  readonly #retries = new Array<number>(SLICES).fill(0);
   #slice = 0;
   #inFlight = 0;
 
@@ -36,17 +39,27 @@ export class RescueBudget {
   /** Takes one rescue from the budget; false when it, or the guard, is exhausted. Each true needs one `release`. */
   take(now: Millis, share: Ppm, concurrency: number): boolean {
     const at = this.#advance(now);
-    if (this.#inFlight >= concurrency) return false;
-    const allowed = Math.max(ALWAYS, (sum(this.#exchanges) * share) / 1_000_000);
-    if (sum(this.#rescues) + 1 > allowed) return false;
+    if (this.#inFlight >= concurrency || !this.#allows(this.#rescues, share)) return false;
     this.#rescues[at] = (this.#rescues[at] ?? 0) + 1;
     this.#inFlight++;
+    return true;
+  }
+
+  /** Takes one sending again from its budget; false when that is exhausted. */
+  retry(now: Millis, share: Ppm): boolean {
+    const at = this.#advance(now);
+    if (!this.#allows(this.#retries, share)) return false;
+    this.#retries[at] = (this.#retries[at] ?? 0) + 1;
     return true;
   }
 
   /** A rescue has ended. */
   release(): void {
     this.#inFlight--;
+  }
+
+  #allows(taken: readonly number[], share: Ppm): boolean {
+    return sum(taken) + 1 <= Math.max(ALWAYS, (sum(this.#exchanges) * share) / 1_000_000);
   }
 
   #advance(now: Millis): number {
@@ -56,10 +69,12 @@ export class RescueBudget {
       const at = (this.#slice + step) % SLICES;
       this.#exchanges[at] = 0;
       this.#rescues[at] = 0;
+      this.#retries[at] = 0;
     }
     if (steps >= SLICES) {
       this.#exchanges.fill(0);
       this.#rescues.fill(0);
+      this.#retries.fill(0);
     }
     if (steps > 0) this.#slice = slice;
     return this.#slice % SLICES;
@@ -92,6 +107,7 @@ export function isRescued(config: RescueConfig, reason: Reason): boolean {
     case "malformed":
       return config.on.includes("reset");
     case "status":
+    case "grpc":
       return config.on.includes("5xx");
     case "ok":
     case "cut":

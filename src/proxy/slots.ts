@@ -20,10 +20,16 @@ export class Slots {
   #open = 0;
   #first = 0;
   readonly #pools: Slotted[] = [];
+  /** There was no place in a queue. */
+  readonly overflowed: () => void;
 
-  constructor({ connections, queue }: ArmConfig) {
+  constructor(
+    { connections, queue }: Pick<ArmConfig, "connections" | "queue">,
+    overflowed: () => void = nothing,
+  ) {
     this.connections = connections;
     this.queue = queue;
+    this.overflowed = overflowed;
   }
 
   join(pool: Slotted): void {
@@ -114,15 +120,30 @@ export abstract class Line<C, A extends Waiter<C>> implements Slotted {
     this.slots.inFlight++;
     const connection = this.#waiting.size > 0 ? undefined : this.take();
     if (connection !== undefined) attempt.begin(connection);
-    else if (this.#waiting.size >= this.slots.queue) attempt.fail(FAILURES.overloaded);
-    else {
+    else if (this.#waiting.size >= this.slots.queue) {
+      this.slots.overflowed();
+      attempt.fail(FAILURES.overloaded);
+    } else {
       this.#waiting.add(attempt);
       attempt.wait();
     }
   }
 
+  /** Attempts that were given a connection and lost it, through no fault of theirs, wait at the head of the line. */
+  protected readmit(attempts: readonly A[]): void {
+    const behind = [...this.#waiting];
+    this.#waiting.clear();
+    for (const attempt of [...attempts, ...behind]) this.#waiting.add(attempt);
+    for (const attempt of attempts) attempt.wait();
+    this.serveWaiting();
+  }
+
   /** An idle connection, else a new one; undefined: the cap is reached. */
   protected abstract take(): C | undefined;
+}
+
+function nothing(): void {
+  // nobody counts
 }
 
 function pump(line: { pump(): void }): void {

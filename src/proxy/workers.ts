@@ -17,10 +17,12 @@ import type { PlaneGauges, PlaneMeasure } from "../engine/ports.ts";
 import { NO_HANDLES } from "./fast/handle.ts";
 import type { Split } from "../engine/routing.ts";
 import { assertFree, canShare, isAnyPort, isPath, placesOf, type Place } from "./bind.ts";
+import { Addresses, addressWords } from "./addresses.ts";
 import { Connections, connectionWords } from "./connections.ts";
 import { counterBuffers, routeBlock } from "./counters.ts";
 import { HealthBoard } from "./health-board.ts";
 import { namesOf, secretKey, type Order, type SecretTexts } from "./messages.ts";
+import { PemShelf } from "./pem.ts";
 // Types alone: the main thread carries no traffic, and loads nothing of what does.
 import type { Plane, PlaneOptions } from "./plane.ts";
 import { joined, type Readings } from "./readings.ts";
@@ -33,7 +35,7 @@ const FIRST_WAIT_MS = 1000;
 const LONGEST_WAIT_MS = 30_000;
 
 /** What the workers are made of; each has a clock and dice of its own. */
-export interface WorkersOptions extends Omit<PlaneOptions, "dice" | "bypass"> {
+export interface WorkersOptions extends Omit<PlaneOptions, "dice" | "bypass" | "loopDelay" | "lookup"> {
   /** The file that a worker runs: `worker.ts`. */
   readonly entry: URL;
 }
@@ -54,6 +56,7 @@ export function createWorkers(options: WorkersOptions): WorkersPlane {
 /** The place of one worker, which outlives it. */
 interface Slot {
   readonly connections: Connections;
+  readonly addresses: Addresses;
   thread: Thread | undefined;
   /** When the present one was started. */
   startedAt: Millis;
@@ -65,10 +68,12 @@ interface Slot {
 
 class Workers implements WorkersPlane {
   readonly #options: WorkersOptions;
+  readonly #pems: PemShelf;
   readonly #board = new SplitBoard((notes) => this.#tellAll({ type: "salts", notes }));
   readonly #health = new HealthBoard();
   /** One word for each worker that there may be. */
   readonly #connections: SharedArrayBuffer;
+  readonly #addresses: SharedArrayBuffer;
   readonly #slots: Slot[] = [];
   /** Counters of the dead that were not read to the end. */
   #gone: Readings[] = [];
@@ -84,8 +89,11 @@ class Workers implements WorkersPlane {
 
   constructor(options: WorkersOptions) {
     this.#options = options;
+    this.#pems = options.pems ?? new PemShelf();
+    this.#pems.onChange(() => this.#tellAll({ type: "tls", material: this.#pems.material }));
     this.#config = options.config;
     this.#connections = connectionWords(countOf(options.config));
+    this.#addresses = addressWords(countOf(options.config));
     this.#board.grow(namesOf(options.config));
     this.#health.grow(options.config);
   }
@@ -94,7 +102,7 @@ class Workers implements WorkersPlane {
     try {
       this.#secrets = this.#secretsOf(this.#config);
       this.#health.refresh(this.#config, this.#options.healthy);
-      const places = await placesOf(this.#config);
+      const places = placesOf(this.#config);
       const count = await this.#shareable(places.map(({ address }) => address));
       for (let index = 0; index < count; index++) this.#slots.push(this.#slot(index));
       // The first one chooses the ports that are the system's to choose.
@@ -220,6 +228,8 @@ class Workers implements WorkersPlane {
   #slot(index: number): Slot {
     return {
       connections: new Connections(this.#connections, index),
+      // It only ever forgets here, for which it needs no seed.
+      addresses: new Addresses(this.#addresses, index, 0),
       thread: undefined,
       startedAt: millis(0),
       deaths: 0,
@@ -243,9 +253,11 @@ class Workers implements WorkersPlane {
         splits,
         health: this.#health.chunks,
         connections: this.#connections,
+        addresses: this.#addresses,
         index,
         places: index === 0 ? this.#places : this.#places.filter(({ address }) => !isPath(address)),
         isShared: this.#isShared,
+        tls: this.#pems.material,
       },
       onEnd: (ended) => this.#ended(index, ended),
     });
@@ -257,6 +269,7 @@ class Workers implements WorkersPlane {
   #ended(index: number, thread: Thread): void {
     const slot = this.#slots[index]!;
     slot.connections.clear();
+    slot.addresses.clear();
     this.#gone.push(thread.readings);
     this.#lost += thread.lost;
     if (this.#state === "serving") this.#replace(index, thread);
@@ -314,7 +327,13 @@ class Workers implements WorkersPlane {
   #share(): Config {
     const workers = this.#slots.length;
     if (workers <= 1) return this.#config;
-    return { ...this.#config, routes: this.#config.routes.map((route) => shareOf(route, workers)) };
+    const { overload, routes } = this.#config;
+    const { concurrency } = overload;
+    return {
+      ...this.#config,
+      overload: { ...overload, concurrency: concurrency === "none" ? "none" : partOf(concurrency, workers) },
+      routes: routes.map((route) => shareOf(route, workers)),
+    };
   }
 }
 
@@ -323,18 +342,24 @@ function countOf(config: Config): number {
 }
 
 function shareOf(route: RouteConfig, workers: number): RouteConfig {
-  // Never none at all: with fewer than workers each has one.
-  const part = (limit: number): number => Math.max(Math.min(limit, 1), Math.floor(limit / workers));
+  const part = (limit: number): number => partOf(limit, workers);
   const arm = (config: RouteConfig["stable"]): RouteConfig["stable"] => ({
     ...config,
     connections: part(config.connections),
     queue: part(config.queue),
+    concurrency: config.concurrency === "none" ? "none" : part(config.concurrency),
   });
-  const { rescue } = route;
+  const { rescue, mirror } = route;
   return {
     ...route,
     stable: arm(route.stable),
     canary: arm(route.canary),
     rescue: rescue === "off" ? rescue : { ...rescue, concurrency: part(rescue.concurrency) },
+    mirror: mirror === "off" ? mirror : { ...mirror, concurrency: part(mirror.concurrency) },
   };
+}
+
+/** Never none at all: with fewer than workers each has one. */
+function partOf(limit: number, workers: number): number {
+  return Math.max(Math.min(limit, 1), Math.floor(limit / workers));
 }

@@ -5,57 +5,15 @@
  * of the configuration, enumerations of the domain), never from a client: what is not in its set is told as `other`.
  */
 
+import { ARM_EVENTS, PLANE_EVENTS } from "../domain/event.ts";
 import { REASONS, kindOf } from "../domain/outcome.ts";
 import { PHASES } from "../domain/rollout-types.ts";
 import { DURATION_BOUNDS, OVERHEAD_BOUNDS } from "../domain/slice.ts";
 import { ARMS, type Arm } from "../domain/split.ts";
-import type { RouteTotals, Totals } from "../engine/control.ts";
-import type { PlaneGauges } from "../engine/ports.ts";
+import type { RouteTotals } from "../engine/control.ts";
 import type { ArmStatus, RouteStatus } from "../engine/status.ts";
 import { byClass, folded, histogram, type Labels, type Sample } from "./samples.ts";
-
-/** Everything a scrape reads, taken once. */
-export interface Snapshot {
-  readonly totals: Totals;
-  readonly routes: readonly RouteStatus[];
-  readonly gauges: PlaneGauges;
-  /** How late the event loop was, by quantile: seconds. */
-  readonly loopDelay: readonly (readonly [quantile: number, seconds: number])[];
-  readonly notifications: Notifications;
-  readonly reload: Reload;
-  readonly build: Build;
-}
-/** Quantiles of the event loop's delay that are shown; 1 is the maximum. */
-export const LOOP_QUANTILES: readonly number[] = [0.5, 0.99, 1];
-/** Messages to people since start, over all channels. */
-export interface Notifications {
-  readonly sent: number;
-  /** Failed attempts. */
-  readonly failed: number;
-  /** Messages that were given up. */
-  readonly dropped: number;
-}
-/** The last attempt to read the configuration. */
-export interface Reload {
-  readonly ok: boolean;
-  /** Wall clock of the last success, milliseconds since the epoch. */
-  readonly at: number;
-}
-/** What runs. */
-export interface Build {
-  readonly version: string;
-  readonly node: string;
-}
-
-/** One metric. */
-export interface Metric {
-  readonly name: string;
-  readonly help: string;
-  readonly type: "counter" | "gauge" | "histogram" | "summary";
-  readonly labels: readonly string[];
-  readonly unit: "" | "seconds" | "ratio";
-  readonly read: (from: Snapshot) => Iterable<Sample>;
-}
+import type { Metric, Snapshot } from "./snapshot.ts";
 
 const FAILURES = REASONS.map((reason, index) => ({ reason, index })).filter(
   (each) => kindOf(each.reason) === "failure",
@@ -115,6 +73,30 @@ export const METRICS: readonly Metric[] = [
     labels: ["code"],
     unit: "",
     read: (from) => refused(from.totals.refused),
+  },
+  {
+    name: "sluice_events_total",
+    help: "What happened beside exchanges: handshakes that failed, connections and requests turned away, floods.",
+    type: "counter",
+    labels: ["event"],
+    unit: "",
+    read: ({ totals }) =>
+      PLANE_EVENTS.map((event, index) => ({ labels: { event }, value: totals.events[index] ?? 0 })),
+  },
+  {
+    name: "sluice_arm_events_total",
+    help: "What happened to an arm beside its exchanges: endpoints ejected, retries, limits reached, names looked up, requests mirrored.",
+    type: "counter",
+    labels: ["route", "arm", "event"],
+    unit: "",
+    read: (from) =>
+      eachArm(from, (labels, route, arm) =>
+        // Only what has happened: a series for each would be most of the page.
+        ARM_EVENTS.flatMap((event, index) => {
+          const value = route.events[arm][index] ?? 0;
+          return value === 0 ? [] : [{ labels: { ...labels, event }, value }];
+        }),
+      ),
   },
   {
     name: "sluice_weight_ratio",
@@ -250,6 +232,14 @@ export const METRICS: readonly Metric[] = [
             : [{ labels: { ...labels, endpoint_index: String(index) }, value: Number(healthy) }],
         ),
       ),
+  },
+  {
+    name: "sluice_upstream_tls_unverified",
+    help: "1 for an arm whose https endpoints are taken with any certificate, because `tls.verify` is false; absent otherwise.",
+    type: "gauge",
+    labels: ["route", "arm"],
+    unit: "",
+    read: ({ unverified }) => unverified.map(({ route, arm }) => ({ labels: { route, arm }, value: 1 })),
   },
   {
     name: "sluice_in_flight",

@@ -16,15 +16,16 @@ import {
 } from "prom-client";
 import type { Control } from "../engine/control.ts";
 import type { PlaneGauges } from "../engine/ports.ts";
+import { METRICS } from "./metric-table.ts";
 import {
-  METRICS,
-  type Build,
   LOOP_QUANTILES,
+  type ArmName,
+  type Build,
   type Metric,
   type Notifications,
   type Reload,
   type Snapshot,
-} from "./metric-table.ts";
+} from "./snapshot.ts";
 
 /** Where the numbers come from. Each is called once per scrape and returns at once. */
 export interface MetricSources {
@@ -36,6 +37,8 @@ export interface MetricSources {
   /** `Fanout.stats`. */
   readonly notifications: () => Notifications;
   readonly reload: () => Reload;
+  /** Arms whose endpoints are taken with any certificate; left out: there are none. */
+  readonly unverified?: () => readonly ArmName[];
   /** What runs; left out: the package's version on this Node. */
   readonly build?: Build;
 }
@@ -111,6 +114,7 @@ function take(sources: MetricSources, build: Build): Snapshot {
     loopDelay: LOOP_QUANTILES.map((quantile) => [quantile, sources.eventLoopDelay(quantile)]),
     notifications: sources.notifications(),
     reload: sources.reload(),
+    unverified: sources.unverified?.() ?? [],
     build,
   };
 }

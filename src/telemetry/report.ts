@@ -40,7 +40,8 @@ export function createReports(options: ReportsOptions): Reports {
 }
 
 async function place(folder: string, name: string, text: string): Promise<string> {
-  await mkdir(folder, { recursive: true });
+  // Whatever the umask: what failed, and where, is for people of this machine's operators, not for everybody on it.
+  await mkdir(folder, { recursive: true, mode: 0o750 });
   const temporary = join(folder, `.${name}.tmp-${randomUUID()}`);
   try {
     await writeSynced(temporary, text);

@@ -1,12 +1,14 @@
-/** Who gets in, and what keeps everybody else out: tokens, scopes, Host, origin, media type, size (reliability.md G.42–44). */
+/** Who gets in, and what keeps everybody else out: tokens, scopes, Host, origin, media type, size (reliability.md 42–44). */
 
 import t from "tap";
-import { FAILURES, FAILURES_MS } from "../../src/admin/auth.ts";
+import { FAILURES, FAILURES_MS, createAuth } from "../../src/admin/auth.ts";
+import { REFUSALS_LOGGED } from "../../src/admin/refusals.ts";
 import { ROWS } from "../../src/admin/routes.ts";
+import { fakeClock } from "../support/clock.ts";
 import { bearer, testAdmin } from "../support/control.ts";
 import { raw, statusOf } from "../support/raw.ts";
 
-t.test("G.42: every /v1 row takes a token with its scope, and the rest take none", async (t) => {
+t.test("every /v1 row takes a token with its scope, and the rest take none (reliability 42)", async (t) => {
   const { ask, control, done } = await testAdmin(t);
   t.ok(ROWS.length >= 20, "looked at the whole table");
   for (const [name, row] of ROWS) {
@@ -32,7 +34,7 @@ t.test("G.42: every /v1 row takes a token with its scope, and the rest take none
   t.same([control.asked, done], [[], []], "nothing was done");
 });
 
-t.test("G.42: a wrong token is refused in all its forms", async (t) => {
+t.test("a wrong token is refused in all its forms (reliability 42)", async (t) => {
   const { ask, log } = await testAdmin(t);
   const token = bearer("root")["authorization"] ?? "";
   for (const authorization of [
@@ -60,7 +62,7 @@ t.test("G.42: a wrong token is refused in all its forms", async (t) => {
   );
 });
 
-t.test("G.42: two tokens in one request are none", async (t) => {
+t.test("two tokens in one request are none (reliability 42)", async (t) => {
   const { address } = await testAdmin(t);
   const field = `Authorization: ${bearer("root")["authorization"] ?? ""}\r\n`;
   const client = await raw(address);
@@ -69,21 +71,79 @@ t.test("G.42: two tokens in one request are none", async (t) => {
   client.destroy();
 });
 
-t.test("G.42: failures are rate-limited, without locking a correct token out, for a while", async (t) => {
-  const { ask, clock } = await testAdmin(t);
-  const wrong = () => ask("GET", "/v1/routes", { as: "nobody", headers: { authorization: "Bearer x" } });
-  for (let i = 0; i < FAILURES; i++) t.equal((await wrong()).status, 401);
-  const limited = await wrong();
-  t.match(limited, { status: 429, json: { code: "SPLIT_RATE_LIMITED", retryable: true } });
-  t.equal(limited.headers["retry-after"], String(FAILURES_MS / 1000));
-  t.equal((await ask("GET", "/v1/routes")).status, 200, "a correct token from the same address");
-  await clock.advance(FAILURES_MS - 1000);
-  t.equal((await wrong()).headers["retry-after"], "1", "further failures do not prolong it");
-  await clock.advance(1001);
-  t.equal((await wrong()).status, 401);
+t.test(
+  "failures are rate-limited, without locking a correct token out, for a while (reliability 42)",
+  async (t) => {
+    const { ask, clock } = await testAdmin(t);
+    const wrong = () => ask("GET", "/v1/routes", { as: "nobody", headers: { authorization: "Bearer x" } });
+    for (let i = 0; i < FAILURES; i++) t.equal((await wrong()).status, 401);
+    const limited = await wrong();
+    t.match(limited, { status: 429, json: { code: "SPLIT_RATE_LIMITED", retryable: true } });
+    t.equal(limited.headers["retry-after"], String(FAILURES_MS / 1000));
+    t.equal((await ask("GET", "/v1/routes")).status, 200, "a correct token from the same address");
+    await clock.advance(FAILURES_MS - 1000);
+    t.equal((await wrong()).headers["retry-after"], "1", "further failures do not prolong it");
+    await clock.advance(1001);
+    t.equal((await wrong()).status, 401);
+  },
+);
+
+t.test(
+  "whoever has one IPv6 address has its /64, and fails in the name of all of it (reliability 42)",
+  async (t) => {
+    const auth = createAuth([], fakeClock());
+    const code = (address: string): unknown => {
+      const answer = auth.authenticate(["Bearer x"], address);
+      return answer.ok ? "" : answer.code;
+    };
+    for (let i = 0; i < FAILURES; i++) code(`2001:db8::1:${i.toString(16)}:0:${i}`);
+    for (const same of ["2001:db8::", "2001:db8:0:0:ffff::", "2001:db8:0:0:1:2:3:4"])
+      t.equal(code(same), "SPLIT_RATE_LIMITED", same);
+    for (const other of ["2001:db8:0:1::", "2001:db9::1", "::1", "::", "::ffff:10.0.0.1", "10.0.0.1", "unix"])
+      t.equal(code(other), "SPLIT_UNAUTHORIZED", other);
+  },
+);
+
+t.test("a token that is taken back is known no longer, and reads no further (reliability 42)", async (t) => {
+  const { admin, ask, address } = await testAdmin(t);
+  const reader = await raw(address);
+  const head = `Host: localhost\r\nAuthorization: ${bearer("reader")["authorization"] ?? ""}\r\n`;
+  reader.send(`GET /v1/events HTTP/1.1\r\n${head}\r\n`);
+  await reader.until(/event: status/);
+  const token = "another-token-0123456789abcdef";
+  admin.setTokens([{ name: "new", token, scopes: ["read"] }]);
+  await reader.until(/0\r\n\r\n$/);
+  t.equal((await ask("GET", "/v1/routes", { as: "reader" })).status, 401);
+  const headers = { authorization: `Bearer ${token}` };
+  t.equal((await ask("GET", "/v1/routes", { as: "nobody", headers })).status, 200);
+  const again = await raw(address);
+  again.send(`GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${token}\r\n\r\n`);
+  await again.until(/event: status/);
+  admin.setTokens([{ name: "new", token, scopes: ["read"] }]);
+  again.send("GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  t.equal((await ask("GET", "/livez")).status, 200);
+  t.notMatch(again.received, /0\r\n\r\n$/, "the same tokens again end nothing");
+  reader.destroy();
+  again.destroy();
 });
 
-t.test("G.43: a Host that is not ours is refused on every path, open ones too", async (t) => {
+t.test(
+  "who is refused cannot fill the log: a few lines a second, the others counted (reliability 42)",
+  async (t) => {
+    const { ask, log, clock } = await testAdmin(t);
+    const lines = () => log.lines.filter(({ message }) => message === "an admin call was refused");
+    for (let i = 0; i < 20; i++) await ask("GET", "/v1/routes", { as: "nobody" });
+    t.equal(lines().length, REFUSALS_LOGGED);
+    await clock.advance("1s");
+    await ask("GET", "/v1/routes", { as: "nobody" });
+    t.match(lines().at(-1), {
+      level: "warn",
+      fields: { code: "SPLIT_UNAUTHORIZED", address: "127.0.0.1", unwritten: 20 - REFUSALS_LOGGED },
+    });
+  },
+);
+
+t.test("a Host that is not ours is refused on every path, open ones too (reliability 43)", async (t) => {
   const { ask, control } = await testAdmin(t);
   for (const host of [
     "evil.example",
@@ -116,7 +176,7 @@ t.test("G.43: a Host that is not ours is refused on every path, open ones too", 
   }
 });
 
-t.test("G.43: no Host, two Hosts and an absolute target get nowhere", async (t) => {
+t.test("no Host, two Hosts and an absolute target get nowhere (reliability 43)", async (t) => {
   const { address } = await testAdmin(t);
   const cases: readonly (readonly [string, number])[] = [
     ["GET /livez HTTP/1.1\r\n\r\n", 400],
@@ -132,7 +192,7 @@ t.test("G.43: no Host, two Hosts and an absolute target get nowhere", async (t) 
   }
 });
 
-t.test("G.43: pages of other origins are refused, and there are no CORS fields", async (t) => {
+t.test("pages of other origins are refused, and there are no CORS fields (reliability 43)", async (t) => {
   const { ask, control } = await testAdmin(t);
   const foreign = [
     { origin: "https://evil.example" },
@@ -140,6 +200,9 @@ t.test("G.43: pages of other origins are refused, and there are no CORS fields",
     { origin: "http://localhost:1" },
     { origin: "http://admin.example.evil.example" },
     { "sec-fetch-site": "cross-site" },
+    { "sec-fetch-site": "Cross-Site" },
+    { "sec-fetch-site": "same-site" },
+    { "sec-fetch-site": "whatever comes next" },
   ];
   for (const headers of foreign) {
     const answer = await ask("POST", "/v1/rollouts/app/pause", {
@@ -148,6 +211,10 @@ t.test("G.43: pages of other origins are refused, and there are no CORS fields",
     t.match(answer, { status: 403, json: { code: "SPLIT_ORIGIN_REFUSED" } }, JSON.stringify(headers));
   }
   t.same(control.asked, []);
+  const link = (site: string) => ask("GET", "/v1/routes", { headers: { "sec-fetch-site": site } });
+  t.equal((await link("cross-site")).status, 403);
+  t.equal((await link("same-site")).status, 200, "a link on a dashboard next door");
+  t.equal((await link("none")).status, 200, "typed by a person");
   const own = { host: "localhost:9900", origin: "http://localhost:9900", "sec-fetch-site": "same-origin" };
   t.equal((await ask("POST", "/v1/rollouts/app/pause", { headers: own })).status, 200);
   const tls = { host: "admin.example", origin: "https://admin.example:443" };
@@ -163,13 +230,14 @@ t.test("G.43: pages of other origins are refused, and there are no CORS fields",
   );
 });
 
-t.test("G.43: a read changes nothing, and no field makes a read a write", async (t) => {
+t.test("a read changes nothing, and no field makes a read a write (reliability 43)", async (t) => {
   const { ask, control } = await testAdmin(t);
   for (const method of ["GET", "HEAD", "PUT", "DELETE", "PATCH"]) {
-    const answer = await ask(method, "/v1/rollouts/app/rollback", {
-      headers: { "x-http-method-override": "POST" },
-    });
-    t.match(answer, { status: 405, headers: { allow: "POST" } }, method);
+    for (const name of ["x-http-method-override", "x-http-method", "x-method-override"]) {
+      const answer = await ask(method, "/v1/rollouts/app/rollback", { headers: { [name]: "POST" } });
+      t.match(answer, { status: 405, headers: { allow: "POST" } }, method);
+    }
+    t.equal((await ask(method, "/v1/rollouts/app/rollback?_method=POST")).status, 405);
   }
   t.match(await ask("POST", "/v1/routes/app"), { status: 405, headers: { allow: "GET, HEAD" } });
   t.same(control.asked, []);
@@ -179,7 +247,7 @@ t.test("G.43: a read changes nothing, and no field makes a read a write", async 
   t.equal(head.headers["content-length"], get.headers["content-length"]);
 });
 
-t.test("G.43: a write says that it is JSON", async (t) => {
+t.test("a write says that it is JSON (reliability 43)", async (t) => {
   const { ask, control } = await testAdmin(t);
   const body = '{"weight":5,"reason":"x"}';
   for (const type of [
@@ -208,7 +276,7 @@ t.test("G.43: a write says that it is JSON", async (t) => {
   t.match(await ask("POST", "/v1/routes/app/weight"), { status: 400, json: { field: "weight" } });
 });
 
-t.test("G.44: a body over 64 KiB is refused without being read", async (t) => {
+t.test("a body over 64 KiB is refused without being read (reliability 44)", async (t) => {
   const { address, control } = await testAdmin(t);
   const head =
     `POST /v1/rollouts/app/pause HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n` +
@@ -249,7 +317,7 @@ t.test("G.44: a body over 64 KiB is refused without being read", async (t) => {
 });
 
 t.test(
-  "G.44: after a refusal that left something unread, nothing of the connection is looked at",
+  "after a refusal that left something unread, nothing of the connection is looked at (reliability 44)",
   async (t) => {
     const { address, control } = await testAdmin(t);
     const authorization = `Authorization: ${bearer("root")["authorization"] ?? ""}\r\n`;

@@ -17,24 +17,30 @@ const BODIES: { readonly [O in Operation]?: InputOf<O> } = {
   rollback: { reason: "complaints" },
 };
 
-t.test("every row answers with a status and a body that its schema describes", async (t) => {
-  const { ask } = await testAdmin(t);
-  for (const [name, row] of ROWS) {
-    if (typeof row.output === "string") continue;
-    // The table's names are the operations.
-    const body = BODIES[name as Operation];
-    const answer = await ask(row.method, row.path.replace("{route}", "app"), { body });
-    t.ok(row.statuses.includes(answer.status), `${name}: ${answer.status}`);
-    const parsed = row.output.safeParse(answer.json);
-    t.ok(parsed.success, `${name}: ${parsed.success ? "" : parsed.error.message}`);
-    t.match(answer.headers, {
-      "content-type": "application/json",
-      "cache-control": "no-store",
-      "x-content-type-options": "nosniff",
-      "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
-    });
-  }
-});
+t.test(
+  "every row answers with what its schema describes, guarded against pages (reliability 43)",
+  async (t) => {
+    const { ask } = await testAdmin(t);
+    for (const [name, row] of ROWS) {
+      if (typeof row.output === "string") continue;
+      // The table's names are the operations.
+      const body = BODIES[name as Operation];
+      const answer = await ask(row.method, row.path.replace("{route}", "app"), { body });
+      t.ok(row.statuses.includes(answer.status), `${name}: ${answer.status}`);
+      const parsed = row.output.safeParse(answer.json);
+      t.ok(parsed.success, `${name}: ${parsed.success ? "" : parsed.error.message}`);
+      t.match(answer.headers, {
+        "content-type": "application/json",
+        "cache-control": "no-store",
+        "x-content-type-options": "nosniff",
+        "content-security-policy":
+          "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "cross-origin-resource-policy": "same-origin",
+        "referrer-policy": "no-referrer",
+      });
+    }
+  },
+);
 
 t.test("a route is exactly its status, and the rollout is the same", async (t) => {
   const { ask, control } = await testAdmin(t);
@@ -127,85 +133,94 @@ t.test("a start resolves to steps: the route's plan, a named one, one written ou
   }
 });
 
-t.test("G.44: input that does not fit is 400 with the path of the field, and does nothing", async (t) => {
-  const { ask, control } = await testAdmin(t);
-  const deep = `${"[".repeat(20_000)}${"]".repeat(20_000)}`;
-  const cases: readonly (readonly [path: string, body: unknown, field: string | undefined])[] = [
-    ["routes/app/weight", { weight: 101, reason: "x" }, "weight"],
-    ["routes/app/weight", { weight: -0.1, reason: "x" }, "weight"],
-    ["routes/app/weight", { weight: 0.00001, reason: "x" }, "weight"],
-    ["routes/app/weight", { weight: "5", reason: "x" }, "weight"],
-    ["routes/app/weight", '{"weight":1e999,"reason":"x"}', "weight"],
-    ["routes/app/weight", '{"weight":NaN,"reason":"x"}', undefined],
-    ["routes/app/weight", { weight: null, reason: "x" }, "weight"],
-    ["routes/app/weight", { reason: "x" }, "weight"],
-    ["routes/app/weight", { weight: 5, force: true }, "reason"],
-    ["routes/app/weight", { weight: 5, reason: "  " }, "reason"],
-    ["routes/app/weight", { weight: 5, reason: "a\r\nb" }, "reason"],
-    ["routes/app/weight", { weight: 5, reason: "\u001b[31m" }, "reason"],
-    ["routes/app/weight", { weight: 5, reason: "x".repeat(501) }, "reason"],
-    ["routes/app/weight", { weight: 5, reason: "x", wieght: 5 }, "wieght"],
-    ["routes/app/weight", '{"weight":5,"reason":"x","__proto__":{"force":true}}', "__proto__"],
-    ["routes/app/weight", '{"weight":5,"reason":"x","constructor":1}', "constructor"],
-    ["rollouts/app/start", '{"plan":{"steps":[{"setWeight":"5%","__proto__":1}]}}', "plan.steps.0.__proto__"],
-    ["rollouts/app/start", { steps: [5, 5] }, "steps.1"],
-    ["rollouts/app/start", { steps: [5, 3] }, "steps.1"],
-    ["rollouts/app/start", { steps: [] }, "steps"],
-    ["rollouts/app/start", { steps: [5, 101] }, "steps.1"],
-    ["rollouts/app/start", { plan: { steps: [{ setWeight: "5%" }, { setWeight: "4%" }] } }, "plan.steps.1"],
-    ["rollouts/app/start", { plan: { steps: [{ setWeight: "5" }] } }, "plan.steps.0.setWeight"],
-    ["rollouts/app/start", { plan: "none" }, "plan"],
-    ["rollouts/app/start", { plan: "toString" }, "plan"],
-    ["rollouts/api/start", {}, "plan"],
-    ["rollouts/app/start", { plan: "quick", steps: [5] }, "steps"],
-    ["rollouts/app/start", { hold: "5m" }, "hold"],
-    ["rollouts/app/start", { steps: [5], hold: "5" }, "hold"],
-    ["rollouts/app/start", { wait: "0s" }, "wait"],
-    ["rollouts/app/start", { force: true }, "reason"],
-    ["rollouts/app/promote", { step: 1.5 }, "step"],
-    ["rollouts/app/promote", { step: -1 }, "step"],
-    ["rollouts/app/promote", { full: "yes" }, "full"],
-    ["rollouts/app/pause", { step: 1 }, "step"],
-    ["rollouts/app/pause?x=1", {}, "x"],
-    ["rollouts/app/pause", "[]", undefined],
-    ["rollouts/app/pause", "null", undefined],
-    ["rollouts/app/pause", '{"reason":"x"', undefined],
-    ["rollouts/app/pause", Buffer.from([0x22, 0xff, 0x22]), undefined],
-    ["rollouts/app/pause", deep, undefined],
-    ["config/reload", { force: true }, "force"],
-  ];
-  for (const [path, body, field] of cases) {
-    const answer = await ask("POST", `/v1/${path}`, { body });
-    const what = `${path} ${Buffer.isBuffer(body) ? "bytes" : JSON.stringify(body).slice(0, 60)}`;
-    t.match(answer, { status: 400, json: { code: "SPLIT_INPUT_INVALID" } }, what);
-    t.equal(answer.json["field"] === "" ? undefined : answer.json["field"], field, what);
-    t.ok(problemSchema.safeParse(answer.json).success, answer.text);
-    if (/__proto__|constructor/.test(field ?? ""))
-      t.match(answer.json["detail"], /name is not allowed/, what);
-  }
-  const queries = [
-    "limit=0",
-    "limit=-1",
-    "limit=10000",
-    "limit=1e3",
-    "limit=5&limit=6",
-    "route=a%20b",
-    "limits=5",
-    "__proto__=1",
-  ];
-  for (const query of queries) {
-    t.match(
-      await ask("GET", `/v1/journal?${query}`),
-      { status: 400, json: { code: "SPLIT_INPUT_INVALID" } },
-      query,
-    );
-  }
-  t.match(await ask("GET", "/v1/journal?route=api&limit=5"), { status: 200, json: { lines: [] } });
-  t.match(await ask("GET", "/v1/routes", { body: "{}" }), { status: 400 }, "a read takes no body");
-  t.same(control.asked, []);
-});
+t.test(
+  "input that does not fit is 400 with the path of the field, and does nothing (reliability 44)",
+  async (t) => {
+    const { ask, control } = await testAdmin(t);
+    const deep = `${"[".repeat(20_000)}${"]".repeat(20_000)}`;
+    const cases: readonly (readonly [path: string, body: unknown, field: string | undefined])[] = [
+      ["routes/app/weight", { weight: 101, reason: "x" }, "weight"],
+      ["routes/app/weight", { weight: -0.1, reason: "x" }, "weight"],
+      ["routes/app/weight", { weight: 0.00001, reason: "x" }, "weight"],
+      ["routes/app/weight", { weight: "5", reason: "x" }, "weight"],
+      ["routes/app/weight", '{"weight":1e999,"reason":"x"}', "weight"],
+      ["routes/app/weight", '{"weight":NaN,"reason":"x"}', undefined],
+      ["routes/app/weight", { weight: null, reason: "x" }, "weight"],
+      ["routes/app/weight", { reason: "x" }, "weight"],
+      ["routes/app/weight", { weight: 5, force: true }, "reason"],
+      ["routes/app/weight", { weight: 5, reason: "  " }, "reason"],
+      ["routes/app/weight", { weight: 5, reason: "a\r\nb" }, "reason"],
+      ["routes/app/weight", { weight: 5, reason: "\u001b[31m" }, "reason"],
+      ["routes/app/weight", { weight: 5, reason: "x".repeat(501) }, "reason"],
+      ["routes/app/weight", { weight: 5, reason: "x", wieght: 5 }, "wieght"],
+      ["routes/app/weight", '{"weight":5,"reason":"x","__proto__":{"force":true}}', "__proto__"],
+      ["routes/app/weight", '{"weight":5,"reason":"x","constructor":1}', "constructor"],
+      [
+        "rollouts/app/start",
+        '{"plan":{"steps":[{"setWeight":"5%","__proto__":1}]}}',
+        "plan.steps.0.__proto__",
+      ],
+      ["rollouts/app/start", { steps: [5, 5] }, "steps.1"],
+      ["rollouts/app/start", { steps: [5, 3] }, "steps.1"],
+      ["rollouts/app/start", { steps: [] }, "steps"],
+      ["rollouts/app/start", { steps: [5, 101] }, "steps.1"],
+      ["rollouts/app/start", { plan: { steps: [{ setWeight: "5%" }, { setWeight: "4%" }] } }, "plan.steps.1"],
+      ["rollouts/app/start", { plan: { steps: [{ setWeight: "5" }] } }, "plan.steps.0.setWeight"],
+      ["rollouts/app/start", { plan: "none" }, "plan"],
+      ["rollouts/app/start", { plan: "toString" }, "plan"],
+      ["rollouts/api/start", {}, "plan"],
+      ["rollouts/app/start", { plan: "quick", steps: [5] }, "steps"],
+      ["rollouts/app/start", { hold: "5m" }, "hold"],
+      ["rollouts/app/start", { steps: [5], hold: "5" }, "hold"],
+      ["rollouts/app/start", { wait: "0s" }, "wait"],
+      ["rollouts/app/start", { force: true }, "reason"],
+      ["rollouts/app/promote", { step: 1.5 }, "step"],
+      ["rollouts/app/promote", { step: -1 }, "step"],
+      ["rollouts/app/promote", { full: "yes" }, "full"],
+      ["rollouts/app/pause", { step: 1 }, "step"],
+      ["rollouts/app/pause", { _method: "GET" }, "_method"],
+      ["rollouts/app/pause?_method=GET", {}, "_method"],
+      ["rollouts/app/pause?x=1", {}, "x"],
+      ["rollouts/app/pause", "[]", undefined],
+      ["rollouts/app/pause", "null", undefined],
+      ["rollouts/app/pause", '{"reason":"x"', undefined],
+      ["rollouts/app/pause", Buffer.from([0x22, 0xff, 0x22]), undefined],
+      ["rollouts/app/pause", deep, undefined],
+      ["config/reload", { force: true }, "force"],
+    ];
+    for (const [path, body, field] of cases) {
+      const answer = await ask("POST", `/v1/${path}`, { body });
+      const what = `${path} ${Buffer.isBuffer(body) ? "bytes" : JSON.stringify(body).slice(0, 60)}`;
+      t.match(answer, { status: 400, json: { code: "SPLIT_INPUT_INVALID" } }, what);
+      t.equal(answer.json["field"] === "" ? undefined : answer.json["field"], field, what);
+      t.ok(problemSchema.safeParse(answer.json).success, answer.text);
+      if (/__proto__|constructor/.test(field ?? ""))
+        t.match(answer.json["detail"], /name is not allowed/, what);
+    }
+    const queries = [
+      "limit=0",
+      "limit=-1",
+      "limit=10000",
+      "limit=1e3",
+      "limit=5&limit=6",
+      "route=a%20b",
+      "limits=5",
+      "__proto__=1",
+    ];
+    for (const query of queries) {
+      t.match(
+        await ask("GET", `/v1/journal?${query}`),
+        { status: 400, json: { code: "SPLIT_INPUT_INVALID" } },
+        query,
+      );
+    }
+    t.match(await ask("GET", "/v1/journal?route=api&limit=5"), { status: 200, json: { lines: [] } });
+    t.match(await ask("GET", "/v1/routes", { body: "{}" }), { status: 400 }, "a read takes no body");
+    t.same(control.asked, []);
+  },
+);
 
-t.test("G.44: no body, whatever is in it, makes a 5xx", async (t) => {
+t.test("no body, whatever is in it, makes a 5xx (reliability 44)", async (t) => {
   const { ask } = await testAdmin(t);
   const verbs = ROWS.filter(([, row]) => row.method === "POST").map(([, row]) =>
     row.path.replace("{route}", "app"),
@@ -253,7 +268,7 @@ t.test("G.44: no body, whatever is in it, makes a 5xx", async (t) => {
   t.ok(seen.has(200) && seen.has(400), `saw ${[...seen].join(", ")}`);
 });
 
-t.test("each refusal of the engine is told as its code says", async (t) => {
+t.test("each refusal of the engine is told as its code says (reliability 44)", async (t) => {
   const { ask, control } = await testAdmin(t);
   const codes: readonly ErrorCode[] = [
     "SPLIT_PHASE_MISMATCH",
@@ -278,22 +293,25 @@ t.test("each refusal of the engine is told as its code says", async (t) => {
   }
 });
 
-t.test("a bug is a 500 that says no more than its number, and the log says the rest", async (t) => {
-  const { ask, control, log } = await testAdmin(t);
-  control.answer = () => {
-    throw new TypeError("secret inside");
-  };
-  const answer = await ask("POST", "/v1/rollouts/app/pause");
-  t.match(answer, { status: 500, json: { code: "SPLIT_INTERNAL" } });
-  t.notMatch(answer.text, "secret");
-  const line = log.lines.find(({ level }) => level === "error");
-  t.equal(line?.fields["instance"], answer.json["instance"]);
-  t.match(line?.fields["error"], { message: "secret inside" });
-  control.answer = undefined;
-  t.equal((await ask("POST", "/v1/rollouts/app/pause")).status, 200, "and it goes on");
-});
+t.test(
+  "a bug is a 500 that says no more than its number, and the log says the rest (reliability 44)",
+  async (t) => {
+    const { ask, control, log } = await testAdmin(t);
+    control.answer = () => {
+      throw new TypeError("secret inside");
+    };
+    const answer = await ask("POST", "/v1/rollouts/app/pause");
+    t.match(answer, { status: 500, json: { code: "SPLIT_INTERNAL" } });
+    t.notMatch(answer.text, /secret|TypeError|\.ts|\bat /, "no word of it, no line of a stack");
+    const line = log.lines.find(({ level }) => level === "error");
+    t.equal(line?.fields["instance"], answer.json["instance"]);
+    t.match(line?.fields["error"], { message: "secret inside" });
+    control.answer = undefined;
+    t.equal((await ask("POST", "/v1/rollouts/app/pause")).status, 200, "and it goes on");
+  },
+);
 
-t.test("If-Match: a write on a state that has moved on is 412", async (t) => {
+t.test("If-Match: a write on a state that has moved on is 412 (reliability 44)", async (t) => {
   const { ask, control, done } = await testAdmin(t);
   const pause = (tag: string) => ask("POST", "/v1/rollouts/app/pause", { headers: { "if-match": tag } });
   t.match(await pause('"6"'), { status: 412, json: { code: "SPLIT_STATE_CONFLICT" } });
@@ -350,35 +368,49 @@ t.test("Idempotency-Key: the same call again gets the same answer and is done on
   t.equal((await call("k2")).headers["idempotent-replayed"], undefined, "the memory is bounded");
 });
 
-t.test("reload, drain, readiness, health, configuration and metrics", async (t) => {
-  let isReady = true;
-  const bad = { ok: false, code: "SPLIT_CONFIG_INVALID", message: "sluice.yaml:3:5: unknown key" } as const;
-  const config = adminConfig({ tokens: [{ name: "ci", token: { env: "CI_TOKEN" }, scopes: ["read"] }] });
-  const { ask, done } = await testAdmin(t, {
-    reload: () => Promise.resolve(bad),
-    readiness: () => ({ ready: isReady, checks: { draining: isReady ? "no" : "yes" } }),
-    config: () => config,
-  });
-  t.match(await ask("POST", "/v1/config/reload"), {
-    status: 400,
-    json: { code: bad.code, detail: bad.message },
-  });
-  t.match(await ask("POST", "/v1/drain"), { status: 202, json: { draining: true } });
-  t.same(done, ["drain"]);
-  t.same((await ask("GET", "/readyz")).json, { ready: true });
-  isReady = false;
-  t.match(await ask("GET", "/readyz"), { status: 503, json: { ready: false } });
-  t.match(await ask("GET", "/readyz?verbose"), { status: 503, json: { checks: { draining: "yes" } } });
-  t.same((await ask("GET", "/healthz?verbose")).json, (await ask("GET", "/livez")).json);
-  t.match(await ask("GET", "/v1/health"), {
-    json: { healthy: false, routes: [{ name: "app" }, { name: "api" }] },
-  });
-  const shown = await ask("GET", "/v1/config");
-  t.same(shown.json, JSON.parse(JSON.stringify(effective(config))));
-  t.match(shown.json, {
-    admin: { tokens: [{ token: { env: "CI_TOKEN" } }] },
-    routes: [{ override: { secret: { env: "OVERRIDE_SECRET" } } }, {}],
-  });
-  const metrics = await ask("GET", "/metrics", { headers: { accept: "application/openmetrics-text" } });
-  t.match(metrics, { text: "# application/openmetrics-text\n", headers: { "content-type": "text/plain" } });
-});
+t.test(
+  "reload, drain, readiness, health, configuration without secrets, and metrics (reliability 42)",
+  async (t) => {
+    let isReady = true;
+    const bad = { ok: false, code: "SPLIT_CONFIG_INVALID", message: "sluice.yaml:3:5: unknown key" } as const;
+    const config = adminConfig({ tokens: [{ name: "ci", token: { env: "CI_TOKEN" }, scopes: ["read"] }] });
+    const { ask, done } = await testAdmin(t, {
+      reload: () => Promise.resolve(bad),
+      readiness: () => ({ ready: isReady, checks: { draining: isReady ? "no" : "yes" } }),
+      config: () => config,
+    });
+    t.match(await ask("POST", "/v1/config/reload"), {
+      status: 400,
+      json: { code: bad.code, detail: bad.message },
+    });
+    t.match(await ask("POST", "/v1/drain"), { status: 202, json: { draining: true } });
+    t.same(done, ["drain"]);
+    t.same((await ask("GET", "/readyz")).json, { ready: true });
+    isReady = false;
+    t.match(await ask("GET", "/readyz"), { status: 503, json: { ready: false } });
+    t.match(await ask("GET", "/readyz?verbose"), { status: 503, json: { checks: { draining: "yes" } } });
+    t.same((await ask("GET", "/healthz?verbose")).json, (await ask("GET", "/livez")).json);
+    t.match(await ask("GET", "/v1/health"), {
+      json: { healthy: false, routes: [{ name: "app" }, { name: "api" }] },
+    });
+    const shown = await ask("GET", "/v1/config");
+    t.same(shown.json, JSON.parse(JSON.stringify(effective(config))));
+    t.match(shown.json, {
+      admin: { tokens: [{ token: { env: "CI_TOKEN" } }] },
+      routes: [{ override: { secret: { env: "OVERRIDE_SECRET" } } }, {}],
+    });
+    for (const [url, told] of [
+      ["https://hooks.example/services/T0/hunter2", "https://hooks.example/[redacted]"],
+      ["https://hunter2@hooks.example", "https://hooks.example/[redacted]"],
+      ["http://hooks.example:1/?token=hunter2", "http://hooks.example:1/[redacted]"],
+      ["http://hooks.example:1", "http://hooks.example:1"],
+    ] as const) {
+      const hooked = await testAdmin(t, { config: () => ({ ...config, notify: { webhook: { url } } }) });
+      const { json, text } = await hooked.ask("GET", "/v1/config");
+      t.match(json, { notify: { webhook: { url: told } } }, "often the path is all the secret there is");
+      t.notMatch(text, "hunter2");
+    }
+    const metrics = await ask("GET", "/metrics", { headers: { accept: "application/openmetrics-text" } });
+    t.match(metrics, { text: "# application/openmetrics-text\n", headers: { "content-type": "text/plain" } });
+  },
+);

@@ -81,7 +81,8 @@ t.test("what was typed wrong exits 2 before anything is called", async (t) => {
     [["promote", "app", "--step", "x"], /--step takes a whole number/],
     [["status", "--watch", "--timeout", "5"], /--timeout takes a duration/],
     [["journal", "--limit", "0"], /--limit must be at least 1/],
-    [["status", "--admin", "https://x"], /--admin takes http/],
+    [["status", "--admin", "ftp://x"], /--admin takes http/],
+    [["status", "--admin", "https://x/path"], /--admin takes http/],
   ];
   for (const [argv, message] of wrong) {
     const { code, err } = await sluice([...argv], { env: { SLUICE_ADMIN: "http://127.0.0.1:1" } });

@@ -136,11 +136,14 @@ const REFUSED: readonly (readonly [what: string, text: string, expected: readonl
   ],
 ];
 
-t.test("a bad configuration is refused at the line and column of the slip, in words that help", async (t) => {
-  for (const [what, text, expected] of REFUSED) t.same(problems(text), expected, what);
-});
+t.test(
+  "a bad configuration is refused at the line and column of the slip, in words that help (reliability 38)",
+  async (t) => {
+    for (const [what, text, expected] of REFUSED) t.same(problems(text), expected, what);
+  },
+);
 
-t.test("a file made to exhaust the reader ends as a finding", async (t) => {
+t.test("a file made to exhaust the reader ends as a finding (reliability 38)", async (t) => {
   const laugh = `a: &a [x,x,x,x,x,x,x,x,x]\n${"bcdefgh"
     .split("")
     .map((name, index) => `${name}: &${name} [${"*X,".replace("X", "abcdefg"[index] ?? "").repeat(9)}]`)
@@ -151,7 +154,7 @@ t.test("a file made to exhaust the reader ends as a finding", async (t) => {
   t.match(problems("x".repeat(20_000_000)), [/longer than/]);
 });
 
-t.test("no text makes the reader throw", async () => {
+t.test("no text makes the reader throw (reliability 38)", async () => {
   const words = fc.constantFrom(
     "routes:",
     "\n",
@@ -255,43 +258,49 @@ t.test("the sample configurations are valid, and what they print is too", async 
   }
 });
 
-t.test("a configuration is loaded with its secrets, and with none of them in any text", async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), "sluice-load-"));
-  const file = join(folder, "sluice.yaml");
-  const keyFile = join(folder, "key");
-  writeFileSync(keyFile, "from-a-file\n");
-  writeFileSync(
-    file,
-    withRoute(
-      "override: { header: x-arm, secret: { env: OVERRIDE } }",
-      `notify: { webhook: { url: "https://h.example", secret: { file: ${keyFile} } } }`,
-    ),
-  );
-  const { config, secretOf } = await loadConfig(file, { OVERRIDE: "from-env" });
-  const source = config.routes[0]?.override?.secret;
-  t.same(source, { env: "OVERRIDE" });
-  t.equal(secretOf({ env: "OVERRIDE" }).reveal(), "from-env");
-  t.equal(secretOf({ file: keyFile }).reveal(), "from-a-file", "without the line end");
-  const secret = secretOf({ env: "OVERRIDE" });
-  t.notMatch(
-    `${String(secret)} ${JSON.stringify(secret)} ${inspect({ secret })} ${effectiveYaml(config)}`,
-    "from-env",
-  );
-  t.throws(() => secretOf({ env: "OTHER" }), { code: "SPLIT_INTERNAL" });
-});
+t.test(
+  "a configuration is loaded with its secrets, and with none of them in any text (reliability 42)",
+  async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), "sluice-load-"));
+    const file = join(folder, "sluice.yaml");
+    const keyFile = join(folder, "key");
+    writeFileSync(keyFile, "from-a-file\n");
+    writeFileSync(
+      file,
+      withRoute(
+        "override: { header: x-arm, secret: { env: OVERRIDE } }",
+        `notify: { webhook: { url: "https://h.example", secret: { file: ${keyFile} } } }`,
+      ),
+    );
+    const { config, secretOf } = await loadConfig(file, { OVERRIDE: "from-env" });
+    const source = config.routes[0]?.override?.secret;
+    t.same(source, { env: "OVERRIDE" });
+    t.equal(secretOf({ env: "OVERRIDE" }).reveal(), "from-env");
+    t.equal(secretOf({ file: keyFile }).reveal(), "from-a-file", "without the line end");
+    const secret = secretOf({ env: "OVERRIDE" });
+    t.notMatch(
+      `${String(secret)} ${JSON.stringify(secret)} ${inspect({ secret })} ${effectiveYaml(config)}`,
+      "from-env",
+    );
+    t.throws(() => secretOf({ env: "OTHER" }), { code: "SPLIT_INTERNAL" });
+  },
+);
 
-t.test("a configuration whose secrets cannot be read is refused at the place that names them", async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), "sluice-load-"));
-  const file = join(folder, "sluice.yaml");
-  writeFileSync(file, withRoute("override: { header: x-arm, secret: { env: OVERRIDE } }"));
-  await t.rejects(loadConfig(file, {}), {
-    code: "SPLIT_CONFIG_INVALID",
-    message: `${file}:5:40: the environment variable OVERRIDE is not set`,
-  });
-  await t.rejects(loadConfig(file, { OVERRIDE: "" }), { message: /OVERRIDE is empty/ });
-  writeFileSync(file, withRoute("override: { header: x-arm, secret: { file: /nowhere/at/all } }"));
-  await t.rejects(loadConfig(file, {}), { message: /5:40: the secret file .* cannot be read \(ENOENT\)/ });
-});
+t.test(
+  "a configuration whose secrets cannot be read is refused at the place that names them (reliability 38, 42)",
+  async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), "sluice-load-"));
+    const file = join(folder, "sluice.yaml");
+    writeFileSync(file, withRoute("override: { header: x-arm, secret: { env: OVERRIDE } }"));
+    await t.rejects(loadConfig(file, {}), {
+      code: "SPLIT_CONFIG_INVALID",
+      message: `${file}:5:40: the environment variable OVERRIDE is not set`,
+    });
+    await t.rejects(loadConfig(file, { OVERRIDE: "" }), { message: /OVERRIDE is empty/ });
+    writeFileSync(file, withRoute("override: { header: x-arm, secret: { file: /nowhere/at/all } }"));
+    await t.rejects(loadConfig(file, {}), { message: /5:40: the secret file .* cannot be read \(ENOENT\)/ });
+  },
+);
 
 t.test("a file that is not there, a folder and bytes that are no text are refused by name", async (t) => {
   const folder = mkdtempSync(join(tmpdir(), "sluice-load-"));

@@ -43,40 +43,43 @@ t.test(
   },
 );
 
-t.test("a sustained breach rolls back, with the order kept and the evidence written", async (t) => {
-  const b = await bench(benchConfig());
-  await b.controller.command("app", setWeight(10), ADA);
-  b.plane.sample("app", { path: "/pay", method: "POST", keyHash: "aa", traceId: "t1", rescued: true });
-  b.plane.sample("app", { path: "/pay", method: "GET", keyHash: "bb", reason: "timeout" });
-  b.plane.rescue("app", 7);
-  await b.run(299, ill(b));
-  t.equal(weightOf(b), 10);
-  await b.run(2, ill(b));
-  t.match(route(b), { phase: "rolled_back", weight: 0, rollbacks: 1, step: 0 });
-  t.match(b.reports[0], {
-    route: "app",
-    fromWeight: 10,
-    toWeight: 0,
-    actor: "sluice",
-    failed: [{ rule: "error_rate above 1% for 5m", observed: 0.5, limit: 0.01, have: 3000 }],
-    worstPaths: [{ name: "/pay", count: 2 }],
-    worstMethods: [{ name: "GET" }, { name: "POST" }],
-    byReason: [{ name: "status 500" }, { name: "timeout" }],
-    distinctKeys: 2,
-    keysCapped: false,
-    traceIds: ["t1"],
-    requestsFailed: 301 * 25,
-    requestsRescued: 7,
-    breachMs: 300_000,
-    stableHealthy: true,
-  });
-  t.strictSame(b.plane.closed, [{ route: "app", how: "drain" }]);
-  t.match(b.notices.at(-1), { severity: "emergency", event: "ROLLBACK_DONE", route: "app" });
-  t.equal(b.plane.split?.routes.get("app")?.forcedCanary, false);
-  t.match(b.controller.totals().routes[0], { rollbacks: { "error_rate above 1% for 5m": 1 } });
-});
+t.test(
+  "a sustained breach rolls back, with the order kept and the evidence written (reliability 35)",
+  async (t) => {
+    const b = await bench(benchConfig());
+    await b.controller.command("app", setWeight(10), ADA);
+    b.plane.sample("app", { path: "/pay", method: "POST", keyHash: "aa", traceId: "t1", rescued: true });
+    b.plane.sample("app", { path: "/pay", method: "GET", keyHash: "bb", reason: "timeout" });
+    b.plane.rescue("app", 7);
+    await b.run(299, ill(b));
+    t.equal(weightOf(b), 10);
+    await b.run(2, ill(b));
+    t.match(route(b), { phase: "rolled_back", weight: 0, rollbacks: 1, step: 0 });
+    t.match(b.reports[0], {
+      route: "app",
+      fromWeight: 10,
+      toWeight: 0,
+      actor: "sluice",
+      failed: [{ rule: "error_rate above 1% for 5m", observed: 0.5, limit: 0.01, have: 3000 }],
+      worstPaths: [{ name: "/pay", count: 2 }],
+      worstMethods: [{ name: "GET" }, { name: "POST" }],
+      byReason: [{ name: "status 500" }, { name: "timeout" }],
+      distinctKeys: 2,
+      keysCapped: false,
+      traceIds: ["t1"],
+      requestsFailed: 301 * 25,
+      requestsRescued: 7,
+      breachMs: 300_000,
+      stableHealthy: true,
+    });
+    t.strictSame(b.plane.closed, [{ route: "app", how: "drain" }]);
+    t.match(b.notices.at(-1), { severity: "emergency", event: "ROLLBACK_DONE", route: "app" });
+    t.equal(b.plane.split?.routes.get("app")?.forcedCanary, false);
+    t.match(b.controller.totals().routes[0], { rollbacks: { "error_rate above 1% for 5m": 1 } });
+  },
+);
 
-t.test("a breach while paused rolls back (acceptance 5)", async (t) => {
+t.test("a breach while paused rolls back (acceptance 5, reliability 35)", async (t) => {
   const b = await bench(benchConfig());
   await b.controller.command("app", startOf(), ADA);
   await b.run(5, well(b));
@@ -86,7 +89,7 @@ t.test("a breach while paused rolls back (acceptance 5)", async (t) => {
 });
 
 t.test(
-  "killed in minute 4 of a five-minute breach, it rolls back about a minute of breach later (acceptance 10)",
+  "killed in minute 4 of a five-minute breach, it rolls back about a minute of breach later (acceptance 10, reliability 36, 37)",
   async (t) => {
     const before = await bench(benchConfig());
     await before.controller.command("app", setWeight(10), ADA);
@@ -105,21 +108,24 @@ t.test(
   },
 );
 
-t.test("killed three quarters into a step, a quarter remains (acceptance 11)", async (t) => {
-  const before = await bench(benchConfig());
-  await before.controller.command("app", startOf([step(5, 480), step(50, 60)]), ADA);
-  await before.run(360);
-  before.kill();
-  const after = await bench(benchConfig(), { store: before.store, clock: before.clock });
-  after.clock.jumpWall(86_400_000);
-  t.match(route(after), { phase: "progressing", step: 0, weight: 5, holdLeftMs: 120_000 });
-  await after.run(118, well(after));
-  t.equal(weightOf(after), 5);
-  await after.run(3, well(after));
-  t.equal(weightOf(after), 50);
-});
+t.test(
+  "killed three quarters into a step, a quarter remains (acceptance 11, reliability 36, 37)",
+  async (t) => {
+    const before = await bench(benchConfig());
+    await before.controller.command("app", startOf([step(5, 480), step(50, 60)]), ADA);
+    await before.run(360);
+    before.kill();
+    const after = await bench(benchConfig(), { store: before.store, clock: before.clock });
+    after.clock.jumpWall(86_400_000);
+    t.match(route(after), { phase: "progressing", step: 0, weight: 5, holdLeftMs: 120_000 });
+    await after.run(118, well(after));
+    t.equal(weightOf(after), 5);
+    await after.run(3, well(after));
+    t.equal(weightOf(after), 50);
+  },
+);
 
-t.test("a corrupt record means weight 0, said loudly", async (t) => {
+t.test("a corrupt record means weight 0, said loudly (reliability 36)", async (t) => {
   const inner = memoryStore();
   const store: Store = {
     ...storeWith((save) => save(), inner),
@@ -135,28 +141,34 @@ t.test("a corrupt record means weight 0, said loudly", async (t) => {
   t.match(b.journal.entries[0], { event: "STATE_CORRUPT", reason: "torn" });
 });
 
-t.test("a command names its version or is refused; a wrong route or phase changes nothing", async (t) => {
-  const b = await bench(benchConfig());
-  t.match(await b.controller.command("nope", rollback, ADA), { ok: false, code: "SPLIT_NOT_FOUND" });
-  t.match(await b.controller.command("app", rollback, ADA), { ok: false, code: "SPLIT_PHASE_MISMATCH" });
-  t.match(await b.controller.command("app", setWeight(5), ADA, 7), {
-    ok: false,
-    code: "SPLIT_STATE_CONFLICT",
-  });
-  t.match(await b.controller.command("app", setWeight(5), ADA, 0), {
-    ok: true,
-    status: { version: 1, weight: 5 },
-  });
-  t.match(await b.controller.command("app", { type: "promote", full: false, step: null, reason: "" }, ADA), {
-    ok: false,
-  });
-  t.match(await b.controller.command("app", rollback, ADA), { ok: true });
-  t.match(await b.controller.command("app", rollback, ADA), { ok: true }, "asked twice is done once");
-  t.equal(b.journal.entries.length, 2);
-});
+t.test(
+  "a command names its version or is refused; a wrong route or phase changes nothing (reliability 35, 44)",
+  async (t) => {
+    const b = await bench(benchConfig());
+    t.match(await b.controller.command("nope", rollback, ADA), { ok: false, code: "SPLIT_NOT_FOUND" });
+    t.match(await b.controller.command("app", rollback, ADA), { ok: false, code: "SPLIT_PHASE_MISMATCH" });
+    t.match(await b.controller.command("app", setWeight(5), ADA, 7), {
+      ok: false,
+      code: "SPLIT_STATE_CONFLICT",
+    });
+    t.match(await b.controller.command("app", setWeight(5), ADA, 0), {
+      ok: true,
+      status: { version: 1, weight: 5 },
+    });
+    t.match(
+      await b.controller.command("app", { type: "promote", full: false, step: null, reason: "" }, ADA),
+      {
+        ok: false,
+      },
+    );
+    t.match(await b.controller.command("app", rollback, ADA), { ok: true });
+    t.match(await b.controller.command("app", rollback, ADA), { ok: true }, "asked twice is done once");
+    t.equal(b.journal.entries.length, 2);
+  },
+);
 
 t.test(
-  "time for which the process stood still is no time in service, and what was measured in it is not judged",
+  "time for which the process stood still is no time in service, and what was measured in it is not judged (reliability 37)",
   async (t) => {
     const b = await bench(benchConfig());
     await b.controller.command("app", startOf([step(5, 3600), step(50, 60)]), ADA);
@@ -169,7 +181,7 @@ t.test(
   },
 );
 
-t.test("a jump of the wall clock changes no verdict", async (t) => {
+t.test("a jump of the wall clock changes no verdict (reliability 37)", async (t) => {
   const b = await bench(benchConfig());
   await b.controller.command("app", startOf([step(5, 100), step(50, 60)]), ADA);
   await b.run(50, well(b));
@@ -215,28 +227,31 @@ t.test("a probed-dead canary rolls back, and a stable that is sick too is paged"
   t.equal(held.notices.filter((notice) => notice.event === "ROLLBACK_HELD").length, 1);
 });
 
-t.test("a reload changes rules at once, keeps rollouts, and forgets routes that are gone", async (t) => {
-  const b = await bench(benchConfig());
-  await b.controller.command("app", setWeight(5), ADA);
-  await b.run(3, ill(b));
-  b.controller.reconfigure(
-    benchConfig({ rollback: { onAny: [{ metric: "error_rate", above: "60%" }] }, salt: "pinned" }),
-  );
-  await b.run(3, ill(b));
-  t.match(route(b), { weight: 5, checks: [{ rule: "error_rate above 60%", verdict: "successful" }] });
-  t.equal(b.plane.split?.routes.get("app")?.salt, "pinned");
-  const bare = {
-    stable: { endpoints: ["http://127.0.0.1:1"] },
-    canary: { endpoints: ["http://127.0.0.1:2"] },
-  };
-  b.controller.reconfigure(benchConfig({ name: "other", ...bare }));
-  t.equal(b.controller.route("app"), undefined);
-  t.strictSame([...(b.plane.split?.routes.keys() ?? [])], ["other"]);
-  t.match(b.controller.routes(), [{ name: "other", phase: "idle", weight: 0 }]);
-});
+t.test(
+  "a reload changes rules at once, keeps rollouts, and forgets routes that are gone (reliability 38)",
+  async (t) => {
+    const b = await bench(benchConfig());
+    await b.controller.command("app", setWeight(5), ADA);
+    await b.run(3, ill(b));
+    b.controller.reconfigure(
+      benchConfig({ rollback: { onAny: [{ metric: "error_rate", above: "60%" }] }, salt: "pinned" }),
+    );
+    await b.run(3, ill(b));
+    t.match(route(b), { weight: 5, checks: [{ rule: "error_rate above 60%", verdict: "successful" }] });
+    t.equal(b.plane.split?.routes.get("app")?.salt, "pinned");
+    const bare = {
+      stable: { endpoints: ["http://127.0.0.1:1"] },
+      canary: { endpoints: ["http://127.0.0.1:2"] },
+    };
+    b.controller.reconfigure(benchConfig({ name: "other", ...bare }));
+    t.equal(b.controller.route("app"), undefined);
+    t.strictSame([...(b.plane.split?.routes.keys() ?? [])], ["other"]);
+    t.match(b.controller.routes(), [{ name: "other", phase: "idle", weight: 0 }]);
+  },
+);
 
 t.test(
-  "a route that a reload takes away and another brings back does not come back above its rollback",
+  "a route that a reload takes away and another brings back does not come back above its rollback (reliability 35, 38)",
   async (t) => {
     const before = await bench(benchConfig());
     await before.controller.command("app", setWeight(50), ADA);
@@ -251,7 +266,7 @@ t.test(
   },
 );
 
-t.test("a reload says what it changed and what waits for a restart", async (t) => {
+t.test("a reload says what it changed and what waits for a restart (reliability 38)", async (t) => {
   const before = benchConfig({}, { plans: { p: { steps: [{ setWeight: "5%" }] } } });
   t.strictSame(reloadDifferences(before, before), { changed: [], needsRestart: [] });
   const after = benchConfig(

@@ -21,7 +21,7 @@ import {
 } from "../support/engine.ts";
 
 t.test(
-  "when the state cannot be written no weight rises, rolling back works, and people are told once (acceptance 12)",
+  "when the state cannot be written no weight rises, rolling back works, and people are told once (acceptance 12, reliability 35, 36)",
   async (t) => {
     let disk = (save: () => Promise<Saved>): Promise<Saved> => save();
     const b = await bench(benchConfig(), { store: storeWith((save) => disk(save)) });
@@ -51,7 +51,7 @@ t.test(
   },
 );
 
-t.test("a disk that hangs holds up a climb and nothing else", async (t) => {
+t.test("a disk that hangs holds up a climb and nothing else (reliability 35, 36)", async (t) => {
   let disk = (save: () => Promise<Saved>): Promise<Saved> => save();
   const b = await bench(
     benchConfig({ rollback: { onAny: [{ metric: "error_rate", above: "1%", for: "3s" }] } }),
@@ -73,34 +73,37 @@ t.test("a disk that hangs holds up a climb and nothing else", async (t) => {
   t.notOk(b.plane.weights.includes(50));
 });
 
-t.test("a rollback that overtakes a raise being recorded wins, in force and on record", async (t) => {
-  const saves: (() => void)[] = [];
-  let slow = false;
-  const inner = memoryStore();
-  const store = storeWith(async (save) => {
-    if (slow) await new Promise<void>((resolve) => saves.push(resolve));
-    return save();
-  }, inner);
-  const b = await bench(benchConfig(), { store });
-  await b.controller.command("app", setWeight(5), ADA);
-  slow = true;
-  const raised = b.controller.command("app", setWeight(50), ADA);
-  await new Promise(setImmediate);
-  const lowered = b.controller.command("app", rollback, ADA);
-  t.equal(weightOf(b), 0, "at once");
-  slow = false;
-  for (const release of saves) release();
-  t.match(await raised, { ok: false, code: "SPLIT_STATE_UNWRITABLE" });
-  t.match(await lowered, { ok: true, status: { weight: 0 } });
-  await b.run(1);
-  t.notOk(b.plane.weights.includes(50));
-  const loaded = await inner.load();
-  t.match(loaded, { kind: "found", document: { routes: { app: { weight: 0, phase: "rolled_back" } } } });
-  t.strictSame(
-    b.journal.entries.map((entry) => entry.after.weight),
-    [50_000, 0],
-  );
-});
+t.test(
+  "a rollback that overtakes a raise being recorded wins, in force and on record (reliability 35)",
+  async (t) => {
+    const saves: (() => void)[] = [];
+    let slow = false;
+    const inner = memoryStore();
+    const store = storeWith(async (save) => {
+      if (slow) await new Promise<void>((resolve) => saves.push(resolve));
+      return save();
+    }, inner);
+    const b = await bench(benchConfig(), { store });
+    await b.controller.command("app", setWeight(5), ADA);
+    slow = true;
+    const raised = b.controller.command("app", setWeight(50), ADA);
+    await new Promise(setImmediate);
+    const lowered = b.controller.command("app", rollback, ADA);
+    t.equal(weightOf(b), 0, "at once");
+    slow = false;
+    for (const release of saves) release();
+    t.match(await raised, { ok: false, code: "SPLIT_STATE_UNWRITABLE" });
+    t.match(await lowered, { ok: true, status: { weight: 0 } });
+    await b.run(1);
+    t.notOk(b.plane.weights.includes(50));
+    const loaded = await inner.load();
+    t.match(loaded, { kind: "found", document: { routes: { app: { weight: 0, phase: "rolled_back" } } } });
+    t.strictSame(
+      b.journal.entries.map((entry) => entry.after.weight),
+      [50_000, 0],
+    );
+  },
+);
 
 t.test("a climb that is still being recorded is not decided again", async (t) => {
   const saves: (() => void)[] = [];
@@ -130,41 +133,47 @@ t.test("a climb that is still being recorded is not decided again", async (t) =>
   );
 });
 
-t.test("a raise that is overtaken while it is being journaled does not come into force", async (t) => {
-  const b = await bench(benchConfig());
-  await b.controller.command("app", setWeight(5), ADA);
-  let release = (): void => {};
-  const gate = new Promise<void>((resolve) => (release = resolve));
-  const append = b.journal.append.bind(b.journal);
-  b.journal.append = async (entry) => {
-    await gate;
-    return append(entry);
-  };
-  const raised = b.controller.command("app", setWeight(50), ADA);
-  for (let turn = 0; turn < 10; turn++) await new Promise(setImmediate);
-  const lowered = b.controller.command("app", rollback, ADA);
-  t.equal(weightOf(b), 0);
-  release();
-  t.match(await raised, { ok: false });
-  t.match(await lowered, { ok: true });
-  t.notOk(b.plane.weights.includes(50));
-  t.equal(route(b).weight, 0);
-});
+t.test(
+  "a raise that is overtaken while it is being journaled does not come into force (reliability 35)",
+  async (t) => {
+    const b = await bench(benchConfig());
+    await b.controller.command("app", setWeight(5), ADA);
+    let release = (): void => {};
+    const gate = new Promise<void>((resolve) => (release = resolve));
+    const append = b.journal.append.bind(b.journal);
+    b.journal.append = async (entry) => {
+      await gate;
+      return append(entry);
+    };
+    const raised = b.controller.command("app", setWeight(50), ADA);
+    for (let turn = 0; turn < 10; turn++) await new Promise(setImmediate);
+    const lowered = b.controller.command("app", rollback, ADA);
+    t.equal(weightOf(b), 0);
+    release();
+    t.match(await raised, { ok: false });
+    t.match(await lowered, { ok: true });
+    t.notOk(b.plane.weights.includes(50));
+    t.equal(route(b).weight, 0);
+  },
+);
 
-t.test("a journal that stays away costs memory up to a bound, and the newest entries are kept", async (t) => {
-  const b = await bench(benchConfig());
-  b.journal.fails = () => true;
-  for (let i = 0; i < 1010; i++) {
-    await b.controller.command("app", { ...setWeight(0), reason: `${i}` }, ADA);
-  }
-  t.equal(b.controller.isRecorded, false);
-  b.journal.fails = () => false;
-  await b.run(1);
-  await new Promise(setImmediate);
-  t.equal(b.journal.entries.length, 1000);
-  t.equal(b.journal.entries.at(-1)?.reason, "1009");
-  t.equal(b.controller.isRecorded, true);
-});
+t.test(
+  "a journal that stays away costs memory up to a bound, and the newest entries are kept (reliability 36)",
+  async (t) => {
+    const b = await bench(benchConfig());
+    b.journal.fails = () => true;
+    for (let i = 0; i < 1010; i++) {
+      await b.controller.command("app", { ...setWeight(0), reason: `${i}` }, ADA);
+    }
+    t.equal(b.controller.isRecorded, false);
+    b.journal.fails = () => false;
+    await b.run(1);
+    await new Promise(setImmediate);
+    t.equal(b.journal.entries.length, 1000);
+    t.equal(b.journal.entries.at(-1)?.reason, "1009");
+    t.equal(b.controller.isRecorded, true);
+  },
+);
 
 t.test("endpoints that nobody has probed yet are neither well nor ill", async (t) => {
   const b = await bench(benchConfig({ rollback: { onAny: [{ metric: "health_failures", atLeast: 5 }] } }));
@@ -218,7 +227,7 @@ t.test("what waits to be recorded is written before the end", async (t) => {
 });
 
 t.test(
-  "a journal that cannot be written holds up a climb; a rollback's entry is kept until it can",
+  "a journal that cannot be written holds up a climb; a rollback's entry is kept until it can (reliability 35, 36)",
   async (t) => {
     const b = await bench(benchConfig());
     await b.controller.command("app", setWeight(5), ADA);

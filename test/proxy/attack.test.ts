@@ -78,7 +78,7 @@ void inEveryLane(
 );
 
 void inEveryLane(
-  "an upgrade pipelined behind a large answer does not stop that answer for ever",
+  "an upgrade pipelined behind a large answer does not stop that answer for ever (reliability 8, 32)",
   async (t) => {
     const size = 8_000_000;
     const server = await upstream((socket, seen) => {
@@ -97,7 +97,7 @@ void inEveryLane(
 );
 
 void inEveryLane(
-  "a client that takes nothing of its answer is cut after the idle time, and is nobody's failure",
+  "a client that takes nothing of its answer is cut after the idle time, and is nobody's failure (reliability 24, 33)",
   async (t) => {
     const server = await upstream((socket) => void socket.write(reply(200, "z".repeat(30_000_000))));
     const running = await startPlane(
@@ -117,40 +117,43 @@ void inEveryLane(
   },
 );
 
-void inEveryLane("a refused upgrade with a large body waits for a client that does not read", async (t) => {
-  const size = 50_000_000;
-  const piece = Buffer.alloc(64 * 1024, "z");
-  let written = 0;
-  let blocked: () => void = () => undefined;
-  const stuck = new Promise<void>((resolve) => (blocked = resolve));
-  const server = await upstream((socket) => {
-    socket.write(`HTTP/1.1 403 No\r\nContent-Length: ${size}\r\n\r\n`);
-    const more = (): void => {
-      while (written < size) {
-        written += piece.length;
-        if (!socket.write(piece)) {
-          socket.once("drain", more);
-          // Nothing was taken for a while: the proxy has stopped reading.
-          socket.setTimeout(300, blocked);
-          return;
+void inEveryLane(
+  "a refused upgrade with a large body waits for a client that does not read (reliability 24, 32)",
+  async (t) => {
+    const size = 50_000_000;
+    const piece = Buffer.alloc(64 * 1024, "z");
+    let written = 0;
+    let blocked: () => void = () => undefined;
+    const stuck = new Promise<void>((resolve) => (blocked = resolve));
+    const server = await upstream((socket) => {
+      socket.write(`HTTP/1.1 403 No\r\nContent-Length: ${size}\r\n\r\n`);
+      const more = (): void => {
+        while (written < size) {
+          written += piece.length;
+          if (!socket.write(piece)) {
+            socket.once("drain", more);
+            // Nothing was taken for a while: the proxy has stopped reading.
+            socket.setTimeout(300, blocked);
+            return;
+          }
         }
-      }
-      blocked();
-    };
-    more();
-  });
-  const running = await startPlane({ stable: server.url, canary: server.url });
-  const client = await raw(running.address);
-  client.socket.pause();
-  client.send(HANDSHAKE);
-  await stuck;
-  t.ok(written < size, `${written} of ${size} bytes left the upstream`);
-  client.destroy();
-  await running.plane.close();
-  await server.close();
-});
+        blocked();
+      };
+      more();
+    });
+    const running = await startPlane({ stable: server.url, canary: server.url });
+    const client = await raw(running.address);
+    client.socket.pause();
+    client.send(HANDSHAKE);
+    await stuck;
+    t.ok(written < size, `${written} of ${size} bytes left the upstream`);
+    client.destroy();
+    await running.plane.close();
+    await server.close();
+  },
+);
 
-void inEveryLane("a tunnel whose upstream has ended does not stay half open", async (t) => {
+void inEveryLane("a tunnel whose upstream has ended does not stay half open (reliability 32)", async (t) => {
   const server = await upstream((socket) => void socket.end(SWITCH));
   const running = await startPlane({ stable: server.url, canary: server.url });
   const client = await raw(running.address);
@@ -166,7 +169,7 @@ void inEveryLane("a tunnel whose upstream has ended does not stay half open", as
 });
 
 void inEveryLane(
-  "an untrusted peer's X-Forwarded-For is not believed, a trusted one's is: the key and the override see the client",
+  "an untrusted peer's X-Forwarded-For is not believed, a trusted one's is: the key and the override see the client (reliability 11, 34)",
   async (t) => {
     const stable = await upstream(reply(200, "stable"));
     const canary = await upstream(reply(200, "canary"));
@@ -204,7 +207,7 @@ void inEveryLane(
 );
 
 void inEveryLane(
-  "on a connection that turns out to be dead an empty and a held PUT are sent again whole, a long one is not",
+  "on a connection that turns out to be dead an empty and a held PUT are sent again whole, a long one is not (reliability 13)",
   async (t) => {
     const server = await upstream("");
     const running = await startPlane({ stable: server.url, canary: server.url });
@@ -367,7 +370,7 @@ async function pour(socket: Socket, body: Buffer, chunked: boolean): Promise<voi
 }
 
 void inEveryLane(
-  "20 MB go through both ways byte for byte, chunked and with a length, when both readers stop now and then",
+  "20 MB go through both ways byte for byte, chunked and with a length, when both readers stop now and then (reliability 4, 24)",
   async (t) => {
     const body = Buffer.alloc(20_000_003);
     for (let at = 0, seed = 1; at < body.length; at += 4096) {

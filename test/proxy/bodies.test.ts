@@ -6,6 +6,8 @@ import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import type { Test } from "tap";
 import { inEveryLane } from "../support/lanes.ts";
 import { startPlane, type TestPlane } from "../support/plane.ts";
+import { raw } from "../support/raw.ts";
+import { strictUpstream } from "../support/strict.ts";
 
 /** Bytes that say where they are, so that a lost, doubled or overwritten piece shows. */
 function bytesOf(length: number, seed: number): Buffer {
@@ -160,7 +162,7 @@ async function together(
 }
 
 void inEveryLane(
-  "every response arrives as it was sent: three framings, many sizes, slow readers, all at once",
+  "every response arrives as it was sent: three framings, many sizes, slow readers, all at once (reliability 24)",
   async (t) => {
     const server = await echo();
     const running = await startPlane({ stable: server.url, canary: server.url });
@@ -184,7 +186,7 @@ void inEveryLane(
 );
 
 void inEveryLane(
-  "every request body arrives as it was sent: with a length and in chunks, many sizes, all at once",
+  "every request body arrives as it was sent: with a length and in chunks, many sizes, all at once (reliability 4, 24)",
   async (t) => {
     const server = await echo();
     const running = await startPlane({ stable: server.url, canary: server.url });
@@ -209,7 +211,7 @@ void inEveryLane(
 );
 
 void inEveryLane(
-  "a client that reads nothing holds up its own response, and none of it is kept in the process",
+  "a client that reads nothing holds up its own response, and none of it is kept in the process (reliability 24)",
   async (t) => {
     const server = await echo();
     const running = await startPlane({ stable: server.url, canary: server.url });
@@ -238,5 +240,43 @@ void inEveryLane(
     stuck.destroy();
     await running.plane.close();
     server.close();
+  },
+);
+
+void inEveryLane(
+  "a head goes on before its body has begun, and the body then follows it without a second head (reliability 15, 22)",
+  async (t) => {
+    const server = await strictUpstream();
+    const running = await startPlane({ stable: server.url, canary: server.url });
+    t.teardown(async () => {
+      await running.plane.close();
+      await server.close();
+    });
+    const client = await raw(running.address);
+    // Over and over, so that connections are used again.
+    for (let round = 1; round <= 3; round++) {
+      for (const [method, framing, pieces, whole] of [
+        ["POST", "Content-Length: 8", ["some", "body"], "somebody"],
+        ["POST", "Transfer-Encoding: chunked", ["4\r\nsome\r\n", "4\r\nbody\r\n0\r\n\r\n"], "somebody"],
+        ["PUT", "Transfer-Encoding: chunked", ["0\r\n\r\n"], ""],
+        ["DELETE", "Transfer-Encoding: chunked", ["0\r\n\r\n"], ""],
+        ["GET", "Transfer-Encoding: chunked", ["1\r\nx\r\n0\r\n\r\n"], "x"],
+      ] as const) {
+        const before = server.bytes.length;
+        const answered = client.received.length;
+        const all = server.heard.length;
+        client.send(`${method} /${round} HTTP/1.1\r\nHost: x\r\n${framing}\r\n\r\n`);
+        while (!server.bytes.slice(before).endsWith("\r\n\r\n"))
+          await new Promise((resolve) => setTimeout(resolve, 1));
+        for (const piece of pieces) {
+          client.send(piece);
+          await new Promise((resolve) => setTimeout(resolve, 5));
+        }
+        await client.until((received) => received.slice(answered).endsWith("ok"));
+        t.equal(server.heard.length, all + 1, `${method}, ${framing}`);
+        t.equal(server.heard.at(-1)?.body, whole);
+        t.equal(server.bytes.slice(before).match(/HTTP\/1\.1\r\n/g)?.length, 1, "one head");
+      }
+    }
   },
 );

@@ -17,7 +17,7 @@ interface Slow {
 }
 
 void inEveryLane(
-  "a last answer that the client takes slowly is not cut when the time to linger is over",
+  "a last answer that the client takes slowly is not cut when the time to linger is over (reliability 25)",
   async (t) => {
     const server = await upstream((socket, seen) => {
       const size = Number(seen.target.slice(1));

@@ -96,7 +96,7 @@ const REFUSED: readonly (readonly [string, string, number])[] = [
 const LIMITS = { limits: { body: "1KiB", url: "2KiB", head: "4KiB", fields: 40 } };
 
 void inEveryLane(
-  "an ambiguous or oversized request is refused, and nothing of it reaches an upstream",
+  "an ambiguous or oversized request is refused, and nothing of it reaches an upstream (reliability 2, 3, 5, 6, 9, 15, 25, 33)",
   async (t) => {
     const server = await upstream(reply(200, "ok"));
     const running = await startPlane({ stable: server.url, canary: server.url }, {}, LIMITS);
@@ -120,7 +120,7 @@ void inEveryLane(
   },
 );
 
-void inEveryLane("a body is framed anew for every method, and stays a body", async (t) => {
+void inEveryLane("a body is framed anew for every method, and stays a body (reliability 4)", async (t) => {
   const server = await upstream(reply(200, "ok"));
   const running = await startPlane({ stable: server.url, canary: server.url });
   for (const method of ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"]) {
@@ -148,7 +148,7 @@ void inEveryLane("a body is framed anew for every method, and stays a body", asy
 });
 
 void inEveryLane(
-  "connection-specific fields go no further, and Connection cannot strip what the upstream relies on",
+  "connection-specific fields go no further, and Connection cannot strip what the upstream relies on (reliability 1, 6, 10, 11, 23)",
   async (t) => {
     const server = await upstream(
       reply(
@@ -180,7 +180,7 @@ void inEveryLane(
 );
 
 void inEveryLane(
-  "a trusted proxy's forwarding fields are appended to, and the client is the first stranger from the right",
+  "a trusted proxy's forwarding fields are appended to, and the client is the first stranger from the right (reliability 11)",
   async (t) => {
     const server = await upstream(reply(200, "ok"));
     const running = await startPlane(
@@ -202,7 +202,7 @@ void inEveryLane(
 );
 
 void inEveryLane(
-  "pipelined requests are answered in order, one at a time, and none behind Connection: close",
+  "pipelined requests are answered in order, one at a time, and none behind Connection: close (reliability 8)",
   async (t) => {
     let open = 0;
     let most = 0;
@@ -232,56 +232,146 @@ void inEveryLane(
   },
 );
 
-void inEveryLane("a broken request behind one in flight does not take that one's answer", async (t) => {
-  const server = await upstream(() => undefined);
-  const running = await startPlane({ stable: server.url, canary: server.url });
-  const client = await raw(running.address);
-  const arrived = new Promise<void>((resolve) => {
-    server.script = (socket) => {
-      resolve();
-      setImmediate(() => setImmediate(() => socket.write(reply(200, "first"))));
+void inEveryLane(
+  "a broken request behind one in flight does not take that one's answer (reliability 7)",
+  async (t) => {
+    const server = await upstream(() => undefined);
+    const running = await startPlane({ stable: server.url, canary: server.url });
+    const client = await raw(running.address);
+    const arrived = new Promise<void>((resolve) => {
+      server.script = (socket) => {
+        resolve();
+        setImmediate(() => setImmediate(() => socket.write(reply(200, "first"))));
+      };
+    });
+    client.send("GET /first HTTP/1.1\r\nHost: x\r\n\r\nBROKEN\r\n\r\n");
+    await arrived;
+    const { text } = await client.closed();
+    t.equal(statusOf(text), 200);
+    t.match(text, /first[^]*HTTP\/1\.1 400/);
+    await running.plane.close();
+    await server.close();
+  },
+);
+
+const BROKEN: readonly (readonly [string, string, number])[] = [
+  ["what is no HTTP", "BROKEN\r\n\r\n", 400],
+  ["a head without end", `GET / HTTP/1.1\r\nHost: x\r\nA: ${"b".repeat(90_000)}`, 431],
+  ["another version", "GET / HTTP/3.0\r\nHost: x\r\n\r\n", 505],
+  ["two lengths", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\na", 400],
+  ["no Host", "GET / HTTP/1.1\r\n\r\n", 400],
+  ["a head that is late", "GET / HTTP/1.1\r\nHost:", 408],
+  ["CONNECT", "CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\n\r\n", 400],
+];
+const PENDING: readonly (readonly [string, string])[] = [
+  ["with a length", reply(200, "first")],
+  ["in chunks", "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n0\r\n\r\n"],
+  ["that fails", reply(503, "first")],
+];
+
+void inEveryLane(
+  "whatever is broken behind a request, that one is answered first and by its upstream, then comes the refusal, and the end (reliability 7, 9)",
+  async (t) => {
+    const server = await upstream("");
+    const running = await startPlane(
+      { stable: server.url, canary: server.url },
+      {},
+      { limits: { headTime: "400ms" } },
+    );
+    const cases = BROKEN.flatMap((broken) =>
+      PENDING.flatMap((pending) => [true, false].map((atOnce) => ({ broken, pending, atOnce }))),
+    );
+    const waiting = new Map<string, () => void>();
+    server.script = (socket, seen) => {
+      const pending = PENDING[Number(seen.field("x-pending"))]?.[1] ?? "";
+      // Half of it now, if it is to come in two pieces.
+      const half = pending.length - 4;
+      socket.write(pending.slice(0, half));
+      waiting.set(seen.target, () => void socket.write(pending.slice(half)));
     };
-  });
-  client.send("GET /first HTTP/1.1\r\nHost: x\r\n\r\nBROKEN\r\n\r\n");
-  await arrived;
-  const { text } = await client.closed();
-  t.equal(statusOf(text), 200);
-  t.match(text, /first[^]*HTTP\/1\.1 400/);
-  await running.plane.close();
-  await server.close();
-});
+    await Promise.all(
+      cases.map(async ({ broken: [what, bytes, status], pending, atOnce }, nth) => {
+        const name = `${what} behind an answer ${pending[0]}, at once: ${atOnce}`;
+        const client = await raw(running.address);
+        const first = `GET /${nth} HTTP/1.1\r\nHost: x\r\nX-Pending: ${PENDING.indexOf(pending)}\r\n\r\n`;
+        client.send(atOnce ? first + bytes : first);
+        await running.settled(() => waiting.has(`/${nth}`));
+        if (!atOnce) client.send(bytes);
+        // The broken one has been read when the first byte of the pending answer has come: it was sent before.
+        await client.until(/HTTP\/1\.1 /);
+        waiting.get(`/${nth}`)?.();
+        const { text } = await client.closed();
+        const statuses = [...text.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map((match) => Number(match[1]));
+        t.strictSame(statuses, [Number(pending[1].slice(9, 12)), status], name);
+        t.match(text, /\r\n\r\n(?:5\r\n)?first(?:\r\n0\r\n\r\n)?HTTP/, name);
+      }),
+    );
+    t.equal(server.requests.length, cases.length);
+    const { counts } = await running.settled((now) => now.settled === cases.length);
+    t.strictSame(Object.keys(counts).sort(), ["stable ok", "stable status"], "and no refusal is evidence");
+    await running.plane.close();
+    await server.close();
+  },
+);
 
-void inEveryLane("100-continue is answered at once, and a client that does not wait is served", async (t) => {
-  const server = await upstream((socket, seen) => void socket.write(reply(200, seen.body)));
-  const running = await startPlane({ stable: server.url, canary: server.url });
-  const client = await raw(running.address);
-  client.send("POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
-  await client.until(/100 Continue\r\n\r\n$/);
-  client.send("hello");
-  await client.until(/200[^]*hello$/);
-  client.send("POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nworld");
-  await client.until(/200[^]*world$/);
-  t.notMatch(server.requests[0]?.head ?? "", /expect/i);
-  client.destroy();
-  await running.plane.close();
-  await server.close();
-});
+void inEveryLane(
+  "after a refusal whatever still comes on the connection is ignored, at once or later (reliability 9)",
+  async (t) => {
+    const server = await upstream(reply(200, "ok"));
+    const running = await startPlane({ stable: server.url, canary: server.url });
+    const client = await raw(running.address);
+    client.send(`GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n${SMUGGLED}`);
+    await client.until(/400[^]*\}$/);
+    for (let nth = 0; nth < 20; nth++) {
+      client.socket.write(SMUGGLED);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    client.socket.end();
+    const { text } = await client.closed();
+    t.equal(text.match(/HTTP\/1\.1 \d/g)?.length, 1);
+    t.strictSame(server.requests, []);
+    await running.plane.close();
+    await server.close();
+  },
+);
 
-void inEveryLane("a slow head and a stalled body are 408, and no evidence", async (t) => {
-  const server = await upstream(reply(200, "ok"));
-  const running = await startPlane(
-    { stable: server.url, canary: server.url },
-    {},
-    { limits: { headTime: "200ms", bodyIdle: "100ms" } },
-  );
-  const slow = await raw(running.address);
-  slow.send("GET / HTTP/1.1\r\nHost:");
-  t.equal(statusOf((await slow.closed()).text), 408);
-  const stalled = await raw(running.address);
-  stalled.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc");
-  t.equal(statusOf((await stalled.closed()).text), 408);
-  const totals = await running.settled((now) => now.settled === 1);
-  t.strictSame(totals.counts, { "stable refused": 1 });
-  await running.plane.close();
-  await server.close();
-});
+void inEveryLane(
+  "100-continue is answered at once, and a client that does not wait is served (reliability 15)",
+  async (t) => {
+    const server = await upstream((socket, seen) => void socket.write(reply(200, seen.body)));
+    const running = await startPlane({ stable: server.url, canary: server.url });
+    const client = await raw(running.address);
+    client.send("POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
+    await client.until(/100 Continue\r\n\r\n$/);
+    client.send("hello");
+    await client.until(/200[^]*hello$/);
+    client.send("POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nworld");
+    await client.until(/200[^]*world$/);
+    t.notMatch(server.requests[0]?.head ?? "", /expect/i);
+    client.destroy();
+    await running.plane.close();
+    await server.close();
+  },
+);
+
+void inEveryLane(
+  "a slow head and a stalled body are 408, and no evidence (reliability 26, 33)",
+  async (t) => {
+    const server = await upstream(reply(200, "ok"));
+    const running = await startPlane(
+      { stable: server.url, canary: server.url },
+      {},
+      { limits: { headTime: "200ms", bodyIdle: "100ms" } },
+    );
+    const slow = await raw(running.address);
+    slow.send("GET / HTTP/1.1\r\nHost:");
+    t.equal(statusOf((await slow.closed()).text), 408);
+    const stalled = await raw(running.address);
+    stalled.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc");
+    t.equal(statusOf((await stalled.closed()).text), 408);
+    const totals = await running.settled((now) => now.settled === 1);
+    t.strictSame(totals.counts, { "stable refused": 1 });
+    await running.plane.close();
+    await server.close();
+  },
+);

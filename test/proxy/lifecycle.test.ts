@@ -22,7 +22,7 @@ async function echo(): Promise<{ readonly url: string; readonly server: WebSocke
 }
 
 void inEveryLane(
-  "a WebSocket goes through both ways, is counted, and closes with its other side",
+  "a WebSocket goes through both ways, is counted, and closes with its other side (reliability 32)",
   async (t) => {
     const { server, url } = await echo();
     const running = await startPlane({ stable: url, canary: url });
@@ -43,32 +43,35 @@ void inEveryLane(
   },
 );
 
-void inEveryLane("bytes behind either head are delivered, and the target goes out as it came", async (t) => {
-  const server = await upstream((socket) => void socket.write(`${SWITCH}early from upstream`));
-  const running = await startPlane({ stable: server.url, canary: server.url });
-  let tail = "";
-  server.onConnection = (socket) => {
-    socket.once("data", (chunk: Buffer) => {
-      t.match(chunk.toString(), /^GET \/chat\?x=%20'a HTTP\/1\.1\r\n/);
-      t.match(chunk.toString(), /\r\nhost: app\.example\r\n/i);
-      t.match(chunk.toString(), /\r\nx-forwarded-for: 127\.0\.0\.1\r\n/i);
-      tail = chunk.toString().split("\r\n\r\n")[1] ?? "";
-      socket.write(`${SWITCH}early from upstream`);
-      socket.on("data", (more: Buffer) => (tail += more.toString()));
-    });
-  };
-  const client = await raw(running.address);
-  client.send(`${HANDSHAKE}early from client`);
-  await client.until(/^HTTP\/1\.1 101[^]*early from upstream$/);
-  await running.settled(() => tail === "early from client");
-  client.destroy();
-  await running.settled(() => server.sockets.size === 0);
-  await running.plane.close();
-  await server.close();
-});
+void inEveryLane(
+  "bytes behind either head are delivered, and the target goes out as it came (reliability 6, 32)",
+  async (t) => {
+    const server = await upstream((socket) => void socket.write(`${SWITCH}early from upstream`));
+    const running = await startPlane({ stable: server.url, canary: server.url });
+    let tail = "";
+    server.onConnection = (socket) => {
+      socket.once("data", (chunk: Buffer) => {
+        t.match(chunk.toString(), /^GET \/chat\?x=%20'a HTTP\/1\.1\r\n/);
+        t.match(chunk.toString(), /\r\nhost: app\.example\r\n/i);
+        t.match(chunk.toString(), /\r\nx-forwarded-for: 127\.0\.0\.1\r\n/i);
+        tail = chunk.toString().split("\r\n\r\n")[1] ?? "";
+        socket.write(`${SWITCH}early from upstream`);
+        socket.on("data", (more: Buffer) => (tail += more.toString()));
+      });
+    };
+    const client = await raw(running.address);
+    client.send(`${HANDSHAKE}early from client`);
+    await client.until(/^HTTP\/1\.1 101[^]*early from upstream$/);
+    await running.settled(() => tail === "early from client");
+    client.destroy();
+    await running.settled(() => server.sockets.size === 0);
+    await running.plane.close();
+    await server.close();
+  },
+);
 
 void inEveryLane(
-  "an upgrade that fails is a real 502 or 504, and one that is refused is relayed and closed",
+  "an upgrade that fails is a real 502 or 504, and one that is refused is relayed and closed (reliability 32)",
   async (t) => {
     const gone = NOBODY;
     const dead = await startPlane({ stable: gone, canary: gone });
@@ -103,24 +106,27 @@ void inEveryLane(
   },
 );
 
-void inEveryLane("what is no WebSocket loses its Upgrade and is an ordinary request", async (t) => {
-  const server = await upstream(reply(200, "ok"));
-  const running = await startPlane({ stable: server.url, canary: server.url });
-  const client = await raw(running.address);
-  for (const [nth, bytes] of [
-    HANDSHAKE.replace("websocket", "h2c"),
-    HANDSHAKE.replace("Version: 13", "Version: 8"),
-    HANDSHAKE.replace("GET", "DELETE"),
-    HANDSHAKE.replace("X-User: u", "Content-Length: 2").concat("hi"),
-  ].entries()) {
-    client.send(bytes);
-    await client.until((text) => text.split("\r\n\r\nok").length === nth + 2);
-  }
-  for (const seen of server.requests) t.notMatch(seen.head, /upgrade/i);
-  client.destroy();
-  await running.plane.close();
-  await server.close();
-});
+void inEveryLane(
+  "what is no WebSocket loses its Upgrade and is an ordinary request (reliability 32)",
+  async (t) => {
+    const server = await upstream(reply(200, "ok"));
+    const running = await startPlane({ stable: server.url, canary: server.url });
+    const client = await raw(running.address);
+    for (const [nth, bytes] of [
+      HANDSHAKE.replace("websocket", "h2c"),
+      HANDSHAKE.replace("Version: 13", "Version: 8"),
+      HANDSHAKE.replace("GET", "DELETE"),
+      HANDSHAKE.replace("X-User: u", "Content-Length: 2").concat("hi"),
+    ].entries()) {
+      client.send(bytes);
+      await client.until((text) => text.split("\r\n\r\nok").length === nth + 2);
+    }
+    for (const seen of server.requests) t.notMatch(seen.head, /upgrade/i);
+    client.destroy();
+    await running.plane.close();
+    await server.close();
+  },
+);
 
 void inEveryLane(
   "after a rollback the canary's tunnels and event streams are closed, at once or by the deadline, and stable's are not",
@@ -161,7 +167,7 @@ void inEveryLane(
 );
 
 void inEveryLane(
-  "going away: nothing is accepted, idle connections close, what is in flight is answered with Connection: close",
+  "going away: nothing is accepted, idle connections close, what is in flight is answered with Connection: close (reliability 39)",
   async (t) => {
     let waiting: Socket | undefined;
     const server = await upstream((socket, seen) => {
@@ -188,29 +194,32 @@ void inEveryLane(
   },
 );
 
-void inEveryLane("at the deadline tunnels and what is still in flight are cut, and counted", async (t) => {
-  const server = await upstream((socket, seen) => {
-    if (seen.field("upgrade") !== undefined) socket.write(SWITCH);
-  });
-  const running = await startPlane({ stable: server.url, canary: server.url });
-  const tunnel = await raw(running.address);
-  tunnel.send(HANDSHAKE);
-  await tunnel.until(/101/);
-  const slow = await raw(running.address);
-  slow.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-  await running.settled(() => server.requests.length === 2);
-  t.strictSame(await running.plane.retire(millis(50)), { cut: 2 });
-  await tunnel.closed();
-  await slow.closed();
-  t.strictSame((await running.settled((now) => now.settled === 2)).counts, {
-    "stable ok": 1,
-    "stable unavailable": 1,
-  });
-  await server.close();
-});
+void inEveryLane(
+  "at the deadline tunnels and what is still in flight are cut, and counted (reliability 32, 39)",
+  async (t) => {
+    const server = await upstream((socket, seen) => {
+      if (seen.field("upgrade") !== undefined) socket.write(SWITCH);
+    });
+    const running = await startPlane({ stable: server.url, canary: server.url });
+    const tunnel = await raw(running.address);
+    tunnel.send(HANDSHAKE);
+    await tunnel.until(/101/);
+    const slow = await raw(running.address);
+    slow.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    await running.settled(() => server.requests.length === 2);
+    t.strictSame(await running.plane.retire(millis(50)), { cut: 2 });
+    await tunnel.closed();
+    await slow.closed();
+    t.strictSame((await running.settled((now) => now.settled === 2)).counts, {
+      "stable ok": 1,
+      "stable unavailable": 1,
+    });
+    await server.close();
+  },
+);
 
 void inEveryLane(
-  "a reload keeps the connections of unchanged endpoints, and lets those in flight on the others finish",
+  "a reload keeps the connections of unchanged endpoints, and lets those in flight on the others finish (reliability 38)",
   async (t) => {
     let waiting: Socket | undefined;
     const kept = await upstream(reply(200, "kept"));
@@ -249,7 +258,7 @@ void inEveryLane("an address that is taken is named, with its code", async (t) =
 });
 
 void inEveryLane(
-  "above the connection limit a client is told 503, and the others are served on",
+  "above the connection limit a client is told 503, and the others are served on (reliability 25)",
   async (t) => {
     const server = await upstream(reply(200, "ok"));
     const running = await startPlane(

@@ -54,7 +54,7 @@ function slowly(rules: readonly Rule[], askedHost: string, target: string): numb
 }
 
 t.test(
-  "the route is that of the first fitting host with the longest fitting path, whatever was asked before",
+  "the route is that of the first fitting host with the longest fitting path, whatever was asked before (reliability 6)",
   async () => {
     fc.assert(
       fc.property(

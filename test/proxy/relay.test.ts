@@ -1,8 +1,9 @@
 /** Pooling, streaming, time-outs, aborts and cuts, on real sockets (reliability.md B12–B14, C17–C23, D24, E31). */
 
+import { readdirSync } from "node:fs";
 import type { Socket } from "node:net";
 import { inEveryLane } from "../support/lanes.ts";
-import { bodyOf, once, raw, statusOf } from "../support/raw.ts";
+import { bodyOf, once, raw, resetConnection, statusOf } from "../support/raw.ts";
 import { startPlane, type TestPlane } from "../support/plane.ts";
 import { NOBODY, reply, upstream, type Script, type Upstream } from "../support/upstream.ts";
 
@@ -21,21 +22,24 @@ async function stop({ server, running }: { server: Upstream; running: TestPlane 
   await server.close();
 }
 
-void inEveryLane("many requests of one client go over one upstream connection", async (t) => {
-  const both = await pair(reply(200, "ok"));
-  const client = await raw(both.running.address);
-  for (let nth = 1; nth <= 20; nth++) {
-    client.send(GET);
-    await client.until((text) => text.split("\r\n\r\nok").length === nth + 1);
-  }
-  t.equal(both.server.requests.length, 20);
-  t.equal(both.server.accepted, 1);
-  client.destroy();
-  await stop(both);
-});
+void inEveryLane(
+  "many requests of one client go over one upstream connection (reliability 12)",
+  async (t) => {
+    const both = await pair(reply(200, "ok"));
+    const client = await raw(both.running.address);
+    for (let nth = 1; nth <= 20; nth++) {
+      client.send(GET);
+      await client.until((text) => text.split("\r\n\r\nok").length === nth + 1);
+    }
+    t.equal(both.server.requests.length, 20);
+    t.equal(both.server.accepted, 1);
+    client.destroy();
+    await stop(both);
+  },
+);
 
 void inEveryLane(
-  "above the connection cap exchanges wait in order, and above the queue they are 503 and no evidence",
+  "above the connection cap exchanges wait in order, and above the queue they are 503 and no evidence (reliability 25, 33)",
   async (t) => {
     const held: Socket[] = [];
     const server = await upstream((socket) => void held.push(socket));
@@ -62,7 +66,7 @@ void inEveryLane(
 );
 
 void inEveryLane(
-  "a dead reused connection is not the arm's failure: GET and a held PUT are sent once more, POST is not",
+  "a dead reused connection is not the arm's failure: GET and a held PUT are sent once more, POST is not (reliability 13)",
   async (t) => {
     const both = await pair(reply(200, "ok"));
     for (const [method, status] of [
@@ -87,7 +91,7 @@ void inEveryLane(
 );
 
 void inEveryLane(
-  "a fresh connection that dies is the arm's failure, and nothing is sent twice",
+  "a fresh connection that dies is the arm's failure, and nothing is sent twice (reliability 13, 33)",
   async (t) => {
     const both = await pair((socket) => void socket.destroy());
     t.equal(statusOf(await once(both.running.address, "GET / HTTP/1.1\nHost: x")), 502);
@@ -97,54 +101,57 @@ void inEveryLane(
   },
 );
 
-void inEveryLane("100 MB either way is streamed with back-pressure, and comes through whole", async (t) => {
-  const size = 100 * 1024 * 1024;
-  const server = await upstream("");
-  server.onConnection = (socket) => {
-    let bytes = 0;
-    let head = 0;
-    socket.on("data", (chunk: Buffer) => {
-      if (head === 0) head = chunk.indexOf("\r\n\r\n") + 4;
-      bytes += chunk.length;
-      if (bytes !== head + size) return;
-      socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${size}\r\n\r\n`);
-      const piece = Buffer.alloc(64 * 1024, "z");
-      let left = size / piece.length;
-      const more = (): void => {
-        while (left > 0) {
-          left--;
-          if (!socket.write(piece)) {
-            socket.once("drain", more);
-            return;
+void inEveryLane(
+  "100 MB either way is streamed with back-pressure, and comes through whole (reliability 24)",
+  async (t) => {
+    const size = 100 * 1024 * 1024;
+    const server = await upstream("");
+    server.onConnection = (socket) => {
+      let bytes = 0;
+      let head = 0;
+      socket.on("data", (chunk: Buffer) => {
+        if (head === 0) head = chunk.indexOf("\r\n\r\n") + 4;
+        bytes += chunk.length;
+        if (bytes !== head + size) return;
+        socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${size}\r\n\r\n`);
+        const piece = Buffer.alloc(64 * 1024, "z");
+        let left = size / piece.length;
+        const more = (): void => {
+          while (left > 0) {
+            left--;
+            if (!socket.write(piece)) {
+              socket.once("drain", more);
+              return;
+            }
           }
-        }
-      };
-      more();
+        };
+        more();
+      });
+    };
+    const running = await startPlane({ stable: server.url, canary: server.url });
+    const client = await raw(running.address);
+    client.socket.removeAllListeners("data");
+    let got = 0;
+    const whole = new Promise<void>((resolve) => {
+      client.socket.on("data", (chunk: Buffer) => {
+        got += chunk.length;
+        if (got > size) resolve();
+      });
     });
-  };
-  const running = await startPlane({ stable: server.url, canary: server.url });
-  const client = await raw(running.address);
-  client.socket.removeAllListeners("data");
-  let got = 0;
-  const whole = new Promise<void>((resolve) => {
-    client.socket.on("data", (chunk: Buffer) => {
-      got += chunk.length;
-      if (got > size) resolve();
-    });
-  });
-  client.send(`POST / HTTP/1.1\r\nHost: x\r\nContent-Length: ${size}\r\n\r\n`);
-  const piece = Buffer.alloc(1024 * 1024, "a");
-  for (let left = size / piece.length; left > 0; left--)
-    if (!client.socket.write(piece)) await new Promise((resolve) => client.socket.once("drain", resolve));
-  await whole;
-  t.ok(got > size);
-  t.strictSame((await running.settled((now) => now.settled === 1)).counts, { "stable ok": 1 });
-  client.destroy();
-  await stop({ server, running });
-});
+    client.send(`POST / HTTP/1.1\r\nHost: x\r\nContent-Length: ${size}\r\n\r\n`);
+    const piece = Buffer.alloc(1024 * 1024, "a");
+    for (let left = size / piece.length; left > 0; left--)
+      if (!client.socket.write(piece)) await new Promise((resolve) => client.socket.once("drain", resolve));
+    await whole;
+    t.ok(got > size);
+    t.strictSame((await running.settled((now) => now.settled === 1)).counts, { "stable ok": 1 });
+    client.destroy();
+    await stop({ server, running });
+  },
+);
 
 void inEveryLane(
-  "a client that does not read stops the upstream, instead of filling the proxy",
+  "a client that does not read stops the upstream, instead of filling the proxy (reliability 24)",
   async (t) => {
     let written = 0;
     let blocked = false;
@@ -199,14 +206,14 @@ const CUTS: readonly (readonly [string, string, boolean])[] = [
 ];
 
 void inEveryLane(
-  "a response body that was cut stays cut, and is never completed or tried again",
+  "a response body that was cut stays cut, and is never completed or tried again (reliability 17, 33)",
   async (t) => {
     for (const [what, bytes, reset] of CUTS) {
       for (const version of ["1.1", "1.0"]) {
         const both = await pair((socket) => {
           socket.write(bytes);
           // The cut comes after the bytes were delivered.
-          setTimeout(() => (reset ? socket.resetAndDestroy() : socket.destroy()), 30);
+          setTimeout(() => (reset ? resetConnection(socket) : socket.destroy()), 30);
         });
         const client = await raw(both.running.address);
         client.send(`GET / HTTP/${version}\r\nHost: x\r\n\r\n`);
@@ -250,7 +257,7 @@ const MALFORMED: readonly (readonly [string, string])[] = [
 ];
 
 void inEveryLane(
-  "a response that is not HTTP is a 502, counts as malformed, and its connection is gone",
+  "a response that is not HTTP is a 502, counts as malformed, and its connection is gone (reliability 12, 18, 19, 21, 33)",
   async (t) => {
     for (const [what, bytes] of MALFORMED) {
       const both = await pair((socket) => void socket.write(bytes, "latin1"));
@@ -267,7 +274,7 @@ void inEveryLane(
 );
 
 void inEveryLane(
-  "HEAD, 204 and 304 have no body, and excess bytes reach neither this nor a later client",
+  "HEAD, 204 and 304 have no body, and excess bytes reach neither this nor a later client (reliability 19, 20)",
   async (t) => {
     const both = await pair((socket, seen) => {
       if (seen.target === "/head") socket.write("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
@@ -290,20 +297,23 @@ void inEveryLane(
   },
 );
 
-void inEveryLane("103 is passed on before the answer, and trailers behind it", async (t) => {
-  const both = await pair(
-    "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\nHost: evil\r\nSet-Cookie: a=1\r\n\r\n",
-  );
-  const client = await raw(both.running.address);
-  client.send(GET);
-  const text = await client.until(/0\r\n(?:.+\r\n)*\r\n$/);
-  t.match(text, /^HTTP\/1\.1 103 [^]*Link: <\/a\.css>; rel=preload[^]*HTTP\/1\.1 200 OK/);
-  t.match(text, /0\r\nX-Sum: 1\r\n\r\n$/);
-  client.destroy();
-  await stop(both);
-});
+void inEveryLane(
+  "103 is passed on before the answer, and trailers behind it (reliability 4, 21)",
+  async (t) => {
+    const both = await pair(
+      "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\nHost: evil\r\nSet-Cookie: a=1\r\n\r\n",
+    );
+    const client = await raw(both.running.address);
+    client.send(GET);
+    const text = await client.until(/0\r\n(?:.+\r\n)*\r\n$/);
+    t.match(text, /^HTTP\/1\.1 103 [^]*Link: <\/a\.css>; rel=preload[^]*HTTP\/1\.1 200 OK/);
+    t.match(text, /0\r\nX-Sum: 1\r\n\r\n$/);
+    client.destroy();
+    await stop(both);
+  },
+);
 
-void inEveryLane("an event is passed on when it comes, head first", async (t) => {
+void inEveryLane("an event is passed on when it comes, head first (reliability 22)", async (t) => {
   let stream: Socket | undefined;
   const both = await pair((socket) => {
     stream = socket;
@@ -322,7 +332,7 @@ void inEveryLane("an event is passed on when it comes, head first", async (t) =>
 });
 
 void inEveryLane(
-  "a silent upstream is 504, one that nobody listens at 502, one that stops in its body a cut",
+  "a silent upstream is 504, one that nobody listens at 502, one that stops in its body a cut (reliability 14, 33)",
   async (t) => {
     const timeouts = { timeouts: { connect: "100ms", headers: "60ms", idle: "60ms" } };
     const silent = await pair(() => undefined, timeouts);
@@ -355,38 +365,46 @@ void inEveryLane(
 );
 
 void inEveryLane(
-  "a client that leaves ends its upstream request at once, and counts against nobody",
+  "a client that leaves, or closes its side, ends its upstream request at once, and counts against nobody (reliability 31, 33)",
   async (t) => {
-    for (const bytes of [
-      GET,
-      "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
-    ]) {
-      let body = "";
-      const server = await upstream("");
-      const arrived = new Promise<void>((resolve) => {
-        server.onConnection = (socket) => {
-          socket.on("data", (chunk: Buffer) => {
-            body += chunk.toString("latin1");
-            if (body.includes("abc") || bytes === GET) resolve();
-          });
-        };
-      });
-      const running = await startPlane({ stable: server.url, canary: server.url });
-      const client = await raw(running.address);
-      client.send(bytes);
-      await arrived;
-      const closed = new Promise<void>((resolve) => (server.onClose = resolve));
-      client.destroy();
-      await closed;
-      t.notMatch(body, /\r\n0\r\n\r\n$/, "a body that the client cut is never ended");
-      t.strictSame((await running.settled((now) => now.settled === 1)).counts, { "stable client_gone": 1 });
-      await stop({ server, running });
+    for (const [bytes, isWhole] of [
+      [GET, true],
+      ["POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", true],
+      ["POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", true],
+      ["POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", false],
+    ] as const) {
+      for (const leave of [
+        (socket: Socket) => socket.destroy(),
+        resetConnection,
+        (socket: Socket) => socket.end(),
+      ]) {
+        let body = "";
+        const server = await upstream("");
+        const arrived = new Promise<void>((resolve) => {
+          server.onConnection = (socket) => {
+            socket.on("data", (chunk: Buffer) => {
+              body += chunk.toString("latin1");
+              if (body.includes("abc") || bytes === GET) resolve();
+            });
+          };
+        });
+        const running = await startPlane({ stable: server.url, canary: server.url });
+        const client = await raw(running.address);
+        client.send(bytes);
+        await arrived;
+        const closed = new Promise<void>((resolve) => (server.onClose = resolve));
+        leave(client.socket);
+        await closed;
+        if (!isWhole) t.notMatch(body, /\r\n0\r\n\r\n$/, "a body that the client cut is never ended");
+        t.strictSame((await running.settled((now) => now.settled === 1)).counts, { "stable client_gone": 1 });
+        await stop({ server, running });
+      }
     }
   },
 );
 
 void inEveryLane(
-  "an answer before the whole body ends the upstream connection, and is no sample of latency",
+  "an answer before the whole body ends the upstream connection, and is no sample of latency (reliability 12, 33)",
   async (t) => {
     const server = await upstream("");
     server.onConnection = (socket) => socket.once("data", () => socket.write(reply(413, "no")));
@@ -399,6 +417,30 @@ void inEveryLane(
     t.strictSame(totals.latencies, {});
     await running.settled(() => server.sockets.size === 0);
     client.destroy();
+    await stop({ server, running });
+  },
+);
+
+void inEveryLane(
+  "an answer that is cut while its client's end is under way leaves no descriptor behind (reliability 17, 30)",
+  async (t) => {
+    const server = await upstream("");
+    server.onConnection = (socket) => socket.once("data", () => socket.write("HTTP/1.1 200 OK\r\n\r\nabc"));
+    const running = await startPlane({ stable: server.url, canary: server.url });
+    const files = (): number => readdirSync("/proc/self/fd").length;
+    const before = files();
+    for (let round = 0; round < 20; round++) {
+      const clients = await Promise.all(Array.from({ length: 10 }, async () => raw(running.address)));
+      for (const client of clients) client.send("GET / HTTP/1.0\r\n\r\n");
+      await Promise.all(clients.map(async (client) => client.until(/abc$/)));
+      // Both come in one turn of the loop, in either order.
+      for (const client of clients) client.socket.end();
+      if (round % 2 === 0) await new Promise((resolve) => setImmediate(resolve));
+      for (const socket of server.sockets) resetConnection(socket);
+      await Promise.all(clients.map(async (client) => client.closed()));
+    }
+    await running.settled((now) => now.settled === 200 && files() <= before + 2);
+    t.pass("all are closed");
     await stop({ server, running });
   },
 );

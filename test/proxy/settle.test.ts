@@ -2,7 +2,7 @@
 
 import type { Socket } from "node:net";
 import { inEveryLane } from "../support/lanes.ts";
-import { once, raw } from "../support/raw.ts";
+import { once, raw, resetConnection } from "../support/raw.ts";
 import { startPlane } from "../support/plane.ts";
 import { reply, upstream } from "../support/upstream.ts";
 
@@ -11,7 +11,7 @@ const FAULTS: Readonly<Record<string, Fault>> = {
   answer: (socket) => void socket.write(reply(200, "ok")),
   failing: (socket) => void socket.write(reply(500, "no")),
   hang: () => undefined,
-  "reset at once": (socket) => void socket.resetAndDestroy(),
+  "reset at once": resetConnection,
   "close at once": (socket) => void socket.destroy(),
   "close in the head": (socket) => void socket.end("HTTP/1.1 200 OK\r\nConte"),
   "close in the body": (socket) => void socket.end("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"),
@@ -21,7 +21,7 @@ const FAULTS: Readonly<Record<string, Fault>> = {
 };
 
 void inEveryLane(
-  "every exchange settles exactly once, whatever breaks: faults × methods × fresh and reused × client patience",
+  "every exchange settles exactly once, whatever breaks: faults × methods × fresh and reused × client patience (reliability 21, 47)",
   async (t) => {
     const server = await upstream("");
     const route = { timeouts: { connect: "200ms", headers: "50ms", idle: "50ms" } };

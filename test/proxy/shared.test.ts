@@ -201,7 +201,14 @@ t.test("everything that is counted on one side is read on the other, once", asyn
 
 t.test("samples are kept until there are three hundred, and again after the next drain", async (t) => {
   const { meter, readings } = pair(["app"]);
-  const view = { method: "GET", target: "/a", client: "", header: () => undefined, bucketOf: () => -1 };
+  const view = {
+    method: "GET",
+    target: "/a",
+    subject: "",
+    client: "",
+    header: () => undefined,
+    bucketOf: () => -1,
+  };
   const fill = (): void => {
     for (let each = 0; each < 500; each++) meter.route("app").sample(view, "k", "status", 500, false);
   };

@@ -24,7 +24,7 @@ function envelope(document: unknown): string {
 }
 
 t.test(
-  "the state is one readable file, the one before it stands beside it, and nothing else piles up",
+  "the state is one readable file, the one before it stands beside it, and nothing else piles up (reliability 36)",
   async (t) => {
     const folder = await temporaryFolder(t);
     const store = await fileStore(folder, quietLog());
@@ -37,53 +37,56 @@ t.test(
   },
 );
 
-t.test("a damaged state file is reported, kept aside under a free name, and never guessed at", async (t) => {
-  const folder = await temporaryFolder(t);
-  const path = join(folder, "state.json");
-  const good = envelope(documentOf(7));
-  const damages: Readonly<Record<string, string | Buffer>> = {
-    empty: "",
-    blank: " \n",
-    zeroed: Buffer.alloc(good.length),
-    torn: good.slice(0, good.length / 2),
-    "zeroed at the end": Buffer.concat([Buffer.from(good.slice(0, -40)), Buffer.alloc(40)]),
-    "with one digit changed": good.replace('"weight":50000', '"weight":90000'),
-    "no text": Buffer.from([0xff, 0xfe, 0x00, 0x80]),
-    "another JSON": "[1, 2]",
-    "a document without its checksum": JSON.stringify(documentOf(7)),
-    "of another format": envelope({ ...documentOf(7), format: 2 }),
-    "of no format": envelope({ version: 7 }),
-    "with a field of the wrong type": envelope({ ...documentOf(7), savedAt: 7 }),
-    "with an unknown phase": envelope(
-      JSON.parse(JSON.stringify(documentOf(7)).replace("progressing", "flying")),
-    ),
-    "with a weight above 100 %": envelope(
-      JSON.parse(JSON.stringify(documentOf(7)).replace("50000,", "5000000,")),
-    ),
-    "with a step outside its plan": envelope(
-      JSON.parse(JSON.stringify(documentOf(7)).replace('"step":1', '"step":9')),
-    ),
-  };
-  let n = 0;
-  for (const [name, content] of Object.entries(damages)) {
-    const log = quietLog();
-    const store = await fileStore(folder, log);
-    await writeFile(path, content);
-    const refused = await store.save(documentOf(8));
-    t.match(refused, { ok: false, kind: "unavailable" }, `${name}: is not overwritten`);
-    n += 1;
-    const keptAs = join(folder, `state.json.corrupt-${n}`);
-    t.match(await store.load(), { kind: "corrupt", keptAs, detail: /./ }, name);
-    t.same(await readFile(keptAs), Buffer.from(content), `${name}: kept byte for byte`);
-    t.match(log.lines.at(-1), { level: "error", fields: { keptAs } }, `${name}: said loudly`);
-    t.same(await store.load(), { kind: "none" }, `${name}: the next start is a first start`);
-  }
-  const store = await fileStore(folder, quietLog());
-  await saveTo(store, 3);
-  t.equal(await versionIn(store), 3, "a new state begins beside the old ones");
-});
+t.test(
+  "a damaged state file is reported, kept aside under a free name, and never guessed at (reliability 36)",
+  async (t) => {
+    const folder = await temporaryFolder(t);
+    const path = join(folder, "state.json");
+    const good = envelope(documentOf(7));
+    const damages: Readonly<Record<string, string | Buffer>> = {
+      empty: "",
+      blank: " \n",
+      zeroed: Buffer.alloc(good.length),
+      torn: good.slice(0, good.length / 2),
+      "zeroed at the end": Buffer.concat([Buffer.from(good.slice(0, -40)), Buffer.alloc(40)]),
+      "with one digit changed": good.replace('"weight":50000', '"weight":90000'),
+      "no text": Buffer.from([0xff, 0xfe, 0x00, 0x80]),
+      "another JSON": "[1, 2]",
+      "a document without its checksum": JSON.stringify(documentOf(7)),
+      "of another format": envelope({ ...documentOf(7), format: 2 }),
+      "of no format": envelope({ version: 7 }),
+      "with a field of the wrong type": envelope({ ...documentOf(7), savedAt: 7 }),
+      "with an unknown phase": envelope(
+        JSON.parse(JSON.stringify(documentOf(7)).replace("progressing", "flying")),
+      ),
+      "with a weight above 100 %": envelope(
+        JSON.parse(JSON.stringify(documentOf(7)).replace("50000,", "5000000,")),
+      ),
+      "with a step outside its plan": envelope(
+        JSON.parse(JSON.stringify(documentOf(7)).replace('"step":1', '"step":9')),
+      ),
+    };
+    let n = 0;
+    for (const [name, content] of Object.entries(damages)) {
+      const log = quietLog();
+      const store = await fileStore(folder, log);
+      await writeFile(path, content);
+      const refused = await store.save(documentOf(8));
+      t.match(refused, { ok: false, kind: "unavailable" }, `${name}: is not overwritten`);
+      n += 1;
+      const keptAs = join(folder, `state.json.corrupt-${n}`);
+      t.match(await store.load(), { kind: "corrupt", keptAs, detail: /./ }, name);
+      t.same(await readFile(keptAs), Buffer.from(content), `${name}: kept byte for byte`);
+      t.match(log.lines.at(-1), { level: "error", fields: { keptAs } }, `${name}: said loudly`);
+      t.same(await store.load(), { kind: "none" }, `${name}: the next start is a first start`);
+    }
+    const store = await fileStore(folder, quietLog());
+    await saveTo(store, 3);
+    t.equal(await versionIn(store), 3, "a new state begins beside the old ones");
+  },
+);
 
-t.test("a state file that cannot be read at all is corrupt, not a crash", async (t) => {
+t.test("a state file that cannot be read at all is corrupt, not a crash (reliability 36)", async (t) => {
   const folder = await temporaryFolder(t);
   const store = await fileStore(folder, quietLog());
   await mkdir(join(folder, "state.json"));
@@ -91,40 +94,46 @@ t.test("a state file that cannot be read at all is corrupt, not a crash", async 
   t.same(await store.load(), { kind: "none" });
 });
 
-t.test("a state file that just now cannot be read is not touched: it may be readable again", async (t) => {
-  const folder = await temporaryFolder(t);
-  await saveTo(await fileStore(folder, quietLog()), 3);
-  let code = "";
-  const fail = () => Promise.reject(platformError(code));
-  const flaky: Disk = {
-    ...nodeDisk,
-    read: (path) => (code === "EMFILE" ? fail() : nodeDisk.read(path)),
-    list: (path) => (code === "EIO" ? fail() : nodeDisk.list(path)),
-  };
-  const store = await fileStore(folder, quietLog(), flaky);
-  for (code of ["EMFILE", "EIO"]) {
-    t.match(await store.load(), {
-      kind: "corrupt",
-      keptAs: join(folder, "state.json"),
-      detail: new RegExp(code),
-    });
-    t.match(await store.save(documentOf(4)), { ok: false, kind: "unavailable" });
-  }
-  code = "";
-  t.equal(await versionIn(store), 3);
-});
-
-t.test("a damaged file that cannot be moved stays where it is and is still reported", async (t) => {
-  const folder = await temporaryFolder(t);
-  const log = quietLog();
-  const stuck = { ...nodeDisk, rename: () => Promise.reject(new Error("EROFS")) };
-  const store = await fileStore(folder, log, stuck);
-  await writeFile(join(folder, "state.json"), "");
-  t.match(await store.load(), { kind: "corrupt", keptAs: join(folder, "state.json") });
-});
+t.test(
+  "a state file that just now cannot be read is not touched: it may be readable again (reliability 36)",
+  async (t) => {
+    const folder = await temporaryFolder(t);
+    await saveTo(await fileStore(folder, quietLog()), 3);
+    let code = "";
+    const fail = () => Promise.reject(platformError(code));
+    const flaky: Disk = {
+      ...nodeDisk,
+      read: (path) => (code === "EMFILE" ? fail() : nodeDisk.read(path)),
+      list: (path) => (code === "EIO" ? fail() : nodeDisk.list(path)),
+    };
+    const store = await fileStore(folder, quietLog(), flaky);
+    for (code of ["EMFILE", "EIO"]) {
+      t.match(await store.load(), {
+        kind: "corrupt",
+        keptAs: join(folder, "state.json"),
+        detail: new RegExp(code),
+      });
+      t.match(await store.save(documentOf(4)), { ok: false, kind: "unavailable" });
+    }
+    code = "";
+    t.equal(await versionIn(store), 3);
+  },
+);
 
 t.test(
-  "a field that this version does not know is left out, so that going back a version keeps the state",
+  "a damaged file that cannot be moved stays where it is and is still reported (reliability 36)",
+  async (t) => {
+    const folder = await temporaryFolder(t);
+    const log = quietLog();
+    const stuck = { ...nodeDisk, rename: () => Promise.reject(new Error("EROFS")) };
+    const store = await fileStore(folder, log, stuck);
+    await writeFile(join(folder, "state.json"), "");
+    t.match(await store.load(), { kind: "corrupt", keptAs: join(folder, "state.json") });
+  },
+);
+
+t.test(
+  "a field that this version does not know is left out, so that going back a version keeps the state (reliability 36)",
   async (t) => {
     const folder = await temporaryFolder(t);
     const store = await fileStore(folder, quietLog());
@@ -159,7 +168,7 @@ t.test("an older file put back with the names of later saves removed is the stat
 });
 
 t.test(
-  "what a killed process left is swept out at the next start, what a living one writes is not",
+  "what a killed process left is swept out at the next start, what a living one writes is not (reliability 36)",
   async (t) => {
     const folder = await temporaryFolder(t);
     await writeFile(join(folder, "state.json.tmp-old"), "half");
@@ -184,14 +193,17 @@ t.test("a folder that cannot be written is named", async (t) => {
   await t.rejects(fileStore(folder, quietLog(), linkless), { code: "SPLIT_STATE_UNWRITABLE" });
 });
 
-t.test("a disk that is already full at start is an error in the log, not the end", async (t) => {
-  const folder = await temporaryFolder(t);
-  const log = quietLog();
-  const full = { ...nodeDisk, write: () => Promise.reject(platformError("ENOSPC")) };
-  const store = await fileStore(folder, log, full);
-  t.match(log.lines[0], { level: "error", fields: { folder } });
-  t.match(await store.save(documentOf(1)), { ok: false, kind: "unavailable", detail: /ENOSPC/ });
-});
+t.test(
+  "a disk that is already full at start is an error in the log, not the end (reliability 36)",
+  async (t) => {
+    const folder = await temporaryFolder(t);
+    const log = quietLog();
+    const full = { ...nodeDisk, write: () => Promise.reject(platformError("ENOSPC")) };
+    const store = await fileStore(folder, log, full);
+    t.match(log.lines[0], { level: "error", fields: { folder } });
+    t.match(await store.save(documentOf(1)), { ok: false, kind: "unavailable", detail: /ENOSPC/ });
+  },
+);
 
 // --- faults, one call after the other -----------------------------------------------------------------------------------------------
 
@@ -226,7 +238,7 @@ function failing(failAt: number, code: string, stays: boolean): Disk & { readonl
 
 for (const stays of [false, true]) {
   t.test(
-    `whichever call of a save fails, ${stays ? "for good" : "once"}, the state is whole and saving goes on`,
+    `whichever call of a save fails, ${stays ? "for good" : "once"}, the state is whole and saving goes on (reliability 36)`,
     async (t) => {
       let sweeps = 0;
       for (const start of [0, 1, 12]) {
@@ -259,7 +271,7 @@ for (const stays of [false, true]) {
 }
 
 t.test(
-  "on a disk that is really full a save is refused without a trace, and works again when there is room",
+  "on a disk that is really full a save is refused without a trace, and works again when there is room (reliability 36)",
   async (t) => {
     const disk = await tinyDisk(t);
     if (disk === undefined) {
@@ -281,24 +293,27 @@ t.test(
   },
 );
 
-t.test("on a disk that became read-only a save is refused, and the state can still be read", async (t) => {
-  const disk = await tinyDisk(t);
-  if (disk === undefined) {
-    t.plan(0, "no mount allowed here");
-    return;
-  }
-  const store = await fileStore(disk.folder, quietLog());
-  await saveTo(store, 3);
-  await disk.setReadOnly(true);
-  t.match(await store.save(documentOf(4)), { ok: false, kind: "unavailable", detail: /EROFS/ });
-  t.equal(await versionIn(store), 3);
-  await t.rejects(fileStore(disk.folder, quietLog()), {
-    code: "SPLIT_STATE_UNWRITABLE",
-    message: new RegExp(disk.folder),
-  });
-  await disk.setReadOnly(false);
-  await saveTo(store, 4);
-});
+t.test(
+  "on a disk that became read-only a save is refused, and the state can still be read (reliability 36)",
+  async (t) => {
+    const disk = await tinyDisk(t);
+    if (disk === undefined) {
+      t.plan(0, "no mount allowed here");
+      return;
+    }
+    const store = await fileStore(disk.folder, quietLog());
+    await saveTo(store, 3);
+    await disk.setReadOnly(true);
+    t.match(await store.save(documentOf(4)), { ok: false, kind: "unavailable", detail: /EROFS/ });
+    t.equal(await versionIn(store), 3);
+    await t.rejects(fileStore(disk.folder, quietLog()), {
+      code: "SPLIT_STATE_UNWRITABLE",
+      message: new RegExp(disk.folder),
+    });
+    await disk.setReadOnly(false);
+    await saveTo(store, 4);
+  },
+);
 
 t.test(
   "a folder that another user owns is refused by name, unless this user may do everything",

@@ -6,14 +6,17 @@ import { temporaryFolder } from "../support/disk.ts";
 
 const KEY = "a-secret-of-some-length";
 
-t.test("a secret is made once, for its owner's eyes only, and stays the same", async (t) => {
-  const folder = join(await temporaryFolder(t), "new", "folder");
-  t.equal(await openKey(folder, "admin.token", () => KEY), KEY);
-  t.equal(await openKey(folder, "admin.token", () => "another-secret-of-some-length"), KEY);
-  t.equal((await stat(join(folder, "admin.token"))).mode & 0o777, 0o600);
-  t.same(await readdir(folder), ["admin.token"]);
-  t.equal(await readFile(join(folder, "admin.token"), "utf8"), `${KEY}\n`);
-});
+t.test(
+  "a secret is made once, for its owner's eyes only, and stays the same (reliability 36, 42)",
+  async (t) => {
+    const folder = join(await temporaryFolder(t), "new", "folder");
+    t.equal(await openKey(folder, "admin.token", () => KEY), KEY);
+    t.equal(await openKey(folder, "admin.token", () => "another-secret-of-some-length"), KEY);
+    t.equal((await stat(join(folder, "admin.token"))).mode & 0o777, 0o600);
+    t.same(await readdir(folder), ["admin.token"]);
+    t.equal(await readFile(join(folder, "admin.token"), "utf8"), `${KEY}\n`);
+  },
+);
 
 t.test("several that start at once get the same secret", async (t) => {
   const folder = await temporaryFolder(t);
@@ -24,7 +27,7 @@ t.test("several that start at once get the same secret", async (t) => {
   t.same(await readdir(folder), ["cookie.key"]);
 });
 
-t.test("a secret that others could read is closed to them", async (t) => {
+t.test("a secret that others could read is closed to them (reliability 42)", async (t) => {
   const folder = await temporaryFolder(t);
   await writeFile(join(folder, "admin.token"), KEY);
   await chmod(join(folder, "admin.token"), 0o644);
@@ -32,7 +35,7 @@ t.test("a secret that others could read is closed to them", async (t) => {
   t.equal((await stat(join(folder, "admin.token"))).mode & 0o777, 0o600);
 });
 
-t.test("an empty or short secret is no secret, and the file is named", async (t) => {
+t.test("an empty or short secret is no secret, and the file is named (reliability 42)", async (t) => {
   const folder = await temporaryFolder(t);
   for (const content of ["", "\n", "short"]) {
     await writeFile(join(folder, "admin.token"), content);

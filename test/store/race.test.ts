@@ -62,26 +62,29 @@ async function raceWithSleeper(t: Test, call: "link" | "rename", others: number)
   return { folder, awake, sleeper, newest, saved: await saving };
 }
 
-t.test("a save whose process dies after it took its place counts, and nobody waits for it", async (t) => {
-  const folder = await temporaryFolder(t);
-  const at = gate();
-  const dying = await fileStore(
-    folder,
-    quietLog(),
-    sleeping("rename", (path) => basename(path) === "state.json", at),
-  );
-  await saveTo(dying, 1);
-  void dying.save(documentOf(2, "by the dead"));
-  await at.reached; // and never goes on
-  const living = await fileStore(folder, quietLog());
-  t.same(await living.load(), { kind: "found", document: documentOf(2, "by the dead") });
-  t.same(await living.save(documentOf(2)), { ok: false, kind: "conflict", found: 2 });
-  await saveTo(living, 14);
-  t.equal(await versionIn(living), 14);
-});
+t.test(
+  "a save whose process dies after it took its place counts, and nobody waits for it (reliability 36)",
+  async (t) => {
+    const folder = await temporaryFolder(t);
+    const at = gate();
+    const dying = await fileStore(
+      folder,
+      quietLog(),
+      sleeping("rename", (path) => basename(path) === "state.json", at),
+    );
+    await saveTo(dying, 1);
+    void dying.save(documentOf(2, "by the dead"));
+    await at.reached; // and never goes on
+    const living = await fileStore(folder, quietLog());
+    t.same(await living.load(), { kind: "found", document: documentOf(2, "by the dead") });
+    t.same(await living.save(documentOf(2)), { ok: false, kind: "conflict", found: 2 });
+    await saveTo(living, 14);
+    t.equal(await versionIn(living), 14);
+  },
+);
 
 t.test(
-  "a process that was stopped before its rename does not put the old state back when it wakes",
+  "a process that was stopped before its rename does not put the old state back when it wakes (reliability 36)",
   async (t) => {
     for (const others of [0, 1, 5, 9, 20]) {
       const { awake, sleeper, newest, saved } = await raceWithSleeper(t, "rename", others);
@@ -96,7 +99,7 @@ t.test(
 );
 
 t.test(
-  "a process that was stopped before it took its place has lost when it wakes, however late",
+  "a process that was stopped before it took its place has lost when it wakes, however late (reliability 36)",
   async (t) => {
     for (const others of [1, 5, 9, 20]) {
       const { awake, newest, saved, folder } = await raceWithSleeper(t, "link", others);
@@ -110,20 +113,23 @@ t.test(
   },
 );
 
-t.test("processes that save at once never acknowledge the same version, and none is lost", async (t) => {
-  const folder = await temporaryFolder(t);
-  const acknowledged = (await Promise.all([1, 2, 3].map(() => runToEnd(WRITER, [folder, "60"])))).flat();
-  const versions = acknowledged.map((line) => Number.parseInt(line, 10)).toSorted((a, b) => a - b);
-  t.same(
-    versions,
-    Array.from({ length: 180 }, (_, index) => index + 1),
-  );
-  t.equal(new Set(acknowledged.map((line) => line.split(" ")[1])).size, 3, "three processes took part");
-  t.equal(await versionIn(await fileStore(folder, quietLog())), 180);
-});
+t.test(
+  "processes that save at once never acknowledge the same version, and none is lost (reliability 36)",
+  async (t) => {
+    const folder = await temporaryFolder(t);
+    const acknowledged = (await Promise.all([1, 2, 3].map(() => runToEnd(WRITER, [folder, "60"])))).flat();
+    const versions = acknowledged.map((line) => Number.parseInt(line, 10)).toSorted((a, b) => a - b);
+    t.same(
+      versions,
+      Array.from({ length: 180 }, (_, index) => index + 1),
+    );
+    t.equal(new Set(acknowledged.map((line) => line.split(" ")[1])).size, 3, "three processes took part");
+    t.equal(await versionIn(await fileStore(folder, quietLog())), 180);
+  },
+);
 
 t.test(
-  "killed twenty times in the middle of saving, the state is never torn and never older than acknowledged",
+  "killed twenty times in the middle of saving, the state is never torn and never older than acknowledged (reliability 36, 47)",
   async (t) => {
     const folder = await temporaryFolder(t);
     for (let kill = 1; kill <= 20; kill += 1) {

@@ -2,6 +2,7 @@ import { readFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import t from "tap";
 import { failing, program, type Program } from "../support/program.ts";
+import { raw, resetConnection } from "../support/raw.ts";
 
 const users = (count: number, from = 0): readonly string[] =>
   Array.from({ length: count }, (_, i) => `user-${from + i}`);
@@ -22,23 +23,26 @@ async function onCanary(p: Program, who: readonly string[]): Promise<ReadonlySet
 const isSubset = (small: ReadonlySet<string>, large: ReadonlySet<string>): boolean =>
   [...small].every((each) => large.has(each));
 
-t.test("users stay where they are: 10 %, again 10 %, 20 %, back to 10 % (acceptance 2)", async (t) => {
-  const p = await program();
-  t.teardown(() => p.close());
-  const who = users(2000);
-  await p.setWeight(10);
-  const ten = await onCanary(p, who);
-  t.ok(ten.size >= 170 && ten.size <= 230, `${ten.size} of 2000`);
-  t.same(await onCanary(p, who), ten, "the same ones each time");
-  await p.setWeight(20);
-  const twenty = await onCanary(p, who);
-  t.ok(isSubset(ten, twenty) && twenty.size > ten.size, "all of those and more");
-  await p.setWeight(10);
-  t.same(await onCanary(p, who), ten, "the ones added last go first");
-});
+t.test(
+  "users stay where they are: 10 %, again 10 %, 20 %, back to 10 % (acceptance 2) (reliability 34)",
+  async (t) => {
+    const p = await program();
+    t.teardown(() => p.close());
+    const who = users(2000);
+    await p.setWeight(10);
+    const ten = await onCanary(p, who);
+    t.ok(ten.size >= 170 && ten.size <= 230, `${ten.size} of 2000`);
+    t.same(await onCanary(p, who), ten, "the same ones each time");
+    await p.setWeight(20);
+    const twenty = await onCanary(p, who);
+    t.ok(isSubset(ten, twenty) && twenty.size > ten.size, "all of those and more");
+    await p.setWeight(10);
+    t.same(await onCanary(p, who), ten, "the ones added last go first");
+  },
+);
 
 t.test(
-  "after a rollback the very next request of a canary user goes to stable (acceptance 1, 16)",
+  "after a rollback the very next request of a canary user goes to stable (acceptance 1, 16) (reliability 35)",
   async (t) => {
     const p = await program();
     t.teardown(() => p.close());
@@ -74,43 +78,46 @@ t.test(
   },
 );
 
-t.test("a canary that breaks at 50 % is off within four seconds, and no user sees it", async (t) => {
-  const p = await program({ rollback: { onAny: [{ metric: "error_rate", above: "1%", for: "2s" }] } });
-  t.teardown(() => p.close());
-  await p.setWeight(50);
-  const who = users(300);
-  await onCanary(p, who);
-  await p.clock.advance("1s");
-  p.canary.answer = failing;
-  let worst = 0;
-  let seconds = 0;
-  for (; seconds < 6 && (await p.status()).weight > 0; seconds++) {
-    const answers = await Promise.all(who.map((user) => p.get(user)));
-    worst = Math.max(worst, ...answers.map((answer) => answer.status));
+t.test(
+  "a canary that breaks at 50 % is off within four seconds, and no user sees it (reliability 35)",
+  async (t) => {
+    const p = await program({ rollback: { onAny: [{ metric: "error_rate", above: "1%", for: "2s" }] } });
+    t.teardown(() => p.close());
+    await p.setWeight(50);
+    const who = users(300);
+    await onCanary(p, who);
     await p.clock.advance("1s");
-  }
-  t.ok(seconds <= 4, `${seconds} s`);
-  t.equal(worst, 200, "clients see no 5xx");
-  const status = await p.status();
-  t.match(status, { phase: "rolled_back", weight: 0, rollbacks: 1 });
-  const [file = ""] = await readdir(join(p.folder, "reports"));
-  const pack: unknown = JSON.parse(await readFile(join(p.folder, "reports", file), "utf8"));
-  t.match(pack, {
-    route: "app",
-    fromWeight: 50,
-    toWeight: 0,
-    failed: [{ rule: "error_rate above 1% for 2s", unit: "fraction", need: 20 }],
-    worstMethods: [{ name: "GET" }],
-    byReason: [{ name: "status 500" }],
-    stableHealthy: true,
-  });
-  const { requestsFailed, requestsRescued, distinctKeys } = pack as Record<string, number>; // matched above
-  t.ok(
-    (requestsFailed ?? 0) > 300 && requestsFailed === requestsRescued,
-    `${requestsFailed} failed, ${requestsRescued} rescued`,
-  );
-  t.ok((distinctKeys ?? 0) > 100, `${distinctKeys} keys`);
-});
+    p.canary.answer = failing;
+    let worst = 0;
+    let seconds = 0;
+    for (; seconds < 6 && (await p.status()).weight > 0; seconds++) {
+      const answers = await Promise.all(who.map((user) => p.get(user)));
+      worst = Math.max(worst, ...answers.map((answer) => answer.status));
+      await p.clock.advance("1s");
+    }
+    t.ok(seconds <= 4, `${seconds} s`);
+    t.equal(worst, 200, "clients see no 5xx");
+    const status = await p.status();
+    t.match(status, { phase: "rolled_back", weight: 0, rollbacks: 1 });
+    const [file = ""] = await readdir(join(p.folder, "reports"));
+    const pack: unknown = JSON.parse(await readFile(join(p.folder, "reports", file), "utf8"));
+    t.match(pack, {
+      route: "app",
+      fromWeight: 50,
+      toWeight: 0,
+      failed: [{ rule: "error_rate above 1% for 2s", unit: "fraction", need: 20 }],
+      worstMethods: [{ name: "GET" }],
+      byReason: [{ name: "status 500" }],
+      stableHealthy: true,
+    });
+    const { requestsFailed, requestsRescued, distinctKeys } = pack as Record<string, number>; // matched above
+    t.ok(
+      (requestsFailed ?? 0) > 300 && requestsFailed === requestsRescued,
+      `${requestsFailed} failed, ${requestsRescued} rescued`,
+    );
+    t.ok((distinctKeys ?? 0) > 100, `${distinctKeys} keys`);
+  },
+);
 
 t.test(
   "without a measurement nothing climbs and nothing rolls back, over the API as well (acceptance 4)",
@@ -166,38 +173,45 @@ t.test("a weight set by hand pauses a rollout, with rollback armed (acceptance 3
   t.match(early, { status: 409, body: { code: "SPLIT_COOLDOWN" } });
 });
 
-t.test("a forged cookie is no key, an issued one keeps its user (acceptance 32)", async (t) => {
-  const p = await program({ key: [] });
-  t.teardown(() => p.close());
-  await p.setWeight(50);
-  const first = await p.get("", { headers: {} });
-  const [cookie = ""] = first.headers["set-cookie"] ?? [];
-  const pair = cookie.slice(0, cookie.indexOf(";"));
-  t.match(pair, /^sluice_id=/);
-  for (let i = 0; i < 10; i++) {
-    const again = await p.get("", { headers: { cookie: pair } });
-    t.equal(again.body, first.body);
-    t.equal(again.headers["set-cookie"], undefined);
-  }
-  const forged = await p.get("", { headers: { cookie: `${pair.slice(0, -3)}AAA` } });
-  t.match(forged.headers["set-cookie"]?.[0], /^sluice_id=/, "treated as no key: a new one is issued");
-});
+t.test(
+  "a forged cookie is no key, an issued one keeps its user (acceptance 32) (reliability 34)",
+  async (t) => {
+    const p = await program({ key: [] });
+    t.teardown(() => p.close());
+    await p.setWeight(50);
+    const first = await p.get("", { headers: {} });
+    const [cookie = ""] = first.headers["set-cookie"] ?? [];
+    const pair = cookie.slice(0, cookie.indexOf(";"));
+    t.match(pair, /^sluice_id=/);
+    for (let i = 0; i < 10; i++) {
+      const again = await p.get("", { headers: { cookie: pair } });
+      t.equal(again.body, first.body);
+      t.equal(again.headers["set-cookie"], undefined);
+    }
+    const forged = await p.get("", { headers: { cookie: `${pair.slice(0, -3)}AAA` } });
+    t.match(forged.headers["set-cookie"]?.[0], /^sluice_id=/, "treated as no key: a new one is issued");
+  },
+);
 
-t.test("forced traffic that fails rolls nothing back and is shown apart (acceptance 31)", async (t) => {
-  const p = await program({
-    override: { header: "x-arm", from: ["127.0.0.0/8"] },
-    rollback: { onAny: [{ metric: "error_rate", above: "1%" }] },
-  });
-  t.teardown(() => p.close());
-  await p.setWeight(1);
-  p.canary.answer = failing;
-  for (let i = 0; i < 50; i++) t.equal((await p.get("ada", { headers: { "x-arm": "canary" } })).status, 500);
-  await p.clock.advance("3s");
-  t.match(await p.status(), {
-    weight: 1,
-    arms: { canary: { failures: 0, forced: { requests: 50, failures: 50 } } },
-  });
-});
+t.test(
+  "forced traffic that fails rolls nothing back and is shown apart (acceptance 31) (reliability 33)",
+  async (t) => {
+    const p = await program({
+      override: { header: "x-arm", from: ["127.0.0.0/8"] },
+      rollback: { onAny: [{ metric: "error_rate", above: "1%" }] },
+    });
+    t.teardown(() => p.close());
+    await p.setWeight(1);
+    p.canary.answer = failing;
+    for (let i = 0; i < 50; i++)
+      t.equal((await p.get("ada", { headers: { "x-arm": "canary" } })).status, 500);
+    await p.clock.advance("3s");
+    t.match(await p.status(), {
+      weight: 1,
+      arms: { canary: { failures: 0, forced: { requests: 50, failures: 50 } } },
+    });
+  },
+);
 
 t.test(
   "stopped and started again it goes on where it was, rule clocks and all (acceptance 10, 11)",
@@ -220,5 +234,74 @@ t.test(
       await after.clock.advance("1s");
     }
     t.ok(seconds >= 2 && seconds <= 4, `${seconds} s of breach were left`);
+  },
+);
+
+/** What a client does that is up to no good; `user` is one whom the canary serves. */
+const HOSTILE: Readonly<Record<string, (user: string) => string>> = {
+  "no HTTP": () => "BROKEN\r\n\r\n",
+  "two lengths": (user) =>
+    `POST / HTTP/1.1\r\nHost: x\r\nX-User-Id: ${user}\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\na`,
+  "too many fields": (user) =>
+    `GET / HTTP/1.1\r\nHost: x\r\nX-User-Id: ${user}\r\n${"A: b\r\n".repeat(300)}\r\n`,
+  "another expectation": (user) => `GET / HTTP/1.1\r\nHost: x\r\nX-User-Id: ${user}\r\nExpect: tea\r\n\r\n`,
+  "a body too large": (user) =>
+    `POST / HTTP/1.1\r\nHost: x\r\nX-User-Id: ${user}\r\nContent-Length: 99999\r\n\r\n`,
+  "a broken chunk": (user) =>
+    `POST /hold HTTP/1.1\r\nHost: x\r\nX-User-Id: ${user}\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\nzz\r\n`,
+  "an end inside the body": (user) =>
+    `POST /hold HTTP/1.1\r\nHost: x\r\nX-User-Id: ${user}\r\nContent-Length: 5\r\n\r\nabc`,
+  "an end before the answer": (user) => `GET /hold HTTP/1.1\r\nHost: x\r\nX-User-Id: ${user}\r\n\r\n`,
+  "an end inside the answer": (user) => `GET /half HTTP/1.1\r\nHost: x\r\nX-User-Id: ${user}\r\n\r\n`,
+};
+const RULE = { rollback: { onAny: [{ metric: "error_rate", above: "1%", for: "2s" }] }, rescue: "off" };
+
+/** Each kind so many times, of one user of the canary; then leaves, some with a reset. */
+async function attack(p: Program, user: string, times: number): Promise<void> {
+  const address = p.origin.slice("http://".length);
+  const kinds = Array.from({ length: times }, () => Object.values(HOSTILE)).flat();
+  await Promise.all(
+    kinds.map(async (request, nth) => {
+      const client = await raw(address);
+      client.send(request(user));
+      await client.until(/./).catch(() => "");
+      if (nth % 2 === 0) client.destroy();
+      else resetConnection(client.socket);
+    }),
+  );
+}
+
+t.test(
+  "a client that sends only broken requests or aborts all it asks for causes no rollback, and hides none (reliability 33)",
+  async (t) => {
+    const p = await program(RULE, { limits: { body: "10KiB", headTime: "300ms", bodyIdle: "300ms" } });
+    t.teardown(() => p.close());
+    await p.setWeight(50);
+    const who = users(60);
+    const [mine = ""] = await onCanary(p, who);
+    // Begins at once, so that the client knows it was taken; then says no more.
+    p.canary.answer = (incoming, response) => {
+      if (incoming.url === "/hold") response.writeProcessing();
+      else if (incoming.url === "/half") response.writeHead(200, { "content-length": 10 }).write("half");
+      else response.end("canary");
+    };
+    for (let second = 0; second < 6; second++) {
+      await attack(p, mine, 5);
+      await onCanary(p, who);
+      await p.clock.advance("1s");
+    }
+    const status = await p.status();
+    t.match(status, { weight: 50, phase: "paused", rollbacks: 0, arms: { canary: { failures: 0 } } });
+    t.match(status, { arms: { stable: { failures: 0 } } });
+    t.ok(p.canary.requests > 100, `${p.canary.requests} reached the canary`);
+    p.canary.answer = failing;
+    let seconds = 0;
+    for (; seconds < 6 && (await p.status()).weight > 0; seconds++) {
+      await attack(p, mine, 5);
+      await onCanary(p, who);
+      await p.clock.advance("1s");
+    }
+    t.match(await p.status(), { weight: 0, phase: "rolled_back" });
+    t.ok(seconds <= 4, `${seconds} s`);
   },
 );

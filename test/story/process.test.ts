@@ -3,11 +3,13 @@
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { chmod, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
+import { get } from "node:http";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t from "tap";
 import { ask, command, configFile, service, type Process } from "../support/program.ts";
+import { raw, resetConnection } from "../support/raw.ts";
 
 t.setTimeout(110_000);
 
@@ -73,7 +75,7 @@ async function site(
 }
 
 t.test(
-  "kill -9 at any moment, and the next start is where the last acknowledged change left it",
+  "kill -9 at any moment, and the next start is where the last acknowledged change left it (reliability 36, 47)",
   async (t) => {
     const s = await site(t);
     for (const percent of [5, 25, 10]) {
@@ -96,7 +98,7 @@ t.test(
   },
 );
 
-t.test("a corrupt state file: weight 0, the file kept beside, said loudly", async (t) => {
+t.test("a corrupt state file: weight 0, the file kept beside, said loudly (reliability 36)", async (t) => {
   const s = await site(t);
   const first = await s.run();
   await s.sluice("set-weight", "app", "50", "--reason", "test", "--yes");
@@ -111,18 +113,21 @@ t.test("a corrupt state file: weight 0, the file kept beside, said loudly", asyn
   t.equal(await readFile(join(s.folder, "state", kept), "utf8"), "{ torn");
 });
 
-t.test("a mistake in the configuration is named by its place before anything listens", async (t) => {
-  const s = await site(t);
-  const text = await readFile(s.config, "utf8");
-  await writeFile(s.config, text.replace('"routes"', '"rotues"'));
-  const run = command(["run", "-c", s.config]);
-  t.equal(await run.ended, 2);
-  t.match(run.output(), /sluice\.yaml:\d+:\d+.*rotues.*routes/s);
-  t.equal((await s.sluice("check")).code, 2);
-  await writeFile(s.config, text);
-  const check = await s.sluice("check");
-  t.equal(check.code, 0, check.output);
-});
+t.test(
+  "a mistake in the configuration is named by its place before anything listens (reliability 38)",
+  async (t) => {
+    const s = await site(t);
+    const text = await readFile(s.config, "utf8");
+    await writeFile(s.config, text.replace('"routes"', '"rotues"'));
+    const run = command(["run", "-c", s.config]);
+    t.equal(await run.ended, 2);
+    t.match(run.output(), /sluice\.yaml:\d+:\d+.*rotues.*routes/s);
+    t.equal((await s.sluice("check")).code, 2);
+    await writeFile(s.config, text);
+    const check = await s.sluice("check");
+    t.equal(check.code, 0, check.output);
+  },
+);
 
 t.test(
   "a taken port, a missing file and an unwritable state each get one line and an exit code",
@@ -170,7 +175,7 @@ t.test(
 );
 
 t.test(
-  "a new configuration is taken up by signal and by file; a bad one is refused and changes nothing",
+  "a new configuration is taken up by signal and by file; a bad one is refused and changes nothing (reliability 38)",
   async (t) => {
     const s = await site(t);
     const { process, origin } = await s.run();
@@ -190,7 +195,7 @@ t.test(
 const mountable = spawnSync("unshare", ["-m", "true"]).status === 0;
 
 t.test(
-  "a full disk: no weight rises, rolling back works, the alarm is raised (acceptance 12)",
+  "a full disk: no weight rises, rolling back works, the alarm is raised (acceptance 12, reliability 36)",
   {
     skip: mountable ? false : "a small file system cannot be mounted here",
   },
@@ -218,7 +223,7 @@ t.test(
   },
 );
 
-t.test("a drain finishes what is in flight and refuses what is new", async (t) => {
+t.test("a drain finishes what is in flight and refuses what is new (reliability 39)", async (t) => {
   const slow = await service("slow");
   t.teardown(() => slow.close());
   const arrived = new Promise<void>((resolve) => {
@@ -246,7 +251,133 @@ t.test("a drain finishes what is in flight and refuses what is new", async (t) =
   await t.rejects(once(refused, "connect"), /ECONNREFUSED/);
 });
 
-t.test("the token lets in, nothing else does, and exit codes tell why", async (t) => {
+/** A service whose answers at /slow wait to be released. */
+async function held(t: { teardown(run: () => Promise<void>): void }) {
+  const slow = await service("slow");
+  t.teardown(() => slow.close());
+  const waiting: (() => void)[] = [];
+  slow.answer = (incoming, response) => {
+    if (incoming.url === "/slow") waiting.push(() => void response.end("late but whole"));
+    else response.end("quick");
+  };
+  return {
+    url: slow.url,
+    waiting,
+    async arrived(count: number): Promise<void> {
+      while (waiting.length < count) await new Promise((resolve) => setTimeout(resolve, 5));
+    },
+  };
+}
+
+/** Status of a path of the admin API on its socket. */
+function adminStatus(folder: string, path: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    get({ socketPath: join(folder, "admin.sock"), path }, (response) => {
+      response.resume();
+      resolve(response.statusCode ?? 0);
+    }).on("error", reject);
+  });
+}
+
+const SLOW = "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n";
+const QUICK = "GET /quick HTTP/1.1\r\nHost: x\r\n\r\n";
+
+t.test(
+  "either signal: not ready at once, served on for the delay, then what is in flight or was sent ahead is finished, what is idle closed, and the end is 0 (reliability 39)",
+  async (t) => {
+    for (const signal of ["SIGTERM", "SIGINT"] as const) {
+      const slow = await held(t);
+      const s = await site(t, { stable: { endpoints: [slow.url] } }, { drain: { delay: "1s" } });
+      const { process, origin } = await s.run();
+      const address = origin.slice("http://".length);
+      t.equal(await adminStatus(s.folder, "/readyz"), 200);
+      const idle = await raw(address);
+      idle.send(QUICK);
+      await idle.until(/quick$/);
+      const busy = await raw(address);
+      busy.send(SLOW + QUICK);
+      await slow.arrived(1);
+      process.child.kill(signal);
+      await process.says(/draining/);
+      t.equal(await adminStatus(s.folder, "/readyz"), 503, "whoever balances is told first");
+      idle.send(QUICK);
+      await idle.until(/quick[^]*quick$/);
+      t.equal((await ask(origin)).status, 200, "and is served until it has heard");
+      await idle.closed();
+      slow.waiting[0]?.();
+      const { text } = await busy.closed();
+      t.match(text, /connection: close\r\n(?:.+\r\n)*\r\nlate but whole$/i);
+      t.equal(await process.ended, 0, signal);
+      t.match(process.output(), /"cut":0,"msg":"stopped"/);
+    }
+  },
+);
+
+t.test(
+  "what does not finish in time is cut, counted and told by the exit code, and a second signal is the end at once (reliability 39)",
+  async (t) => {
+    const slow = await held(t);
+    const s = await site(t, { stable: { endpoints: [slow.url] } }, { drain: { timeout: "300ms" } });
+    const { process, origin } = await s.run();
+    const busy = await raw(origin.slice("http://".length));
+    busy.send(SLOW);
+    await slow.arrived(1);
+    process.child.kill("SIGTERM");
+    t.notMatch((await busy.closed()).text, / 200 /);
+    t.equal(await process.ended, 1);
+    t.match(process.output(), /"exchanges":1,"msg":"cut what did not finish in time"/);
+
+    const patient = await site(t, { stable: { endpoints: [slow.url] } }, { drain: { timeout: "1h" } });
+    const again = await patient.run();
+    const other = await raw(again.origin.slice("http://".length));
+    other.send(SLOW);
+    await slow.arrived(2);
+    again.process.child.kill("SIGTERM");
+    await again.process.says(/draining/);
+    again.process.child.kill("SIGTERM");
+    t.equal(await again.process.ended, 1);
+    await other.closed();
+  },
+);
+
+t.test(
+  "resets at every moment of a connection end no process, and no thread of it (reliability 30)",
+  async (t) => {
+    const s = await site(t);
+    const { process, origin } = await s.run();
+    const address = origin.slice("http://".length);
+    const upgrade = `GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`;
+    const upload = "PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    const requests = [
+      QUICK,
+      SLOW.replace("1.1", "1.0"),
+      upload,
+      upgrade,
+      "CONNECT x:1 HTTP/1.1\r\n\r\n",
+      "\0",
+      QUICK + QUICK,
+    ];
+    const moments = requests.flatMap((bytes) =>
+      [0, 1, bytes.length >> 1, bytes.length - 1, bytes.length].map((at) => bytes.slice(0, at)),
+    );
+    for (let round = 0; round < 3; round++)
+      await Promise.all(
+        moments.map(async (bytes) => {
+          const client = await raw(address);
+          client.send(bytes);
+          for (let turn = 0; turn < round; turn++) await new Promise((resolve) => setImmediate(resolve));
+          resetConnection(client.socket);
+          await client.closed();
+        }),
+      );
+    t.equal((await ask(origin)).status, 200);
+    t.notMatch(process.output(), /a worker (?:died|failed)|Error/);
+    process.child.kill("SIGTERM");
+    t.equal(await process.ended, 0);
+  },
+);
+
+t.test("the token lets in, nothing else does, and exit codes tell why (reliability 42)", async (t) => {
   const s = await site(t);
   t.equal((await s.sluice("status")).code, 5, "nobody there");
   await s.run();

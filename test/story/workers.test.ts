@@ -160,7 +160,7 @@ function held(service: Service) {
   };
 }
 
-t.test("both workers split alike, and what both count is one sum", async (t) => {
+t.test("both workers split alike, and what both count is one sum (reliability 34)", async (t) => {
   const s = await site(t);
   s.weight(30);
   const who = users(400);
@@ -182,19 +182,22 @@ t.test("both workers split alike, and what both count is one sum", async (t) => 
   t.match(s.plane.gauges(), { workers: 2, workerRestarts: 0, routes: { app: { stable: { inFlight: 0 } } } });
 });
 
-t.test("a rollback is seen by the very next request on every connection of both", async (t) => {
-  const s = await site(t);
-  s.weight(100);
-  const agents = users(40).map(() => new Agent({ keepAlive: true, maxSockets: 1 }));
-  t.teardown(async () => agents.forEach((agent) => agent.destroy()));
-  const round = () =>
-    Promise.all(agents.map((agent) => ask(s.origin, { agent, headers: { "x-user-id": "u" } })));
-  t.ok((await round()).every(({ body }) => body === "canary"));
-  s.weight(0);
-  t.ok((await round()).every(({ body }) => body === "stable"));
-  t.equal(s.canary.requests, 40);
-  t.equal(s.plane.gauges().connections, 40);
-});
+t.test(
+  "a rollback is seen by the very next request on every connection of both (reliability 35)",
+  async (t) => {
+    const s = await site(t);
+    s.weight(100);
+    const agents = users(40).map(() => new Agent({ keepAlive: true, maxSockets: 1 }));
+    t.teardown(async () => agents.forEach((agent) => agent.destroy()));
+    const round = () =>
+      Promise.all(agents.map((agent) => ask(s.origin, { agent, headers: { "x-user-id": "u" } })));
+    t.ok((await round()).every(({ body }) => body === "canary"));
+    s.weight(0);
+    t.ok((await round()).every(({ body }) => body === "stable"));
+    t.equal(s.canary.requests, 40);
+    t.equal(s.plane.gauges().connections, 40);
+  },
+);
 
 t.test("failed exchanges of both come with their samples, at most some hundred of each", async (t) => {
   const s = await site(t, { rescue: "off" });
@@ -210,7 +213,7 @@ t.test("failed exchanges of both come with their samples, at most some hundred o
 });
 
 t.test(
-  "one that is killed takes its own exchanges with it, counted as unavailable, and is replaced",
+  "one that is killed takes its own exchanges with it, counted as unavailable, and is replaced (reliability 40)",
   async (t) => {
     const s = await site(t);
     s.weight(100);
@@ -247,7 +250,7 @@ t.test(
   },
 );
 
-t.test("one that dies again and again is replaced more and more slowly", async (t) => {
+t.test("one that dies again and again is replaced more and more slowly (reliability 40)", async (t) => {
   const s = await site(t);
   const dies = async (): Promise<void> => {
     await s.threads.at(-1)?.terminate();
@@ -270,7 +273,7 @@ t.test("one that dies again and again is replaced more and more slowly", async (
   t.equal((await s.get("u")).status, 200);
 });
 
-t.test("a replacement that cannot listen is tried again, and the log says so", async (t) => {
+t.test("a replacement that cannot listen is tried again, and the log says so (reliability 40)", async (t) => {
   const s = await site(t, {}, { workers: 1 });
   const port = Number(s.origin.split(":").at(-1));
   await s.threads[0]?.terminate();
@@ -289,7 +292,7 @@ t.test("a replacement that cannot listen is tried again, and the log says so", a
   t.equal((await s.get("u")).body, "stable");
 });
 
-t.test("a reload reaches both, new routes, endpoints and secrets with it", async (t) => {
+t.test("a reload reaches both, new routes, endpoints and secrets with it (reliability 38)", async (t) => {
   const s = await site(t);
   const more = await service("more");
   t.teardown(() => more.close());
@@ -321,7 +324,7 @@ t.test("a reload reaches both, new routes, endpoints and secrets with it", async
 t.test("what a probe has learnt is known to both", async (t) => {
   const gone = "http://127.0.0.1:1";
   const s = await site(t, { rescue: "off" });
-  const canary = { endpoints: [s.canary.url, gone] };
+  const canary = { endpoints: [s.canary.url, gone], outlier: "off" };
   await s.plane.reconfigure(s.configOf({ rescue: "off", canary }));
   s.weight(100);
   s.plane.setHealth("app", "canary", gone, false);
@@ -332,7 +335,7 @@ t.test("what a probe has learnt is known to both", async (t) => {
   t.ok(again.some(({ status }) => status === 502));
 });
 
-t.test("the limit of connections is one for both", async (t) => {
+t.test("the limit of connections is one for both (reliability 25)", async (t) => {
   const s = await site(t, {}, { limits: { connections: 6 } });
   const port = Number(s.origin.split(":").at(-1));
   const sockets: Socket[] = [];
@@ -349,30 +352,47 @@ t.test("the limit of connections is one for both", async (t) => {
   t.same(s.plane.drain().refused, { 503: 1 });
 });
 
-t.test("going away, both finish what is in flight; what is late is cut and counted", async (t) => {
-  for (const [deadline, body] of [
-    [60_000, "late"],
-    [1, "broken"],
-  ] as const) {
-    const s = await site(t);
-    const late = held(s.stable);
-    const asked = users(20).map((user) =>
-      s.get(user).then(
-        (answer) => answer.body,
-        () => "broken",
-      ),
-    );
-    await until(() => late.count === 20);
-    const retired = s.plane.retire(millis(deadline));
-    if (body === "late") {
-      await refused(Number(s.origin.split(":").at(-1)));
-      late.release();
-      t.same(new Set(await Promise.all(asked)), new Set(["late"]));
-    } else t.notOk((await Promise.all(asked)).includes("late"));
-    t.same(await retired, { cut: body === "late" ? 0 : 20 });
-    t.equal(s.plane.gauges().workerRestarts, 0);
-  }
+t.test("what an arm may have in flight is divided among them (reliability 25)", async (t) => {
+  const s = await site(t);
+  const stable = { endpoints: [s.stable.url], concurrency: 6 };
+  await s.plane.reconfigure(s.configOf({ stable }));
+  const late = held(s.stable);
+  const asked = users(60).map((user) => s.get(user));
+  let refused = 0;
+  for (const each of asked) void each.then(({ status }) => status === 503 && refused++);
+  await until(() => refused === 54 && late.count >= 6);
+  t.equal(late.count, 6);
+  late.release();
+  await Promise.all(asked);
 });
+
+t.test(
+  "going away, both finish what is in flight; what is late is cut and counted (reliability 39)",
+  async (t) => {
+    for (const [deadline, body] of [
+      [60_000, "late"],
+      [1, "broken"],
+    ] as const) {
+      const s = await site(t);
+      const late = held(s.stable);
+      const asked = users(20).map((user) =>
+        s.get(user).then(
+          (answer) => answer.body,
+          () => "broken",
+        ),
+      );
+      await until(() => late.count === 20);
+      const retired = s.plane.retire(millis(deadline));
+      if (body === "late") {
+        await refused(Number(s.origin.split(":").at(-1)));
+        late.release();
+        t.same(new Set(await Promise.all(asked)), new Set(["late"]));
+      } else t.notOk((await Promise.all(asked)).includes("late"));
+      t.same(await retired, { cut: body === "late" ? 0 : 20 });
+      t.equal(s.plane.gauges().workerRestarts, 0);
+    }
+  },
+);
 
 t.test("a port that somebody else has is refused, even if they would share it", async (t) => {
   for (const reusePort of [false, true]) {

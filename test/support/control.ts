@@ -48,6 +48,7 @@ const JOURNAL_LINE: JournalLine = {
 const NO_TOTALS: Totals = {
   routes: [],
   refused: {},
+  events: [],
   overhead: { counts: [], seconds: 0 },
   storeErrors: 0,
   journalErrors: 0,

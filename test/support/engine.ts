@@ -106,13 +106,14 @@ export class FakePlane implements DataPlane {
       arms: take("evidence", route),
       forced: take("forced", route),
       rescues: { answered: this.#rescued.get(route) ?? 0, failed: 0, refused: 0 },
+      events: {},
       failures: this.#samples.get(route) ?? [],
     }));
     this.#samples = new Map();
     this.#rescued = new Map();
     const refused = this.refused;
     this.refused = {};
-    return { routes, refused, overhead: { counts: [1], seconds: 0.001 } };
+    return { routes, refused, overhead: { counts: [1], seconds: 0.001 }, events: [1] };
   }
 
   gauges() {

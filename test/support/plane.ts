@@ -2,13 +2,16 @@
 
 import { configSchema } from "../../src/config/schema.ts";
 import { Secret } from "../../src/config/secret.ts";
+import { ARM_EVENTS, PLANE_EVENTS } from "../../src/domain/event.ts";
 import { REASON_INDEX, REASONS } from "../../src/domain/outcome.ts";
 import type { Slice } from "../../src/domain/slice.ts";
 import type { Arm } from "../../src/domain/split.ts";
 import { millis, ppmOfPercent } from "../../src/domain/units.ts";
 import type { PlaneMeasure, RouteMeasure } from "../../src/engine/ports.ts";
+import { clock } from "../../src/platform.ts";
 import { isDocumentedOnly, laneConfig } from "./lanes.ts";
-import { createPlane, type Plane } from "../../src/proxy/plane.ts";
+import { PemWatch } from "../../src/proxy/pem-watch.ts";
+import { createPlane, type Plane, type PlaneOptions } from "../../src/proxy/plane.ts";
 
 /** A running plane with one route `app`. */
 export interface TestPlane {
@@ -25,7 +28,8 @@ export interface TestPlane {
   measured(): Totals;
   /** Resolves when the measures satisfy `ready`; rejects after 5 s. */
   settled(ready: (totals: Totals) => boolean): Promise<Totals>;
-  reconfigure(config: object): void;
+  /** Puts other settings of the route, and of the configuration, in the place of those before. */
+  reconfigure(config: object, top?: object): void;
 }
 
 /** Sums over all drains. */
@@ -38,6 +42,8 @@ export interface Totals {
   readonly failures: RouteMeasure["failures"];
   /** Latencies recorded, by arm and histogram. */
   readonly latencies: Readonly<Record<string, number>>;
+  /** What happened beside exchanges, by name; that of an arm as `canary retried`. */
+  readonly events: Readonly<Record<string, number>>;
 }
 
 /** Starts one on 127.0.0.1. `route` and `top` are merged into the configuration. */
@@ -45,14 +51,16 @@ export async function startPlane(
   arms: { readonly stable: string | readonly string[]; readonly canary: string | readonly string[] },
   route: object = {},
   top: object = {},
+  options: Partial<PlaneOptions> = {},
 ): Promise<TestPlane> {
   const list = (each: string | readonly string[]): readonly string[] =>
     typeof each === "string" ? [each] : each;
-  const configOf = (more: object) =>
+  const configOf = (more: object, above: object = {}) =>
     configSchema.parse({
       listen: [{ address: "127.0.0.1:0" }],
       ...laneConfig(),
       ...top,
+      ...above,
       routes: [
         {
           name: "app",
@@ -72,8 +80,16 @@ export async function startPlane(
     seed = (seed * 48_271) % 2_147_483_647;
     return seed / 2_147_483_647;
   };
+  const config = configOf(route);
+  const pems = new PemWatch({
+    clock: { mono: () => millis(now), wall: () => clock.wall(), every: () => () => undefined },
+    dice: { random, token: () => "a ticket key" },
+    log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
+  });
+  await pems.open(config);
   const plane = createPlane({
-    config: configOf(route),
+    config,
+    pems: pems.shelf,
     clock: { mono: () => millis(now), wall: () => now, every: () => () => undefined },
     dice: { random, token: (bytes) => `token-${tokens++}`.padEnd(bytes, "x") },
     log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
@@ -81,6 +97,7 @@ export async function startPlane(
     secretOf: (source) => new Secret("open sesame", source),
     healthy: (_route: string, _arm: Arm, endpoint: string) => !sick.has(endpoint),
     documentedOnly: isDocumentedOnly(),
+    ...options,
   });
   const [address = ""] = await plane.listen();
   let generation = 0;
@@ -109,7 +126,7 @@ export async function startPlane(
       }
       throw new Error(`never settled: ${JSON.stringify(totals)}`);
     },
-    reconfigure: (more) => void plane.reconfigure(configOf(more)),
+    reconfigure: (more, above = {}) => void plane.reconfigure(configOf(more, above)),
   };
   return self;
 }
@@ -119,11 +136,13 @@ function emptyTotals() {
   const counts: Record<string, number> = {};
   const refused: Record<string, number> = {};
   const latencies: Record<string, number> = {};
+  const events: Record<string, number> = {};
   const failures: RouteMeasure["failures"][number][] = [];
   return {
     counts,
     refused,
     latencies,
+    events,
     failures,
     settled: 0,
     rescues: { answered: 0, failed: 0, refused: 0 },
@@ -132,10 +151,12 @@ function emptyTotals() {
 
 function add(totals: ReturnType<typeof emptyTotals>, measure: PlaneMeasure): void {
   for (const [status, count] of Object.entries(measure.refused)) bump(totals.refused, status, count);
+  addEvents(totals.events, "", PLANE_EVENTS, measure.events);
   for (const route of measure.routes) {
     for (const arm of ["stable", "canary"] as const) {
       addSlice(totals, arm, route.arms[arm]);
       addSlice(totals, `forced ${arm}`, route.forced[arm]);
+      addEvents(totals.events, `${arm} `, ARM_EVENTS, route.events[arm] ?? []);
     }
     totals.rescues.answered += route.rescues.answered;
     totals.rescues.failed += route.rescues.failed;
@@ -154,6 +175,18 @@ function addSlice(totals: ReturnType<typeof emptyTotals>, name: string, slice: S
   for (const kind of ["successes", "failures"] as const)
     for (let at = 1; at < slice[kind].length; at += 2)
       bump(totals.latencies, `${name} ${kind}`, slice[kind][at] ?? 0);
+}
+
+function addEvents(
+  totals: Record<string, number>,
+  prefix: string,
+  names: readonly string[],
+  counts: readonly number[],
+): void {
+  names.forEach((name, index) => {
+    const count = counts[index] ?? 0;
+    if (count > 0) bump(totals, `${prefix}${name}`, count);
+  });
 }
 
 function bump(counts: Record<string, number>, name: string, by: number): void {

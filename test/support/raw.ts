@@ -73,6 +73,12 @@ export async function raw(address: string): Promise<RawClient> {
   };
 }
 
+/** Resets a connection. The platform cannot while its end is under way, and would lose the descriptor and spin when the process ends. */
+export function resetConnection(socket: Socket): void {
+  if (socket.writableEnded) socket.destroy();
+  else socket.resetAndDestroy();
+}
+
 /** One request on a connection of its own, `Connection: close` added; resolves with all that came back. */
 export async function once(address: string, head: string, body = ""): Promise<string> {
   const client = await raw(address);

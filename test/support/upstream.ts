@@ -38,8 +38,8 @@ export function reply(status: number, body = "", fields = ""): string {
   return `HTTP/1.1 ${status} X\r\n${fields}Content-Length: ${body.length}\r\n\r\n${body}`;
 }
 
-/** An upstream that answers `text` (or by a script) to every whole request. */
-export async function upstream(answer: string | Script): Promise<Upstream> {
+/** An upstream that answers `text` (or by a script) to every whole request. Rejects when the port is taken. */
+export async function upstream(answer: string | Script, host = "127.0.0.1", port = 0): Promise<Upstream> {
   const server = createServer();
   const self: { -readonly [K in keyof Upstream]: Upstream[K] } = {
     url: "",
@@ -79,9 +79,12 @@ export async function upstream(answer: string | Script): Promise<Upstream> {
       }
     });
   });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(port, host, resolve);
+  });
   // A TCP server has an address of this form.
-  self.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  self.url = `http://${host}:${(server.address() as AddressInfo).port}`;
   return self;
 }
 

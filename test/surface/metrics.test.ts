@@ -33,11 +33,13 @@ const TOTALS: Totals = {
       name: "app",
       arms: { stable: ARM, canary: ARM },
       rescues: { answered: 7, failed: 1, refused: 2 },
+      events: { stable: [0, 0], canary: [3] },
       rollbacks: { "error_rate above 1% for 5m": 2, "a rule that is gone": 1, "so is this": 1, manual: 3 },
       rollbackSeconds: 0.004,
     },
   ],
   refused: { "400": 5, "431": 1, "<script>": 2, "99": 1 },
+  events: [0, 0, 9],
   overhead: { counts: counts(OVERHEAD_BOUNDS.length + 1, { 1: 100 }), seconds: 0.01 },
   storeErrors: 1,
   journalErrors: 2,
@@ -66,6 +68,7 @@ function metricsOf(change: Partial<MetricSources> = {}) {
     eventLoopDelay: (quantile) => quantile / 2,
     notifications: () => ({ sent: 5, failed: 2, dropped: 1 }),
     reload: () => ({ ok: false, at: 1_767_603_600_500 }),
+    unverified: () => [{ route: "app", arm: "canary" }],
     build: { version: "1.2.3", node: "24.0.0" },
     ...change,
   });
@@ -205,6 +208,7 @@ t.test("every number is the source's", async (t) => {
     'sluice_latency_quantile_seconds{route="app",arm="stable",quantile="0.95"}': 0.031,
     'sluice_endpoint_healthy{route="app",arm="canary",endpoint_index="0"}': 0,
     'sluice_endpoint_healthy{route="app",arm="stable",endpoint_index="0"}': 1,
+    'sluice_upstream_tls_unverified{route="app",arm="canary"}': 1,
     'sluice_in_flight{route="app",arm="stable"}': 3,
     "sluice_open_connections{}": 12,
     "sluice_workers{}": 2,
@@ -224,7 +228,7 @@ t.test("every number is the source's", async (t) => {
   t.equal(value(absent), undefined, "what was not measured is absent, not zero");
 });
 
-t.test("G.45: no client can make a label, and ten routes stay within the budget", async (t) => {
+t.test("no client can make a label, and ten routes stay within the budget (reliability 45)", async (t) => {
   const { body } = await metricsOf().render("");
   t.notMatch(body, /<script>|a rule that is gone/);
   const named = (index: number) => ({ name: `route-${index}` });

@@ -48,7 +48,7 @@ t.test("what is below the level is not written", async (t) => {
   );
 });
 
-t.test("no text breaks out of its line or reaches a terminal as a command", async (t) => {
+t.test("no text breaks out of its line or reaches a terminal as a command (reliability 45)", async (t) => {
   const lines: string[] = [];
   const log = logTo(lines);
   fc.assert(
@@ -119,7 +119,7 @@ t.test("nothing that is logged makes logging fail", async (t) => {
 });
 
 t.test(
-  "an error is its type, message and code; a secret is redacted; a reserved name gives way",
+  "an error is its type, message and code; a secret is redacted; a reserved name gives way (reliability 42)",
   async (t) => {
     const error = new AppError("SPLIT_STATE_UNWRITABLE", "no room");
     const plain = new TypeError("x");

@@ -1,9 +1,10 @@
 /** One attempt of the fast lane: a request on an upstream connection, its time-outs, its retry, and what it tells the exchange. */
 
-import type { Millis } from "../../domain/units.ts";
+import { NO_GRPC_STATUS } from "../../domain/grpc.ts";
 import type { Clock } from "../../engine/ports.ts";
 import { FAILURES, failureOf, type Failure, type Stage } from "../failure.ts";
 import type { Attempt, AttemptEvents } from "../lane.ts";
+import type { Timeouts } from "../route.ts";
 import type { BodyTarget, FastBody } from "./body.ts";
 import type { Connection, ConnectionOwner, Tenant } from "./connection.ts";
 import type { FastHead } from "./head.ts";
@@ -20,7 +21,7 @@ export interface Request {
   readonly text: string;
   readonly isHead: boolean;
   readonly body: FastBody | undefined;
-  readonly timeouts: { readonly connect: Millis; readonly headers: Millis; readonly idle: Millis };
+  readonly timeouts: Timeouts;
   readonly retryable: boolean;
   /** A piece of the response's body; it lies behind the piece before, or is written apart. */
   write(bytes: Buffer, from: number, to: number): void;
@@ -57,6 +58,7 @@ export class FastAttempt implements Attempt, BodyTarget, Tenant {
   #silent = false;
   #paused = false;
   #discarded = -1;
+  #bodyIdle = 0;
   /** The wait for a connection; a timer of the wheel's own kind. */
   #wait: Waiting | undefined = undefined;
 
@@ -141,7 +143,7 @@ export class FastAttempt implements Attempt, BodyTarget, Tenant {
   resume(): void {
     if (this.isEnded || !this.#paused) return;
     this.#paused = false;
-    this.#connection?.deadline(this.request.timeouts.idle);
+    this.#connection?.deadline(this.#bodyIdle);
     this.#connection?.socket.resume();
   }
 
@@ -181,6 +183,8 @@ export class FastAttempt implements Attempt, BodyTarget, Tenant {
   onHead(head: FastHead): void {
     this.#stage = "body";
     this.#timedOut = FAILURES.idleTimeout;
+    const { idle, stream } = this.request.timeouts;
+    this.#bodyIdle = head.isStream ? stream : idle;
     if (!this.#silent) this.#events.onHead(head, this.#owner.clock.mono());
   }
 
@@ -197,7 +201,7 @@ export class FastAttempt implements Attempt, BodyTarget, Tenant {
     const connection = this.#connection;
     if (connection === undefined) return;
     if (this.#silent || this.request.flush()) {
-      connection.deadline(this.request.timeouts.idle);
+      connection.deadline(this.#bodyIdle);
       return;
     }
     this.#paused = true;
@@ -230,7 +234,7 @@ export class FastAttempt implements Attempt, BodyTarget, Tenant {
   }
 
   tellEnd(): void {
-    if (!this.#silent) this.#events.onEnd();
+    if (!this.#silent) this.#events.onEnd(NO_GRPC_STATUS);
   }
 
   #sending(connection: Connection): void {
@@ -257,7 +261,8 @@ export class FastAttempt implements Attempt, BodyTarget, Tenant {
       this.#reused &&
       !this.#isAnswered &&
       !this.#retried &&
-      (body === undefined || body.isHeld)
+      (body === undefined || body.isHeld) &&
+      this.#events.mayRetry()
     );
   }
 

@@ -7,6 +7,7 @@
  */
 
 import type { RequestBody } from "../lane.ts";
+import type { Pace } from "../pace.ts";
 import { BROKEN, ChunkScan, DONE, ONGOING } from "./chunked.ts";
 
 /** The rest of an unwanted body that is still read, so that the connection can be kept. */
@@ -26,6 +27,8 @@ export interface BodyOwner {
   bodyFault(status: number, detail: string): void;
   /** Read on, or do not. */
   readBody(wanted: boolean): void;
+  /** What watches how fast the client is; undefined: it may be as slow as it likes. Asked once, when there is something to wait for. */
+  pace(): Pace | undefined;
 }
 
 /** The body of one request. */
@@ -45,6 +48,8 @@ export class FastBody implements RequestBody {
   #complete = false;
   #discarding = false;
   #wanted = true;
+  #pace: Pace | undefined = undefined;
+  #isWatched = false;
 
   /**
    * @param length declared; −1: chunked
@@ -81,12 +86,30 @@ export class FastBody implements RequestBody {
 
   /** Takes the bytes at `from`…`to`; returns where the body ends: `to`, or before when it is complete. After a fault: `to`. */
   take(bytes: Buffer, from: number, to: number, isOwn: boolean): number {
+    if (this.#pace?.took(to - from) === false && !this.#discarding)
+      return this.#fault(408, "the request body came too slowly", to);
     const end =
       this.#chunks === undefined
         ? this.#lengths(bytes, from, to, isOwn)
         : this.#chunked(this.#chunks, bytes, from, to, isOwn);
     if (this.#complete && !this.#discarding) this.#target?.bodyEnded();
     return end;
+  }
+
+  #wait(): void {
+    if (!this.#isWatched) {
+      this.#isWatched = true;
+      this.#pace = this.#owner.pace();
+      this.#pace?.took(this.#bytes);
+    }
+    this.#pace?.wait();
+  }
+
+  /** The whole body without its framing; undefined when it is not complete, or not held as a whole. */
+  copy(): Buffer | undefined {
+    if (!this.#complete || !this.isHeld) return undefined;
+    const bytes = Buffer.concat(this.#held);
+    return this.#chunks === undefined ? bytes : withoutChunks(bytes);
   }
 
   /** What came already, as latin1 text to go out with the head, when it is short and was not sent before; else "". */
@@ -107,7 +130,7 @@ export class FastBody implements RequestBody {
     let wanted = true;
     for (const piece of before) if (!target.writeBody(piece, 0, piece.length, true)) wanted = false;
     if (this.#complete) target.bodyEnded();
-    else this.#want(wanted);
+    this.#want(wanted);
   }
 
   /** The target takes more. */
@@ -127,7 +150,7 @@ export class FastBody implements RequestBody {
     this.#backlog = [];
     this.#held = [];
     this.#bytes = 0;
-    if (!this.#complete) this.#want(true);
+    this.#want(true);
   }
 
   #lengths(bytes: Buffer, from: number, to: number, isOwn: boolean): number {
@@ -184,7 +207,25 @@ export class FastBody implements RequestBody {
   }
 
   #want(wanted: boolean): void {
+    // There is nothing to wait for behind its end, and the connection is read on to see its client leave.
+    if (this.#complete) return;
     this.#wanted = wanted;
+    if (!wanted) this.#pace?.rest();
+    else if (!this.#discarding) this.#wait();
     this.#owner.readBody(wanted);
   }
+}
+
+/** The bytes in chunks that were verified when they came (RFC 9112 §7.1); trailers are left out. */
+function withoutChunks(bytes: Buffer): Buffer {
+  const pieces: Buffer[] = [];
+  for (let at = 0; at < bytes.length;) {
+    const line = bytes.indexOf("\r\n", at, "latin1");
+    // The size ends where an extension begins, if there is one.
+    const size = Number.parseInt(bytes.toString("latin1", at, line), 16);
+    if (!(size > 0)) break;
+    pieces.push(bytes.subarray(line + 2, line + 2 + size));
+    at = line + 2 + size + 2;
+  }
+  return Buffer.concat(pieces);
 }

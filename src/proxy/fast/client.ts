@@ -10,61 +10,39 @@
 import type { Socket } from "node:net";
 import type { ErrorCode } from "../../domain/errors.ts";
 import { millis, type Millis } from "../../domain/units.ts";
-import { bucketByText } from "../affinity.ts";
-import { linesOf, ownAnswer, rawAnswer, statusLine } from "../answer.ts";
+import { CLOSES, ownAnswer, rawAnswer, wholeAnswer } from "../answer.ts";
 import type { Exchange } from "../exchange.ts";
-import { originOf, type Origin } from "../forwarding.ts";
-import type { Attempt, AttemptEvents, Downstream } from "../lane.ts";
-import type { Limits, Reception } from "../listener.ts";
+import type { Peer } from "../forwarding.ts";
+import { RETIRE_IDLE_MS, type Attempt, type AttemptEvents, type Copied, type Downstream } from "../lane.ts";
+import type { Limits } from "../listener.ts";
+import { Pace } from "../pace.ts";
 import type { Endpoint } from "../pool.ts";
-import type { KeySource, RequestView } from "../request.ts";
 import type { Route } from "../route.ts";
 import type { FastAttempt, Request } from "./attempt.ts";
+import { isEnough, kept } from "./ahead.ts";
 import { FastBody, type BodyOwner } from "./body.ts";
-import { fieldOfText, fieldsOfText, type FastHead } from "./head.ts";
-import type { Handles } from "./handle.ts";
+import { dateLineAt, fieldsOfHead, fieldsOfText, type FastHead } from "./head.ts";
 import { Intake, type Taker } from "./intake.ts";
-import { bucketOfScan } from "./key.ts";
+import type { FastLane } from "./lane.ts";
 import { outgoingHead, OwnLines } from "./outgoing.ts";
+import { EMPTY, PlainRequest, SCAN } from "./request.ts";
 import { Response } from "./response.ts";
-import { MORE, PLAIN, RequestScan, scanRequest } from "./scan.ts";
-import { Timed, type Wheel } from "./wheel.ts";
+import { MORE, PLAIN, scanRequest } from "./scan.ts";
 
-/** Bytes of further requests that are held while one is answered. */
-const AHEAD_BYTES = 64 * 1024;
 /** After a refusal the client's bytes are still read for so long, or a reset would erase the answer before it is read. */
 const LINGER_MS = 1000;
 const DISCARD_MS = 2000;
-const EMPTY = Buffer.alloc(0);
 const NOTHING: Attempt = { abort: () => undefined, discard: () => undefined };
-const NO_TIMEOUTS = { connect: millis(0), headers: millis(0), idle: millis(0) };
-
-/** The one scan of this thread: a head is scanned, routed and sent within one turn. */
-const SCAN = new RequestScan();
-
-/** What the lane needs beside the reception. */
-export interface FastLane {
-  readonly reception: Reception;
-  readonly wheel: Wheel;
-  readonly handles: Handles;
-  /** Takes the connection over for the rest of its life. */
-  handOver(socket: Socket): void;
-  /** A connection has closed (true), or is about to be handed over. */
-  left(client: FastClient, isClosed: boolean): void;
-}
+const NO_TIMEOUTS = { connect: millis(0), headers: millis(0), idle: millis(0), stream: millis(0) };
 
 /** `answered`: the answer is written, the request not read to its end. `deaf`: nothing more is heard. `handed`: somebody else's. */
 type Phase = "head" | "exchange" | "answered" | "deaf" | "gone" | "handed";
 
 /** One connection. */
-export class FastClient
-  extends Timed
-  implements Downstream<FastHead>, RequestView, Request, BodyOwner, Taker
-{
+export class FastClient extends PlainRequest implements Downstream<FastHead>, Request, BodyOwner, Taker {
   readonly #lane: FastLane;
   readonly #intake: Intake;
   readonly socket: Socket;
-  readonly #peer: string;
   readonly proto: "http" | "https";
   exchange: Exchange<FastHead> | undefined = undefined;
   isRetiring = false;
@@ -74,21 +52,16 @@ export class FastClient
   #isRunning = false;
   #isPaused = false;
   #isFresh = true;
+  /** Requests begun here. */
+  #served = 0;
 
   // The request whose turn it is.
-  method: string = "GET";
-  target = "";
-  host = "";
   startedAt: Millis = millis(0);
   body: FastBody | undefined = undefined;
   text = "";
-  isHead = false;
   retryable = false;
   timeouts: Request["timeouts"] = NO_TIMEOUTS;
-  origin: Origin;
-  #head = "";
-  #bytes: Buffer = EMPTY;
-  #from = 0;
+  #to = 0;
   #bodyFrom = 0;
   #bodyTo = 0;
   #isOwn = false;
@@ -100,13 +73,12 @@ export class FastClient
   readonly #response: Response;
   readonly #own = new OwnLines();
 
-  constructor(accepted: Socket, peer: string, proto: "http" | "https", lane: FastLane) {
-    super();
+  /** @param isUntouched nothing was read from the socket */
+  constructor(accepted: Socket, peer: Peer, proto: "http" | "https", lane: FastLane, isUntouched: boolean) {
+    super(peer);
     this.#lane = lane;
-    this.#peer = peer;
     this.proto = proto;
-    this.origin = { peer, trusted: false, client: peer };
-    this.#intake = new Intake(accepted, lane.handles.reads && proto === "http", this);
+    this.#intake = new Intake(accepted, lane.handles.reads && isUntouched, this);
     const { socket } = this.#intake;
     this.socket = socket;
     this.#response = new Response(socket, lane.handles.writes, proto === "https", () =>
@@ -124,25 +96,6 @@ export class FastClient
 
   get #limits(): Limits {
     return this.#lane.reception.limits();
-  }
-
-  // ── RequestView ──
-
-  get view(): RequestView {
-    return this;
-  }
-
-  get client(): string {
-    return this.origin.client;
-  }
-
-  header(name: string): string | undefined {
-    return fieldOfText(this.#head, name);
-  }
-
-  bucketOf(sources: readonly KeySource[], salt: string): number {
-    const quick = bucketOfScan(SCAN, this.#bytes, sources, salt);
-    return quick === undefined ? bucketByText(this, sources, salt) : quick;
   }
 
   // ── Bytes in ──
@@ -193,12 +146,26 @@ export class FastClient
       this.#rest = Buffer.from(bytes.subarray(from, to));
       return false;
     }
+    this.#handOver(bytes, from, to);
+    return false;
+  }
+
+  #handOver(bytes: Buffer, from: number, to: number): void {
     this.#phase = "handed";
     this.#lane.wheel.remove(this);
+    const first = Buffer.from(bytes.subarray(from, to));
     const socket = this.#intake.release(bytes, from, to);
     this.#lane.left(this, false);
-    this.#lane.handOver(socket);
-    return false;
+    this.#lane.handOver(socket, this.peer, first, this.#served);
+  }
+
+  /** What was read of the present request, and all behind it, goes along; nothing of it was sent yet. */
+  leaveLane(): boolean {
+    this.body = undefined;
+    this.#rest = undefined;
+    this.#served--;
+    this.#handOver(this.bytes, this.from, this.#to);
+    return true;
   }
 
   #begin(bytes: Buffer, from: number, to: number, isOwn: boolean, limits: Limits): void {
@@ -207,18 +174,11 @@ export class FastClient
     this.#phase = "exchange";
     this.#isFresh = false;
     this.#lane.wheel.clear(this);
-    this.#bytes = bytes;
-    this.#from = from;
+    this.#to = to;
     this.#isOwn = isOwn;
-    this.#closes = SCAN.closes;
-    this.#head = bytes.toString("latin1", from, SCAN.end);
-    this.method = SCAN.method;
-    this.isHead = SCAN.method === "HEAD";
-    this.target = this.#head.slice(SCAN.targetFrom - from, SCAN.targetTo - from);
-    this.host = hostAt(bytes, SCAN.hostFrom, SCAN.hostTo, this.host);
+    this.#closes = SCAN.closes || ++this.#served >= limits.requests;
+    this.scanned(bytes, from, limits);
     this.text = "";
-    this.#response.reset();
-    if (limits.anyTrusted) this.origin = originOf(this.#peer, fieldsOfText(this.#head), limits.trusted, true);
     const { end } = SCAN;
     if (SCAN.chunked || SCAN.length > 0) {
       this.body = new FastBody(this, SCAN.chunked ? -1 : SCAN.length, limits.body.max, limits.head.head);
@@ -229,7 +189,7 @@ export class FastClient
       if (end < to) this.#ahead(bytes, end, to);
     }
     reception.exchange(this);
-    this.#bytes = EMPTY;
+    this.bytes = EMPTY;
     // A body that nobody asked for was answered without it.
     this.#bodyTo = 0;
     if (this.#fault === undefined) return;
@@ -240,9 +200,9 @@ export class FastClient
 
   /** Holds what came before its turn. */
   #ahead(bytes: Buffer, from: number, to: number): void {
-    const more = bytes.subarray(from, to);
-    this.#rest = this.#rest === undefined ? Buffer.from(more) : Buffer.concat([this.#rest, more]);
-    if (this.#rest.length > AHEAD_BYTES) this.#pause(true);
+    const rest = kept(this.#rest, bytes.subarray(from, to));
+    this.#rest = rest;
+    if (isEnough(rest, this.#limits.pipeline)) this.#pause(true);
   }
 
   #pause(wanted: boolean): void {
@@ -264,14 +224,29 @@ export class FastClient
     }
     this.#intake.share(this.#attempt?.isUploading !== true);
     this.#lane.wheel.clear(this);
+    // Nobody waits for more of it: what is read from here on is the next request, or that the client has left.
+    this.#pause(false);
     if (end < to) this.#ahead(bytes, end, to);
     if (this.#phase === "answered") this.#next();
+  }
+
+  /** Nobody asked for the body: as much of it as came with the head is dropped, and with all of it the connection can be kept. */
+  #dropBody(): void {
+    const to = this.#bodyTo;
+    this.#bodyTo = 0;
+    this.body?.discard();
+    this.#takeBody(this.bytes, this.#bodyFrom, to, this.#isOwn);
   }
 
   bodyFault(status: number, detail: string): void {
     if (this.exchange === undefined || this.#bodyTo > 0) this.#fault = [status, detail];
     else if (this.#phase === "exchange") this.exchange.onDownstreamFault(status, detail);
     else this.socket.destroy();
+  }
+
+  pace(): Pace | undefined {
+    const { bodyRate } = this.#limits;
+    return bodyRate > 0 ? new Pace(this.#lane.reception.clock, bodyRate) : undefined;
   }
 
   readBody(wanted: boolean): void {
@@ -286,15 +261,15 @@ export class FastClient
   send(route: Route, endpoint: Endpoint, retryable: boolean, events: AttemptEvents<FastHead>): Attempt {
     if (this.text === "") {
       const { host, origin, proto } = this;
-      const own = this.#own.of(origin, host, proto, this.#head);
+      const own = this.#own.of(origin, host, proto, this.head);
       const { dice } = this.#lane.reception;
       const drop = route.override.header;
-      this.text = outgoingHead(SCAN, this.#bytes, this.#from, this.#head, host, drop, own, dice);
+      this.text = outgoingHead(SCAN, this.bytes, this.from, this.head, host, drop, own, dice);
       this.retryable = retryable;
-      this.timeouts = route.config.timeouts;
+      this.timeouts = route.timeouts;
       if (this.#bodyTo > 0) {
         const to = this.#bodyTo;
-        this.#takeBody(this.#bytes, this.#bodyFrom, to, this.#isOwn);
+        this.#takeBody(this.bytes, this.#bodyFrom, to, this.#isOwn);
         this.#bodyTo = 0;
         if (this.#fault !== undefined) return NOTHING;
         if (this.body?.isComplete === false) this.#intake.own();
@@ -337,6 +312,18 @@ export class FastClient
     this.#over();
   }
 
+  fieldsOf(head: FastHead): readonly string[] {
+    return fieldsOfHead(head);
+  }
+
+  /** The very text that went upstream; the view's own head is still that of this request. */
+  copy(): Copied | undefined {
+    const { method, target, proto, body, text } = this;
+    const whole = body?.copy();
+    if (body !== undefined && whole === undefined) return undefined;
+    return { method, target, scheme: proto, fields: fieldsOfText(text), body: whole, isHttp2: false };
+  }
+
   cut(): void {
     this.#phase = "gone";
     this.socket.destroy();
@@ -347,16 +334,15 @@ export class FastClient
       this.cut();
       return;
     }
+    if (this.#bodyTo > 0) this.#dropBody();
     if (this.body?.isComplete === false) {
       this.refuse(status, code, detail);
       return;
     }
-    const { fields, body } = ownAnswer(status, code, detail, cookie);
-    fields.push("date", new Date(this.#lane.reception.clock.wall()).toUTCString());
     if (this.isRetiring) this.#closes = true;
-    if (this.#closes) fields.push("connection", "close");
-    const head = Buffer.from(`${statusLine(status)}${linesOf(fields)}\r\n`, "latin1");
-    this.#response.append(this.isHead ? head : Buffer.concat([head, body]));
+    const more = `${dateLineAt(this.#lane.reception.clock.wall())}${this.#closes ? CLOSES : ""}`;
+    const own = ownAnswer(status, code, detail, cookie);
+    this.#response.append(wholeAnswer(own, status, more, !this.isHead));
     this.#over();
   }
 
@@ -375,7 +361,7 @@ export class FastClient
   /** The process is going away: the present answer is the last. */
   retire(): void {
     this.isRetiring = true;
-    if (this.#phase === "head") this.socket.destroySoon();
+    if (this.#phase === "head" && this.#rest === undefined) this.#lane.wheel.set(this, RETIRE_IDLE_MS);
   }
 
   /** Whether an answer is pending. */
@@ -384,7 +370,8 @@ export class FastClient
   }
 
   onDue(): void {
-    if (this.#phase === "head" && (this.#isFresh || this.#rest !== undefined)) {
+    if (this.#phase === "head" && this.isRetiring && this.#rest === undefined) this.socket.destroySoon();
+    else if (this.#phase === "head" && (this.#isFresh || this.#rest !== undefined)) {
       this.#lane.reception.meter.refused(408);
       this.refuse(408, "SPLIT_REQUEST_REFUSED", "the request head took too long");
     } else if (this.#phase === "exchange" && this.body?.isWaiting === true && !this.body.isDiscarding)
@@ -409,6 +396,7 @@ export class FastClient
       return;
     }
     this.#phase = "head";
+    this.#response.reset();
     this.#lane.wheel.set(this, this.#limits.keepAliveMs);
     this.#pause(false);
     if (this.#rest === undefined || this.#isRunning) return;
@@ -462,14 +450,6 @@ export class FastClient
     this.exchange = undefined;
     this.#lane.left(this, true);
   }
-}
-
-/** The text at `from`…`to`: `before`, when it is the same, so that a client's usual host is one string. */
-function hostAt(bytes: Buffer, from: number, to: number, before: string): string {
-  if (before.length !== to - from) return bytes.toString("latin1", from, to);
-  for (let at = 0; at < before.length; at++)
-    if (bytes[from + at] !== before.charCodeAt(at)) return bytes.toString("latin1", from, to);
-  return before;
 }
 
 function ignore(): void {

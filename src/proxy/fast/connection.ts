@@ -7,8 +7,8 @@
  * said close, and no byte came since (reliability.md B12). Sources: RFC 9112 §6.3, §9.3.
  */
 
-import { connect, isIP, type Socket } from "node:net";
-import { connect as connectTls } from "node:tls";
+import type { Socket } from "node:net";
+import type { Dialler, Link } from "../dial.ts";
 import { FAILURES, type Failure } from "../failure.ts";
 import { BROKEN, ChunkScan, DONE, ONGOING } from "./chunked.ts";
 import { borrowLarge, returnLarge, type Large } from "./buffers.ts";
@@ -24,6 +24,7 @@ const TRAILER_BYTES = 16 * 1024;
 const IDLE_MS = 4000;
 const HINT_MARGIN_MS = 1000;
 const HINT_MAX_MS = 60_000;
+const ALPN: readonly string[] = ["http/1.1"];
 
 /** The one head of this thread: it is read, told and forgotten within one turn. */
 const HEAD = new FastHead(new ResponseScan());
@@ -60,24 +61,6 @@ export interface Tenant {
   onLost(error: unknown): void;
 }
 
-/** Where a connection goes. */
-export interface Target {
-  readonly host: string;
-  readonly port: number;
-  readonly isTls: boolean;
-}
-
-/** The target of an endpoint's URL. */
-export function targetOf(url: string): Target {
-  const { hostname, port, protocol } = new URL(url);
-  const isTls = protocol === "https:";
-  return {
-    host: hostname.replace(/^\[|\]$/g, ""),
-    port: port === "" ? (isTls ? 443 : 80) : Number(port),
-    isTls,
-  };
-}
-
 /** What a connection asks of its pool. */
 export interface ConnectionOwner {
   readonly wheel: Wheel;
@@ -94,6 +77,7 @@ const TO_CLOSE = 3;
 
 /** One connection. */
 export class Connection extends Timed {
+  readonly link: Link;
   readonly socket: Socket;
   readonly #owner: ConnectionOwner;
   tenant: Tenant | undefined = undefined;
@@ -113,29 +97,29 @@ export class Connection extends Timed {
   #keeps = false;
   #chunks: ChunkScan | undefined = undefined;
   #error: unknown = undefined;
-  readonly #target: Target;
+  readonly #isTls: boolean;
   readonly #direct: boolean;
   #outlet: Outlet;
 
   /** @param direct whether the handle may be written on */
-  constructor(target: Target, direct: boolean, owner: ConnectionOwner) {
+  constructor(dialler: Dialler, direct: boolean, owner: ConnectionOwner) {
     super();
+    const { isTls } = dialler.address;
     this.#owner = owner;
-    this.#target = target;
+    this.#isTls = isTls;
     this.#direct = direct;
-    this.socket = target.isTls ? this.#connectTls(target) : this.#connect(target);
-    this.socket.on(target.isTls ? "secureConnect" : "connect", () => this.#connected());
+    this.link = isTls ? this.#dialTls(dialler) : this.#dial(dialler);
+    this.socket = this.link.socket;
+    this.socket.on(isTls ? "secureConnect" : "connect", () => this.#connected());
     this.socket.on("error", (error) => (this.#error = error));
     this.socket.on("end", () => this.#ended());
     this.socket.on("close", () => this.#closed());
     // What is written before it is open waits in the stream.
-    this.#outlet = new Outlet(this.socket, false, target.isTls, this.#onFlushed);
+    this.#outlet = new Outlet(this.socket, false, isTls, this.#onFlushed);
   }
 
-  #connect({ host, port }: Target): Socket {
-    return connect({
-      host,
-      port,
+  #dial(dialler: Dialler): Link {
+    return dialler.dial(ALPN, {
       noDelay: true,
       onread: {
         buffer: () => this.#place,
@@ -147,13 +131,11 @@ export class Connection extends Timed {
     });
   }
 
-  /** Name and chain are verified; of an address the name is the address (RFC 9110 §4.3.4, RFC 9525). */
-  #connectTls({ host, port }: Target): Socket {
-    const name = isIP(host) === 0 ? { servername: host } : {};
-    const socket = connectTls({ host, port, ...name, ALPNProtocols: ["http/1.1"] });
-    socket.setNoDelay(true);
-    socket.on("data", (bytes: Buffer) => this.#read(bytes, 0, bytes.length));
-    return socket;
+  #dialTls(dialler: Dialler): Link {
+    const link = dialler.dial(ALPN);
+    link.socket.setNoDelay(true);
+    link.socket.on("data", (bytes: Buffer) => this.#read(bytes, 0, bytes.length));
+    return link;
   }
 
   readonly #onFlushed = (): void => this.tenant?.onFlushed();
@@ -203,7 +185,7 @@ export class Connection extends Timed {
   /** Writes directly from now on, where that works. */
   straighten(): void {
     if (this.socket.writableLength === 0 && !this.isGone)
-      this.#outlet = new Outlet(this.socket, this.#direct, this.#target.isTls, this.#onFlushed);
+      this.#outlet = new Outlet(this.socket, this.#direct, this.#isTls, this.#onFlushed);
   }
 
   #ended(): void {

@@ -9,12 +9,15 @@
  *    Whether something was is asked of the platform's own word for it: an empty queue does not say it, for the kernel may take at the
  *    second try what it did not at the first, and a request object that is used again before it was completed ends the process.
  *    Without it: `socket.write`.
+ * 3. *TLS*: a server tells of a connection when its handshake is done, and not which of those that were handed to it this was. So the socket
+ *    below is asked for, which the platform keeps for itself. Without it no connection over TLS would be served; tests would tell.
  *
  * Both have worked the same way on every Node since 12, but nobody promises them.
  */
 
 import type { FastLaneSteps } from "../../engine/ports.ts";
 import { connect, createServer, Socket, type AddressInfo } from "node:net";
+import type { TLSSocket } from "node:tls";
 
 /** The part of a handle that is used. */
 interface Handle {
@@ -59,6 +62,12 @@ export function takeHandle(accepted: Socket): object | undefined {
   Reflect.set(accepted, "_handle", null);
   accepted.destroy();
   return handle;
+}
+
+/** The socket over which TLS is spoken. */
+export function innerSocket(socket: TLSSocket): Socket | undefined {
+  const inner: unknown = Reflect.get(socket, "_parent");
+  return inner instanceof Socket ? inner : undefined;
 }
 
 /** A socket around a handle taken before. `callback` gets the number of bytes read; false stops reading. */

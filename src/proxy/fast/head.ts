@@ -7,6 +7,7 @@
  * the general lane does with every head.
  */
 
+import { NO_GRPC_STATUS } from "../../domain/grpc.ts";
 import { linesOf } from "../answer.ts";
 import { readResponseFields } from "../headers.ts";
 import type { ResponseHead } from "../lane.ts";
@@ -23,6 +24,8 @@ export class FastHead implements ResponseHead {
   /** Whether a body may follow: not behind HEAD, 204, 304 and informational ones (RFC 9112 §6.3). */
   hasBody = false;
   readonly malformed = "";
+  /** gRPC needs HTTP/2, which this lane does not speak. */
+  readonly grpcStatus = NO_GRPC_STATUS;
 
   constructor(scan: ResponseScan) {
     this.scan = scan;
@@ -32,7 +35,7 @@ export class FastHead implements ResponseHead {
     return this.scan.status;
   }
 
-  get eventStream(): boolean {
+  get isStream(): boolean {
     return this.scan.eventStream;
   }
 
@@ -74,6 +77,14 @@ export function editHead(head: FastHead, extra: string): number {
 export function composeHead(head: FastHead, extra: string, framed: boolean): Buffer {
   const { bytes, scan, from } = head;
   const { status } = scan;
+  const reason = bytes.toString("latin1", from + 13, scan.fieldsFrom - 2);
+  const clean = readResponseFields(status, reason, fieldsOfHead(head)).fields;
+  const text = `HTTP/1.1 ${status} ${reason}\r\n${extra}${linesOf(clean)}`;
+  return Buffer.from(`${text}${framed ? "transfer-encoding: chunked\r\n" : ""}\r\n`, "latin1");
+}
+
+/** The raw field list of a response head. */
+export function fieldsOfHead({ bytes, scan }: FastHead): string[] {
   const fields: string[] = [];
   for (let at = 0; at < scan.count; at++) {
     const slot = at * 4;
@@ -82,10 +93,7 @@ export function composeHead(head: FastHead, extra: string, framed: boolean): Buf
       bytes.toString("latin1", scan.fields[slot + 2], scan.fields[slot + 3]),
     );
   }
-  const reason = bytes.toString("latin1", from + 13, scan.fieldsFrom - 2);
-  const clean = readResponseFields(status, reason, fields).fields;
-  const text = `HTTP/1.1 ${status} ${reason}\r\n${extra}${linesOf(clean)}`;
-  return Buffer.from(`${text}${framed ? "transfer-encoding: chunked\r\n" : ""}\r\n`, "latin1");
+  return fields;
 }
 
 /** The raw field list (name, value, …) of the text of a head. */

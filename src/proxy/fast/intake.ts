@@ -28,7 +28,7 @@ export class Intake {
   #own: Buffer | undefined = undefined;
   #large: Large | undefined = undefined;
 
-  /** Takes over a socket that was just accepted, and from which nothing was read. @param shared whether its handle may be used */
+  /** Takes over a paused socket. @param shared whether its handle may be used: only where nothing was read yet, and over TLS never */
   constructor(accepted: Socket, shared: boolean, taker: Taker) {
     this.#taker = taker;
     const handle = shared ? takeHandle(accepted) : undefined;

@@ -87,3 +87,11 @@ export function isName(bytes: Uint8Array, from: number, name: string): boolean {
   }
   return true;
 }
+
+/** The text at `from`…`to`: `before`, when it is the same, so that a client's usual host is one string. */
+export function textAt(bytes: Buffer, from: number, to: number, before: string): string {
+  if (before.length !== to - from) return bytes.toString("latin1", from, to);
+  for (let at = 0; at < before.length; at++)
+    if (bytes[from + at] !== before.charCodeAt(at)) return bytes.toString("latin1", from, to);
+  return before;
+}

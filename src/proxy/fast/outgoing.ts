@@ -17,7 +17,13 @@ export class OwnLines {
   of(origin: Origin, host: string, proto: string, head: string): string {
     if (this.#origin === origin && this.#host === host && !origin.trusted) return this.#text;
     const out: string[] = [];
-    addOwnFields(out, { origin, fields: origin.trusted ? fieldsOfText(head) : out, host, proto });
+    addOwnFields(out, {
+      origin,
+      fields: origin.trusted ? fieldsOfText(head) : out,
+      host,
+      proto,
+      version: "1.1",
+    });
     this.#origin = origin;
     this.#host = host;
     this.#text = linesOf(out);

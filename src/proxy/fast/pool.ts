@@ -8,7 +8,8 @@ import type { AttemptEvents } from "../lane.ts";
 import type { Means } from "../pool.ts";
 import { Line, type Slots } from "../slots.ts";
 import { FastAttempt, type AttemptOwner, type Request } from "./attempt.ts";
-import { Connection, targetOf, type Target } from "./connection.ts";
+import type { Dialler } from "../dial.ts";
+import { Connection } from "./connection.ts";
 import type { Handles } from "./handle.ts";
 import type { FastHead } from "./head.ts";
 import type { Wheel } from "./wheel.ts";
@@ -17,15 +18,14 @@ import type { Wheel } from "./wheel.ts";
 export class FastPool extends Line<Connection, FastAttempt> implements AttemptOwner {
   readonly clock: Clock;
   readonly wheel: Wheel;
-  readonly #target: Target;
+  readonly #dialler: Dialler;
   readonly #handles: () => Handles;
   readonly #idle: Connection[] = [];
   #closed = false;
 
-  /** @param url `http://host:port` or `https://host:port` */
-  constructor(url: string, slots: Slots, { clock, wheel, handles }: Means) {
+  constructor(dialler: Dialler, slots: Slots, { clock, wheel, handles }: Means) {
     super(slots);
-    this.#target = targetOf(url);
+    this.#dialler = dialler;
     this.clock = clock;
     this.wheel = wheel;
     this.#handles = handles;
@@ -44,11 +44,11 @@ export class FastPool extends Line<Connection, FastAttempt> implements AttemptOw
   }
 
   fresh(): Connection | undefined {
-    return this.slots.take() ? new Connection(this.#target, this.#handles().writes, this) : undefined;
+    return this.slots.take() ? new Connection(this.#dialler, this.#handles().writes, this) : undefined;
   }
 
   release(connection: Connection): void {
-    if (this.#closed) {
+    if (this.#closed || !connection.link.isCurrent) {
       this.drop(connection);
       return;
     }
@@ -69,6 +69,11 @@ export class FastPool extends Line<Connection, FastAttempt> implements AttemptOw
     const spare = this.#idle[0];
     if (spare !== undefined) this.drop(spare);
     return spare !== undefined;
+  }
+
+  /** Drops the idle connections that do not lead where the endpoint is now. */
+  dropStale(): void {
+    for (const connection of this.#idle.slice()) if (!connection.link.isCurrent) this.drop(connection);
   }
 
   /** Lets what is in flight finish, and keeps no connection afterwards. */

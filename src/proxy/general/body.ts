@@ -1,14 +1,15 @@
 /**
- * A request body on its way from a `node:http` client to an upstream, with back-pressure, limits, and what is needed to send it again.
+ * A request body on its way from a client (a `node:http` message or an HTTP/2 stream) to an upstream, with back-pressure, limits, and what is needed to send it again.
  *
  * The upstream's library gets a stream of ours and never the client's own: it destroys its stream when an upstream fails, and with an
  * IncomingMessage that would destroy the client's connection. So a sink may die and another take its place, primed with what is
  * held. A stalled or oversized body is the client's fault and is told apart from the upstream not reading.
  */
 
-import type { IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
 import type { RequestBody } from "../lane.ts";
+import type { Pace } from "../pace.ts";
+import type { StreamBody } from "./sender.ts";
 
 /** The rest of an unwanted body that is still read, so that the connection can be kept. */
 const DISCARD_BYTES = 256 * 1024;
@@ -20,6 +21,17 @@ export interface BodyLimits {
   readonly idleMs: number;
   /** Bytes; Infinity for none: 413. */
   readonly max: number;
+}
+
+/** Where a body comes from. */
+export interface BodySource {
+  readonly stream: Readable;
+  /** Ends the client's side: it goes on sending what nobody wants. */
+  cut(): void;
+  /** The body is late or too large: the status and why. */
+  fault(status: number, detail: string): void;
+  /** Trailer fields that may be passed on, once `stream` has ended. */
+  trailers(): readonly string[];
 }
 
 class Sink extends Readable {
@@ -38,10 +50,10 @@ class Sink extends Readable {
 }
 
 /** The body of one request. Reads nothing before `open`. */
-export class ClientBody implements RequestBody {
-  readonly #request: IncomingMessage;
+export class ClientBody implements RequestBody, StreamBody {
+  readonly #source: BodySource;
   readonly #limits: BodyLimits;
-  readonly #fault: (status: number, detail: string) => void;
+  readonly #pace: Pace | undefined;
   #sink: Sink | undefined;
   #held: Buffer[] = [];
   #heldBytes = 0;
@@ -51,11 +63,14 @@ export class ClientBody implements RequestBody {
   #complete = false;
   #discarding = false;
   #idle: NodeJS.Timeout | undefined;
+  #idleMs: number;
 
-  constructor(request: IncomingMessage, limits: BodyLimits, fault: (status: number, detail: string) => void) {
-    this.#request = request;
+  /** @param pace watches how fast the client is; left out: it may be as slow as it likes */
+  constructor(source: BodySource, limits: BodyLimits, pace?: Pace) {
+    this.#source = source;
     this.#limits = limits;
-    this.#fault = fault;
+    this.#idleMs = limits.idleMs;
+    this.#pace = pace;
   }
 
   hold(maxBytes: number): void {
@@ -66,8 +81,22 @@ export class ClientBody implements RequestBody {
     return this.#bytes === this.#heldBytes;
   }
 
+  /** The whole body; undefined when it is not complete, or not held as a whole. */
+  copy(): Buffer | undefined {
+    return this.#complete && this.isHeld ? Buffer.concat(this.#held) : undefined;
+  }
+
   get isComplete(): boolean {
     return this.#complete;
+  }
+
+  get trailers(): readonly string[] {
+    return this.#source.trailers();
+  }
+
+  /** From now on the client may send nothing for so long, milliseconds. */
+  allowIdle(ms: number): void {
+    this.#idleMs = ms;
   }
 
   /** Whether it is the client that everybody waits for. */
@@ -97,10 +126,9 @@ export class ClientBody implements RequestBody {
     if (this.#complete) return;
     this.#bytes = 0;
     if (!this.#started) this.#start();
-    this.#request.resume();
-    const { socket } = this.#request;
+    this.#source.stream.resume();
     const timer = setTimeout(() => {
-      if (!this.#complete) socket.destroy();
+      if (!this.#complete) this.#source.cut();
     }, DISCARD_MS);
     timer.unref();
   }
@@ -114,23 +142,26 @@ export class ClientBody implements RequestBody {
 
   #start(): void {
     this.#started = true;
-    this.#request.on("data", (chunk: Buffer) => this.#data(chunk));
-    this.#request.on("end", () => this.#end());
-    this.#request.pause();
+    const { stream } = this.#source;
+    stream.on("data", (chunk: Buffer) => this.#data(chunk));
+    stream.on("end", () => this.#end());
+    stream.pause();
   }
 
   #want(): void {
     if (this.#complete || this.#discarding) return;
+    this.#pace?.wait();
     if (this.#idle === undefined) {
       this.#idle = setTimeout(() => {
         this.#waited();
-        this.#fault(408, "the request body stopped");
-      }, this.#limits.idleMs);
+        this.#source.fault(408, "the request body stopped");
+      }, this.#idleMs);
     }
-    this.#request.resume();
+    this.#source.stream.resume();
   }
 
   #waited(): void {
+    this.#pace?.rest();
     if (this.#idle !== undefined) clearTimeout(this.#idle);
     this.#idle = undefined;
   }
@@ -139,19 +170,24 @@ export class ClientBody implements RequestBody {
     this.#bytes += chunk.length;
     if (this.#discarding) {
       // Enough was read to be polite; what is left ends with the connection, a little later, so that the answer arrives first.
-      if (this.#bytes > DISCARD_BYTES) this.#request.pause();
+      if (this.#bytes > DISCARD_BYTES) this.#source.stream.pause();
       return;
     }
     if (this.#bytes > this.#limits.max) {
       this.#waited();
-      this.#fault(413, "the request body is too large");
+      this.#source.fault(413, "the request body is too large");
+      return;
+    }
+    if (this.#pace?.took(chunk.length) === false) {
+      this.#waited();
+      this.#source.fault(408, "the request body came too slowly");
       return;
     }
     this.#keep(chunk);
     this.#idle?.refresh();
     if (this.#sink?.push(chunk) !== true) {
       this.#waited();
-      this.#request.pause();
+      this.#source.stream.pause();
     }
   }
 

@@ -15,18 +15,17 @@ import type { Exchange } from "../exchange.ts";
 import type { Dice } from "../../engine/ports.ts";
 import { bucketByText } from "../affinity.ts";
 import { ownAnswer, rawAnswer } from "../answer.ts";
-import type { Origin } from "../forwarding.ts";
+import type { Origin, Peer } from "../forwarding.ts";
 import type { FieldedHead, RequestHead } from "../headers.ts";
-import type { Attempt, AttemptEvents, Downstream } from "../lane.ts";
+import type { Attempt, AttemptEvents, Copied, Downstream } from "../lane.ts";
+import type { Limits } from "../listener.ts";
 import type { Endpoint } from "../pool.ts";
 import { fieldOf, type KeySource, type RequestView } from "../request.ts";
 import type { Route } from "../route.ts";
 import type { ClientBody } from "./body.ts";
 import { outgoingFields } from "./outgoing.ts";
-import type { BodySink, GeneralAttempt, Outgoing } from "./upstream.ts";
+import type { BodySink, Outgoing, StreamAttempt } from "./sender.ts";
 
-/** Requests of one connection that may wait for their turn before its socket is no longer read. */
-const PIPELINE_MAX = 8;
 /** After a refusal the client's bytes are still read for so long, or a reset would erase the answer before it is read. */
 const LINGER_MS = 1000;
 const EMPTY = Buffer.alloc(0);
@@ -43,6 +42,7 @@ export interface Turn {
 /** One client connection. */
 export class ClientConnection {
   readonly socket: Socket;
+  readonly peer: Peer;
   /** The exchange of the present turn, once it is routed. */
   side: ClientSide | undefined;
   /** The process is going away: every answer ends its connection. */
@@ -51,9 +51,16 @@ export class ClientConnection {
   #queue: Turn[] = [];
   #deaf = false;
   #last: (() => void) | undefined;
+  readonly #limits: () => Limits;
+  #served: number;
+  #isPaused = false;
 
-  constructor(socket: Socket) {
+  /** @param served requests that it had in the other lane */
+  constructor(socket: Socket, peer: Peer, limits: () => Limits, served: number) {
     this.socket = socket;
+    this.peer = peer;
+    this.#limits = limits;
+    this.#served = served;
   }
 
   get isBusy(): boolean {
@@ -73,6 +80,8 @@ export class ClientConnection {
   /** A request, when it is its turn. Ignored on a deaf connection. */
   take(turn: Turn): void {
     if (this.#deaf) return;
+    const { requests, pipeline } = this.#limits();
+    if (++this.#served >= requests && turn.response !== undefined) turn.response.shouldKeepAlive = false;
     // What follows a request that ends the connection is not forwarded.
     if (turn.response?.shouldKeepAlive === false) this.#deaf = true;
     if (this.#turn === undefined) {
@@ -80,7 +89,15 @@ export class ClientConnection {
       return;
     }
     this.#queue.push(turn);
-    if (this.#queue.length >= PIPELINE_MAX) this.socket.pause();
+    // Not at once: Node resumes a socket behind each request that it has read to its end.
+    if (this.#queue.length >= pipeline) process.nextTick(holdBack, this);
+  }
+
+  /** Reads no more while as many requests wait as may; what was read already has its turn all the same. */
+  holdBack(): void {
+    if (this.#queue.length < this.#limits().pipeline) return;
+    this.#isPaused = true;
+    this.socket.pause();
   }
 
   /** Runs `last` when every request before it has been answered; nothing more is heard. */
@@ -103,6 +120,15 @@ export class ClientConnection {
     this.linger();
   }
 
+  /** Ends the connection when no request has come for so long. */
+  endIdle(ms: number): void {
+    const { socket } = this;
+    const timer = setTimeout(() => {
+      if (!this.isBusy) socket.destroySoon();
+    }, ms);
+    socket.once("close", () => clearTimeout(timer));
+  }
+
   /** Reads and drops what the client still sends, for a short time, then destroys. */
   linger(): void {
     const { socket } = this;
@@ -121,7 +147,8 @@ export class ClientConnection {
     this.side = undefined;
     const next = this.#queue.shift();
     if (next !== undefined) {
-      if (this.#queue.length === PIPELINE_MAX - 1) this.socket.resume();
+      if (this.#isPaused) this.socket.resume();
+      this.#isPaused = false;
       if (!this.socket.destroyed) this.#begin(next);
     } else if (this.#last !== undefined) {
       const last = this.#last;
@@ -157,6 +184,7 @@ export class ClientSide implements Downstream<FieldedHead>, RequestView, BodySin
   readonly fields: readonly string[];
   readonly origin: Origin;
   readonly proto: "http" | "https";
+  readonly version = "1.1";
   readonly body: ClientBody | undefined;
   readonly startedAt: Millis;
   readonly method: string;
@@ -167,7 +195,7 @@ export class ClientSide implements Downstream<FieldedHead>, RequestView, BodySin
   readonly #idleMs: number;
   readonly #dice: Dice;
   #outgoing: Outgoing | undefined = undefined;
-  #attempt: GeneralAttempt | undefined = undefined;
+  #attempt: StreamAttempt | undefined = undefined;
   #trailers: readonly string[] = [];
   #sends = 0;
   #wrote = false;
@@ -204,6 +232,15 @@ export class ClientSide implements Downstream<FieldedHead>, RequestView, BodySin
     return this.origin.client;
   }
 
+  get subject(): string {
+    return this.#connection.peer.subject;
+  }
+
+  /** There is no other lane. */
+  leaveLane(): boolean {
+    return false;
+  }
+
   header(name: string): string | undefined {
     return fieldOf(this.fields, name);
   }
@@ -213,17 +250,19 @@ export class ClientSide implements Downstream<FieldedHead>, RequestView, BodySin
   }
 
   send(route: Route, endpoint: Endpoint, retryable: boolean, events: AttemptEvents<FieldedHead>): Attempt {
-    this.#outgoing ??= {
+    const outgoing = (this.#outgoing ??= {
       method: this.method,
       target: this.head.target,
+      scheme: this.proto,
       fields: outgoingFields(this, route.override.header, this.#dice),
       body: this.body,
       retryable,
-      timeouts: route.config.timeouts,
+      isHttp2: false,
+      timeouts: route.timeouts,
       sink: this,
-    };
+    });
     const nth = ++this.#sends;
-    const attempt = endpoint.general.send(this.#outgoing, events);
+    const attempt = endpoint.general(false).send(outgoing, events);
     // It may have failed, and been rescued, before `send` returned: the rescue is the present attempt then.
     if (nth === this.#sends) this.#attempt = attempt;
     return attempt;
@@ -306,10 +345,22 @@ export class ClientSide implements Downstream<FieldedHead>, RequestView, BodySin
     if (this.#connection.socket.writableLength > 0) this.#patience();
   }
 
+  fieldsOf({ fields }: FieldedHead): readonly string[] {
+    return fields;
+  }
+
+  copy(): Copied | undefined {
+    const { method, target, proto, body } = this;
+    const whole = body?.copy();
+    if (this.#outgoing === undefined || (body !== undefined && whole === undefined)) return undefined;
+    return { method, target, scheme: proto, fields: this.#outgoing.fields, body: whole, isHttp2: false };
+  }
+
   cut(): void {
     const { socket } = this.#connection;
-    // Without a length or chunks a plain end would look like a whole body.
-    if (this.#closeDelimited && this.#response.headersSent) socket.resetAndDestroy();
+    // Without a length or chunks a plain end would look like a whole body. Of a socket whose end is on its way the platform would lose the
+    // descriptor: a reset fails there, and it is taken for closed all the same.
+    if (this.#closeDelimited && this.#response.headersSent && !socket.writableEnded) socket.resetAndDestroy();
     else socket.destroy();
   }
 
@@ -320,7 +371,7 @@ export class ClientSide implements Downstream<FieldedHead>, RequestView, BodySin
       return;
     }
     // The rest of a body that nobody reads must not be taken for the next request.
-    if (!this.#request.complete) {
+    if (this.body !== undefined && !this.#request.complete) {
       this.refuse(status, code, detail);
       return;
     }
@@ -334,6 +385,10 @@ export class ClientSide implements Downstream<FieldedHead>, RequestView, BodySin
     if (this.#response.headersSent) this.cut();
     else this.#connection.refuse(status, code, detail, this.method !== "HEAD");
   }
+}
+
+function holdBack(connection: ClientConnection): void {
+  connection.holdBack();
 }
 
 function flush(side: ClientSide): void {

@@ -11,18 +11,20 @@ export interface Incoming {
   readonly fields: readonly string[];
   readonly origin: Origin;
   readonly proto: string;
+  /** What the client speaks: Via says it (RFC 9110 §7.6.3). */
+  readonly version: "1.1" | "2";
 }
 
 /** The outgoing list, built in one pass; without a Host, Host is left to the endpoint. @param drop `Override.header` */
 export function outgoingFields(
-  { head, fields, origin, proto }: Incoming,
+  { head, fields, origin, proto, version }: Incoming,
   drop: string,
   dice: Dice,
 ): string[] {
   const out: string[] = [];
   if (head.host !== "") out.push("host", head.host);
   const hasId = copyRequestFields(out, fields, head.connection, drop);
-  addOwnFields(out, { origin, fields, host: head.host, proto });
+  addOwnFields(out, { origin, fields, host: head.host, proto, version });
   if (!hasId) out.push(REQUEST_ID, requestId(dice));
   if (head.framing === "length") out.push("content-length", String(head.length));
   return out;

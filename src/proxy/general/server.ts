@@ -11,21 +11,40 @@ import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Config } from "../../config/schema.ts";
 import type { ErrorCode } from "../../domain/errors.ts";
-import { originOf, plainAddress } from "../forwarding.ts";
-import { readRequestHead, type RequestHead } from "../headers.ts";
+import { originOf, type Peer } from "../forwarding.ts";
+import { cleanTrailers, readRequestHead, type RequestHead } from "../headers.ts";
+import { RETIRE_IDLE_MS } from "../lane.ts";
 import type { Reception } from "../listener.ts";
+import { Pace } from "../pace.ts";
 import { ClientBody } from "./body.ts";
 import { ClientConnection, ClientSide } from "./client.ts";
-import { isWebSocket } from "./upgrade.ts";
+import { isWebSocket, type UpgradeSocket } from "./upgrade.ts";
 
-/** A WebSocket upgrade as read, its socket out of Node's hands. */
+/** A WebSocket upgrade as read. */
 export interface UpgradeSide {
-  readonly connection: ClientConnection;
-  readonly request: IncomingMessage;
-  readonly socket: Socket;
-  readonly bytes: Buffer;
+  readonly peer: Peer;
   readonly head: RequestHead;
+  /** The raw field list as received. */
+  readonly fields: readonly string[];
+  readonly proto: "http" | "https";
+  /** What the client speaks. */
+  readonly version: "1.1" | "2";
+  /** Takes the answer as HTTP/1.1, and then whatever goes through. */
+  readonly socket: UpgradeSocket;
+  /** What the client sent behind its head. */
+  readonly bytes: Buffer;
+  /** Answers, and ends the client's side. */
+  refuse(status: number, code: ErrorCode, detail: string): void;
+  /** All that the client will get was written. */
+  linger(): void;
+  /** The client's side is closed. */
+  over(): void;
 }
+
+const NOBODY: { readonly peer: Peer; readonly served: number } = {
+  peer: { address: "", subject: "" },
+  served: 0,
+};
 
 /** The general lane's connections. */
 export class GeneralServer {
@@ -34,6 +53,8 @@ export class GeneralServer {
   readonly #proto: "http" | "https";
   readonly #closed: () => void;
   readonly #connections = new Map<Duplex, ClientConnection>();
+  /** Who is at the other end of a socket that is about to be a connection. */
+  readonly #peers = new WeakMap<Duplex, { readonly peer: Peer; readonly served: number }>();
   #isRetiring = false;
 
   /** @param closed called whenever a connection has closed */
@@ -75,15 +96,17 @@ export class GeneralServer {
     this.#server.keepAliveTimeout = Math.ceil(limits.keepAlive);
   }
 
-  /** Takes a connection over for good. */
-  adopt(socket: Socket): void {
+  /** Takes a connection over for good. @param served requests that it had before, in the other lane */
+  adopt(socket: Socket, peer: Peer, served: number): void {
+    this.#peers.set(socket, { peer, served });
     this.#server.emit("connection", socket);
     socket.resume();
   }
 
-  /** Answers a connection that is one too many. */
-  refuse(socket: Socket): void {
-    this.#connected(socket).refuse(503, "SPLIT_OVERLOADED", "too many connections");
+  /** Answers a connection that will not be served. */
+  refuse(socket: Socket, peer: Peer, status: number, code: ErrorCode, detail: string): void {
+    this.#peers.set(socket, { peer, served: 0 });
+    this.#connected(socket).refuse(status, code, detail);
     socket.resume();
   }
 
@@ -92,7 +115,7 @@ export class GeneralServer {
     this.#isRetiring = true;
     for (const connection of this.#connections.values()) {
       connection.isRetiring = true;
-      if (!connection.isBusy && !connection.isDeaf) connection.socket.destroy();
+      if (!connection.isBusy && !connection.isDeaf) connection.endIdle(RETIRE_IDLE_MS);
     }
   }
 
@@ -134,7 +157,8 @@ export class GeneralServer {
   }
 
   #connected(socket: Socket): ClientConnection {
-    const connection = new ClientConnection(socket);
+    const { peer, served } = this.#peers.get(socket) ?? NOBODY;
+    const connection = new ClientConnection(socket, peer, () => this.#reception.limits(), served);
     connection.isRetiring = this.#isRetiring;
     socket.on("error", ignore);
     this.#connections.set(socket, connection);
@@ -174,20 +198,24 @@ export class GeneralServer {
       fields,
       limits.head,
     );
-    const origin = originOf(
-      plainAddress(request.socket.remoteAddress),
-      fields,
-      limits.trusted,
-      limits.anyTrusted,
-    );
+    const origin = originOf(connection.peer.address, fields, limits.trusted, limits.anyTrusted);
     let side: ClientSide | undefined = undefined;
     const body =
       head.framing === "none"
         ? undefined
-        : new ClientBody(request, limits.body, (status, detail) => {
-            if (side?.exchange === undefined) connection.refuse(status, "SPLIT_REQUEST_REFUSED", detail);
-            else side.exchange.onDownstreamFault(status, detail);
-          });
+        : new ClientBody(
+            {
+              stream: request,
+              cut: () => void connection.socket.destroy(),
+              fault(status, detail) {
+                if (side?.exchange === undefined) connection.refuse(status, "SPLIT_REQUEST_REFUSED", detail);
+                else side.exchange.onDownstreamFault(status, detail);
+              },
+              trailers: () => cleanTrailers(request.rawTrailers),
+            },
+            limits.body,
+            limits.bodyRate > 0 ? new Pace(reception.clock, limits.bodyRate) : undefined,
+          );
     const { idleMs } = limits.body;
     // The patience with the answer before this one is over.
     connection.socket.setTimeout(0);
@@ -274,7 +302,18 @@ export class GeneralServer {
           connection.refuse(refusal.status, "SPLIT_REQUEST_REFUSED", refusal.detail);
           return;
         }
-        this.#reception.upgrade({ connection, request, socket: connection.socket, bytes, head });
+        this.#reception.upgrade({
+          peer: connection.peer,
+          head,
+          fields: rawHeaders,
+          proto: this.#proto,
+          version: "1.1",
+          socket: connection.socket,
+          bytes,
+          refuse: (status, code, detail) => connection.refuse(status, code, detail),
+          linger: () => connection.linger(),
+          over: () => connection.over(),
+        });
       },
     });
   }

@@ -6,15 +6,18 @@
 
 import type { RouteSplit } from "../../engine/routing.ts";
 import type { Reason } from "../../domain/outcome.ts";
-import { pick } from "../endpoints.ts";
+import { NO_ANSWER } from "../endpoints.ts";
 import { bucketByText } from "../affinity.ts";
 import { choose } from "../exchange.ts";
+import { FAILURES } from "../failure.ts";
 import type { Origin } from "../forwarding.ts";
+import { bound } from "../long-lived.ts";
+import { startTunnel } from "../h2/upstream-tunnel.ts";
 import { fieldOf, type RequestView } from "../request.ts";
 import type { Route, Surroundings } from "../route.ts";
 import type { UpgradeSide } from "./server.ts";
 import { outgoingFields } from "./outgoing.ts";
-import { startUpgrade } from "./upgrade.ts";
+import { startUpgrade, type Upgrade } from "./upgrade.ts";
 
 /** Carries out one upgrade on a route. */
 export function upgradeExchange(
@@ -24,43 +27,59 @@ export function upgradeExchange(
   origin: Origin,
   around: Surroundings,
 ): void {
-  const { head, request, socket, bytes, connection } = side;
-  const fields = request.rawHeaders;
+  const { head, fields, socket, bytes } = side;
   const startedAt = around.clock.mono();
   const view: RequestView = {
     method: "GET",
     target: head.target,
     client: origin.client,
+    subject: side.peer.subject,
     header: (name) => fieldOf(fields, name),
     bucketOf: (sources, salt) => bucketByText(view, sources, salt),
   };
   const { arm, forced, key, cookie } = choose(route, split, view, around);
-  const { name, timeouts } = route.config;
+  const { timeouts } = route;
   const meter = route.meter.arm(arm);
-  const endpoint = pick(arm === "canary" ? route.canary : route.stable, name, arm, around);
+  const pool = arm === "canary" ? route.canary : route.stable;
+  const endpoint = pool.pick(startedAt);
   let inFlight = true;
   const { epoch } = route.longLived;
   route.budget.count(startedAt);
   meter.inFlight++;
+  around.overload.inFlight++;
   const settle = (reason: Reason, status: number, latencyUs: number): void => {
-    if (inFlight) meter.inFlight--;
+    if (inFlight) {
+      meter.inFlight--;
+      around.overload.inFlight--;
+    }
     inFlight = false;
     const totalUs = (around.clock.mono() - startedAt) * 1000;
     route.meter.record(arm, forced, reason, status, latencyUs, totalUs);
     const failed = reason !== "ok" && reason !== "client_gone" && reason !== "unavailable";
+    if (failed || reason === "ok") {
+      const isAnswer = reason === "ok" || reason === "status";
+      pool.answered(endpoint, isAnswer ? status : NO_ANSWER, around.clock.mono());
+    }
     if (arm === "canary" && !forced && failed)
       route.meter.sample(view, key ?? route.identify.keyOf(view), reason, status, false);
   };
+  if (meter.inFlight > pool.concurrency) {
+    meter.event("over_concurrency");
+    const { reason, status, code, detail } = FAILURES.overloaded;
+    settle(reason, status, -1);
+    side.refuse(status, code, detail);
+    return;
+  }
   const outgoing = outgoingFields(
-    { head, fields, origin, proto: "http" },
+    { head, fields, origin, proto: side.proto, version: side.version },
     route.override.header,
     around.dice,
   );
-  const tunnel = startUpgrade({
-    request,
+  const upgrade: Upgrade = {
     socket,
+    isPlain: side.version === "1.1",
     bytes,
-    endpoint: endpoint.url,
+    dialler: endpoint.dialler,
     target: head.target,
     fields: outgoing,
     cookie,
@@ -69,15 +88,17 @@ export function upgradeExchange(
     now: () => around.clock.mono(),
     opened(latencyUs) {
       settle("ok", 101, latencyUs);
+      bound(socket, route.config.longLived, () => tunnel.close());
       route.longLived.add(arm, tunnel, epoch);
     },
     answered: (status, latencyUs) => settle(status >= 500 ? "status" : "ok", status, latencyUs),
     failed: settle,
-    refuse: (failure) => connection.refuse(failure.status, failure.code, failure.detail),
-    ending: () => connection.linger(),
+    refuse: (failure) => side.refuse(failure.status, failure.code, failure.detail),
+    ending: () => side.linger(),
     closed() {
       route.longLived.remove(arm, tunnel);
-      connection.over();
+      side.over();
     },
-  });
+  };
+  const tunnel = endpoint.isHttp2Only ? startTunnel(upgrade, endpoint.http2) : startUpgrade(upgrade);
 }

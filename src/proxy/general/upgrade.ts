@@ -6,11 +6,13 @@
  * the fields sent are the ones our table allows, and the target goes out byte for byte.
  */
 
-import type { ClientRequest, IncomingMessage } from "node:http";
+import { Agent, type ClientRequest, type IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import { ProxyServer } from "http-proxy-3";
 import type { Reason } from "../../domain/outcome.ts";
 import type { Millis } from "../../domain/units.ts";
+import type { Dialler } from "../dial.ts";
 import { FAILURES, failureOf, type Failure } from "../failure.ts";
 import { readResponseFields } from "../headers.ts";
 import { fieldOf } from "../request.ts";
@@ -32,14 +34,20 @@ export function isWebSocket(request: IncomingMessage): boolean {
   );
 }
 
+/** The client's side of a tunnel: a TCP socket, or what looks like one. */
+export interface UpgradeSocket extends Duplex {
+  setTimeout(ms: number, callback?: () => void): unknown;
+}
+
 /** One upgrade to carry out. */
 export interface Upgrade {
-  readonly request: IncomingMessage;
-  readonly socket: Socket;
+  readonly socket: UpgradeSocket;
+  /** Whether the client takes an answer in chunks. */
+  readonly isPlain: boolean;
   /** What the client sent behind its head. */
   readonly bytes: Buffer;
-  /** `http://host:port` of the endpoint. */
-  readonly endpoint: string;
+  /** How connections to the endpoint are opened. */
+  readonly dialler: Dialler;
   readonly target: string;
   /** End-to-end fields, without Connection and Upgrade. */
   readonly fields: readonly string[];
@@ -61,6 +69,9 @@ export interface Upgrade {
   /** The client's connection is closed. Always comes, last. */
   closed(): void;
 }
+
+const ALPN: readonly string[] = ["http/1.1"];
+const LATE = new Error("no connection in time");
 
 const proxy = new ProxyServer({ xfwd: false, ws: true });
 // A request of our own is always given a callback; the listener keeps the emitter from throwing.
@@ -130,7 +141,7 @@ export function startUpgrade(upgrade: Upgrade): { close(): void } {
     facade,
     socket,
     upgrade.bytes,
-    { target: upgrade.endpoint, connectTimeout: upgrade.connectMs },
+    { target: `http://${upgrade.dialler.address.authority}`, agent: new Opener(upgrade) },
     (error) => fail(sentAt === undefined ? connectFailure(error) : failureOf(error, "head")),
   );
   return {
@@ -141,9 +152,28 @@ export function startUpgrade(upgrade: Upgrade): { close(): void } {
   };
 }
 
+/** Opens the connection of one upgrade, TLS and all; the library takes it for plain HTTP, and looks nothing up. */
+class Opener extends Agent {
+  readonly #upgrade: Upgrade;
+
+  constructor(upgrade: Upgrade) {
+    super({ keepAlive: false });
+    this.#upgrade = upgrade;
+  }
+
+  override createConnection(): Socket {
+    const { dialler, connectMs } = this.#upgrade;
+    const { socket } = dialler.dial(ALPN);
+    const late = setTimeout(() => socket.destroy(LATE), connectMs);
+    const inTime = (): void => clearTimeout(late);
+    socket.once(dialler.address.isTls ? "secureConnect" : "connect", inTime);
+    socket.once("close", inTime);
+    return socket;
+  }
+}
+
 function connectFailure(error: unknown): Failure {
-  const code: unknown = typeof error === "object" && error !== null ? Reflect.get(error, "code") : "";
-  return code === "ECONNECT_TIMEOUT" ? FAILURES.connectTimeout : failureOf(error, "connect");
+  return error === LATE ? FAILURES.connectTimeout : failureOf(error, "connect");
 }
 
 /** What http-proxy-3 reads of a request: method, target, fields, version. */
@@ -162,7 +192,7 @@ function requestFor(upgrade: Upgrade): IncomingMessage {
     method: "GET",
     url: "/",
     headers,
-    httpVersion: "1.1",
+    httpVersion: upgrade.isPlain ? "1.1" : "1.0",
     httpVersionMajor: 1,
     socket,
     connection: socket,

@@ -7,40 +7,18 @@
  * ours: undici's are half a second coarse and count the upload of a slow client against the upstream.
  */
 
-import { isIP } from "node:net";
-import { buildConnector, Client, type Dispatcher } from "undici";
-import type { Millis } from "../../domain/units.ts";
+import type { Socket } from "node:net";
+import { Client, type Dispatcher } from "undici";
+import { grpcStatusOf, NO_GRPC_STATUS } from "../../domain/grpc.ts";
 import type { Clock } from "../../engine/ports.ts";
+import type { Dialler, Link } from "../dial.ts";
 import { FAILURES, failureOf, type Failure, type Stage } from "../failure.ts";
 import { cleanTrailers, readResponseFields, type FieldedHead } from "../headers.ts";
-import type { Attempt, AttemptEvents } from "../lane.ts";
+import type { AttemptEvents } from "../lane.ts";
+import { fieldOf } from "../request.ts";
 import { Line, type Slots } from "../slots.ts";
-import type { ClientBody } from "./body.ts";
-
-/** A request as it goes to an endpoint, and whoever takes the body of its response. */
-export interface Outgoing {
-  readonly method: string;
-  readonly target: string;
-  /** End-to-end fields, with Host, and Content-Length when declared. */
-  readonly fields: readonly string[];
-  readonly body: ClientBody | undefined;
-  /** May be sent again when a reused connection turns out to be dead (RFC 9110 §9.2.2). */
-  readonly retryable: boolean;
-  readonly timeouts: {
-    readonly connect: Millis;
-    readonly headers: Millis;
-    readonly idle: Millis;
-  };
-  readonly sink: BodySink;
-}
-
-/** Whoever takes the body of a response. */
-export interface BodySink {
-  /** False: takes no more until it calls `resume` of the attempt. */
-  write(chunk: Buffer): boolean;
-  /** Trailer fields that may be passed on; they come before the end. */
-  trailers(fields: readonly string[]): void;
-}
+import { sendHeadFirst } from "./head-first.ts";
+import type { Outgoing, Sender, StreamAttempt } from "./sender.ts";
 
 /** Idle upstream connections are closed after so long, or a second before the upstream says it would. */
 const IDLE_MS = 4000;
@@ -49,8 +27,11 @@ const HINT_MAX_MS = 60_000;
 const HEAD_BYTES = 64 * 1024;
 /** The rest of an unwanted response that is still read, so that its connection can be kept. */
 const DISCARD_BYTES = 64 * 1024;
-/** Opens sockets without a time-out of its own: the attempt's timer is running. */
-const connector = buildConnector({ timeout: 0, allowH2: false });
+const ALPN: readonly string[] = ["http/1.1"];
+/** Of a socket without TLS so much is read ahead; undici's own measure. */
+const READ_AHEAD_BYTES = 64 * 1024;
+/** A socket is silent for so long before the system asks whether the other side is still there. */
+const KEEP_ALIVE_MS = 60_000;
 /** The option is not in undici's types. */
 const ANY_NAME = { servername: "upstream" };
 const NO_FIELDS: readonly string[] = [];
@@ -63,24 +44,19 @@ class Connection {
   isIdle = false;
   /** The present socket has failed. undici takes a reset for the end of a body without a length; it is a cut (reliability.md C17). */
   isBroken = false;
+  #isOpening = false;
+  /** Where the present socket leads; undefined before the first. */
+  link: Link | undefined = undefined;
 
-  constructor(url: string, gone: (connection: Connection) => void) {
-    this.client = new Client(url, {
+  constructor(dialler: Dialler, gone: (connection: Connection) => void) {
+    const { isTls, authority } = dialler.address;
+    this.client = new Client(`${isTls ? "https" : "http"}://${authority}`, {
       pipelining: 1,
       allowH2: false,
       headersTimeout: 0,
       bodyTimeout: 0,
-      connect: (options, callback) => {
-        this.isBroken = false;
-        // The endpoint's own name, and not that of the Host field, is what its certificate is checked for; an address has none to send.
-        const { servername: _ofRequest, ...place } = options;
-        const named = isIP(place.hostname) === 0 ? { ...place, servername: place.hostname } : place;
-        connector(named, (...result) => {
-          // Before undici's own listener, which would end the response first.
-          if (result[0] === null) result[1].on("error", () => (this.isBroken = true));
-          callback(...result);
-        });
-      },
+      // What undici would connect to and verify is of the request's making, in part; none of it is used.
+      connect: (_options, callback) => this.#open(dialler, callback),
       maxHeaderSize: HEAD_BYTES,
       keepAliveTimeout: IDLE_MS,
       keepAliveMaxTimeout: HINT_MAX_MS,
@@ -96,22 +72,45 @@ class Connection {
   }
 
   destroy(): void {
+    // undici hears of a socket when it is open, and would leave it to itself for as long as that takes.
+    if (this.#isOpening) this.link?.socket.destroy(ABORTED);
     // Rejects only for a client that is destroyed already.
     this.client.destroy().catch(nothing);
+  }
+
+  #open(dialler: Dialler, opened: (...result: [Error, null] | [null, Socket]) => void): void {
+    this.isBroken = false;
+    this.#isOpening = true;
+    this.link = dialler.dial(ALPN, { highWaterMark: READ_AHEAD_BYTES });
+    const { socket } = this.link;
+    const tell = (...result: [Error, null] | [null, Socket]): void => {
+      if (!this.#isOpening) return;
+      this.#isOpening = false;
+      opened(...result);
+    };
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true, KEEP_ALIVE_MS);
+    // Before undici's own listener, which would end the response first.
+    socket.on("error", (error) => {
+      this.isBroken = true;
+      tell(error, null);
+    });
+    socket.once("close", () => tell(ABORTED, null));
+    socket.once(dialler.address.isTls ? "secureConnect" : "connect", () => tell(null, socket));
   }
 }
 
 /** The connections of one endpoint. */
-export class GeneralPool extends Line<Connection, GeneralAttempt> {
+export class GeneralPool extends Line<Connection, GeneralAttempt> implements Sender {
   readonly clock: Clock;
-  readonly #url: string;
+  readonly #dialler: Dialler;
   #idle: Connection[] = [];
   #open = new Set<Connection>();
   #closed = false;
 
-  constructor(url: string, slots: Slots, clock: Clock) {
+  constructor(dialler: Dialler, slots: Slots, clock: Clock) {
     super(slots);
-    this.#url = url;
+    this.#dialler = dialler;
     this.clock = clock;
   }
 
@@ -124,6 +123,12 @@ export class GeneralPool extends Line<Connection, GeneralAttempt> {
   /** An attempt has ended. */
   left(): void {
     this.slots.inFlight--;
+  }
+
+  /** Drops the idle connections that do not lead where the endpoint is now. */
+  dropStale(): void {
+    for (const connection of this.#idle.slice())
+      if (connection.link?.isCurrent === false) this.#drop(connection);
   }
 
   /** Lets what is in flight finish, and keeps no connection afterwards. */
@@ -146,7 +151,7 @@ export class GeneralPool extends Line<Connection, GeneralAttempt> {
   /** Takes a connection back after a whole exchange on it. */
   release(connection: Connection): void {
     connection.served++;
-    if (this.#closed || connection.client.destroyed) {
+    if (this.#closed || connection.client.destroyed || connection.link?.isCurrent === false) {
       this.#drop(connection);
       return;
     }
@@ -170,7 +175,7 @@ export class GeneralPool extends Line<Connection, GeneralAttempt> {
   }
 
   #make(): Connection {
-    const connection = new Connection(this.#url, (gone) => this.#drop(gone));
+    const connection = new Connection(this.#dialler, (gone) => this.#drop(gone));
     this.#open.add(connection);
     return connection;
   }
@@ -185,7 +190,7 @@ export class GeneralPool extends Line<Connection, GeneralAttempt> {
 }
 
 /** One attempt; undici's handler. Every way out passes `#over` once. */
-export class GeneralAttempt implements Attempt, Dispatcher.DispatchHandler {
+export class GeneralAttempt implements StreamAttempt, Dispatcher.DispatchHandler {
   readonly #pool: GeneralPool;
   readonly #request: Outgoing;
   readonly #events: AttemptEvents<FieldedHead>;
@@ -197,10 +202,13 @@ export class GeneralAttempt implements Attempt, Dispatcher.DispatchHandler {
   #reused = false;
   #answering = false;
   #retried = false;
+  /** A byte of the body was sent. */
+  #hasBegun = false;
   #sent = false;
   #ended = false;
   #silent = false;
   #discarded = -1;
+  #bodyIdle = 0;
 
   constructor(pool: GeneralPool, request: Outgoing, events: AttemptEvents<FieldedHead>) {
     this.#pool = pool;
@@ -247,7 +255,7 @@ export class GeneralAttempt implements Attempt, Dispatcher.DispatchHandler {
   /** The client takes more. */
   resume(): void {
     if (this.#ended) return;
-    if (this.#stage === "body") this.#arm(this.#request.timeouts.idle, FAILURES.idleTimeout);
+    if (this.#stage === "body") this.#arm(this.#bodyIdle, FAILURES.idleTimeout);
     this.#controller?.resume();
   }
 
@@ -269,12 +277,25 @@ export class GeneralAttempt implements Attempt, Dispatcher.DispatchHandler {
     this.#controller = controller;
     this.#stage = "head";
     this.#reused = (this.#connection?.served ?? 0) > 0;
-    if (this.#ended) controller.abort(ABORTED);
-    else this.#arm(this.#request.timeouts.idle, FAILURES.uploadTimeout);
+    if (this.#ended) {
+      controller.abort(ABORTED);
+      return;
+    }
+    this.#arm(this.#request.timeouts.idle, FAILURES.uploadTimeout);
+    // What has come of the body with its head goes out with it; only behind a client that waits the head goes alone.
+    if (this.#request.body !== undefined) setImmediate(sendHead, this, controller);
   }
 
   onBodySent(): void {
+    this.#hasBegun = true;
     this.#timer?.refresh();
+  }
+
+  /** Nothing of the body has come yet. */
+  sendHead(controller: Dispatcher.DispatchController): void {
+    const socket = this.#connection?.link?.socket;
+    if (this.#hasBegun || this.#sent || this.#controller !== controller || socket?.writable !== true) return;
+    sendHeadFirst(socket, this.#request);
   }
 
   onRequestSent(): void {
@@ -302,7 +323,9 @@ export class GeneralAttempt implements Attempt, Dispatcher.DispatchHandler {
       return;
     }
     this.#stage = "body";
-    this.#arm(this.#request.timeouts.idle, FAILURES.idleTimeout);
+    const { idle, stream } = this.#request.timeouts;
+    this.#bodyIdle = head.isStream ? stream : idle;
+    this.#arm(this.#bodyIdle, FAILURES.idleTimeout);
     this.#events.onHead(head, this.#pool.clock.mono());
   }
 
@@ -332,7 +355,9 @@ export class GeneralAttempt implements Attempt, Dispatcher.DispatchHandler {
     }
     if (this.#silent) return;
     this.#request.sink.trailers(cleanTrailers(trailers));
-    this.#events.onEnd();
+    this.#events.onEnd(
+      trailers.length === 0 ? NO_GRPC_STATUS : grpcStatusOf(fieldOf(trailers, "grpc-status")),
+    );
   }
 
   onResponseError(_controller: unknown, error: Error): void {
@@ -368,12 +393,14 @@ export class GeneralAttempt implements Attempt, Dispatcher.DispatchHandler {
       this.#reused &&
       !this.#answering &&
       !this.#retried &&
-      (body === undefined || body.isHeld)
+      (body === undefined || body.isHeld) &&
+      this.#events.mayRetry()
     );
   }
 
   #retry(): void {
     this.#retried = true;
+    this.#hasBegun = false;
     this.#sent = false;
     const stale = this.#connection;
     this.#connection = undefined;
@@ -422,6 +449,10 @@ export class GeneralAttempt implements Attempt, Dispatcher.DispatchHandler {
 }
 
 const ABORTED = new Error("aborted by the proxy");
+
+function sendHead(attempt: GeneralAttempt, controller: Dispatcher.DispatchController): void {
+  attempt.sendHead(controller);
+}
 
 function onTimer(attempt: GeneralAttempt): void {
   attempt.onTimer();

@@ -1,0 +1,56 @@
+/** What a scrape reads, and the form of a metric. Types, but for the quantiles that are shown. */
+
+import type { Arm } from "../domain/split.ts";
+import type { Totals } from "../engine/control.ts";
+import type { PlaneGauges } from "../engine/ports.ts";
+import type { RouteStatus } from "../engine/status.ts";
+import type { Sample } from "./samples.ts";
+
+/** Everything a scrape reads, taken once. */
+export interface Snapshot {
+  readonly totals: Totals;
+  readonly routes: readonly RouteStatus[];
+  readonly gauges: PlaneGauges;
+  /** How late the event loop was, by quantile: seconds. */
+  readonly loopDelay: readonly (readonly [quantile: number, seconds: number])[];
+  readonly notifications: Notifications;
+  readonly reload: Reload;
+  readonly unverified: readonly ArmName[];
+  readonly build: Build;
+}
+/** An arm of a route. */
+export interface ArmName {
+  readonly route: string;
+  readonly arm: Arm;
+}
+/** Quantiles of the event loop's delay that are shown; 1 is the maximum. */
+export const LOOP_QUANTILES: readonly number[] = [0.5, 0.99, 1];
+/** Messages to people since start, over all channels. */
+export interface Notifications {
+  readonly sent: number;
+  /** Failed attempts. */
+  readonly failed: number;
+  /** Messages that were given up. */
+  readonly dropped: number;
+}
+/** The last attempt to read the configuration. */
+export interface Reload {
+  readonly ok: boolean;
+  /** Wall clock of the last success, milliseconds since the epoch. */
+  readonly at: number;
+}
+/** What runs. */
+export interface Build {
+  readonly version: string;
+  readonly node: string;
+}
+
+/** One metric. */
+export interface Metric {
+  readonly name: string;
+  readonly help: string;
+  readonly type: "counter" | "gauge" | "histogram" | "summary";
+  readonly labels: readonly string[];
+  readonly unit: "" | "seconds" | "ratio";
+  readonly read: (from: Snapshot) => Iterable<Sample>;
+}

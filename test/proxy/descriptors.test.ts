@@ -1,0 +1,123 @@
+/** Out of file descriptors: the program lives, says so now and then, blames no upstream, and serves again by itself (reliability.md D28, F33). */
+
+import { spawn } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { connect, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import t from "tap";
+import { millis } from "../../src/domain/units.ts";
+import { Acceptor } from "../../src/proxy/acceptor.ts";
+import { failureOf } from "../../src/proxy/failure.ts";
+import { Wheel } from "../../src/proxy/fast/wheel.ts";
+import { PemShelf } from "../../src/proxy/pem.ts";
+import { fakeClock } from "../support/clock.ts";
+import { once, statusOf } from "../support/raw.ts";
+import { reply, upstream } from "../support/upstream.ts";
+
+const ENTRY = fileURLToPath(new URL("../../src/sluice.js", import.meta.url));
+
+t.test(
+  "trouble of a listening socket is said at most once a second, with how often it came (reliability 28)",
+  async (t) => {
+    const clock = fakeClock();
+    const lines: unknown[] = [];
+    const quiet = (): void => undefined;
+    const acceptor = new Acceptor({
+      tls: undefined,
+      pems: new PemShelf(),
+      proxyProtocol: false,
+      headTimeMs: millis(1000),
+      wheel: new Wheel(),
+      clock,
+      log: { debug: quiet, info: quiet, warn: quiet, error: (_message, fields) => void lines.push(fields) },
+      event: quiet,
+      arrived: () => 1,
+      accepted: quiet,
+      left: quiet,
+    });
+    const server = acceptor.server();
+    const fail = (times: number): void => {
+      for (let nth = 0; nth < times; nth++) server.emit("error", new Error("accept EMFILE"));
+    };
+    fail(1000);
+    await clock.advance(999);
+    fail(1000);
+    await clock.advance(1);
+    fail(1);
+    t.strictSame(lines, [
+      { error: "accept EMFILE", times: 1 },
+      { error: "accept EMFILE", times: 2000 },
+    ]);
+  },
+);
+
+t.test("no file left to connect with is nothing against an upstream (reliability 28, 33)", async (t) => {
+  for (const code of ["EMFILE", "ENFILE", "EADDRNOTAVAIL"])
+    t.match(failureOf(Object.assign(new Error(code), { code }), "connect"), {
+      reason: "unavailable",
+      status: 503,
+    });
+  t.match(failureOf({ code: "ECONNREFUSED" }, "connect"), { reason: "connect", status: 502 });
+});
+
+t.test(
+  "a flood that takes every file does not end it, and it serves again when that is over (reliability 28)",
+  async (t) => {
+    const folder = await mkdtemp(join(tmpdir(), "sluice-files-"));
+    const server = await upstream(reply(200, "ok"));
+    const arm = { endpoints: [server.url] };
+    const config = {
+      listen: [{ address: "127.0.0.1:0" }],
+      admin: { address: "127.0.0.1:0" },
+      state: "memory:",
+      workers: 1,
+      routes: [{ name: "app", stable: arm, canary: arm }],
+    };
+    await writeFile(join(folder, "sluice.yaml"), JSON.stringify(config));
+    // Some forty are its own.
+    const script = 'ulimit -n 80; exec "$0" "$1" run --config "$2"';
+    const child = spawn("sh", ["-c", script, process.execPath, ENTRY, join(folder, "sluice.yaml")], {
+      env: { PATH: process.env["PATH"] ?? "" },
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    const flood: Socket[] = [];
+    t.teardown(async () => {
+      for (const socket of flood) socket.destroy();
+      child.kill();
+      await server.close();
+      await rm(folder, { recursive: true, force: true });
+    });
+    let output = "";
+    const address = await new Promise<string>((resolve, reject) => {
+      child.stdout.on("data", (chunk: Buffer) => {
+        output += chunk.toString();
+        const found = /"listen":\["([^"]+)"\]/.exec(output)?.[1];
+        if (found !== undefined) resolve(found);
+      });
+      child.on("exit", () => reject(new Error(`ended: ${output}`)));
+    });
+    const colon = address.lastIndexOf(":");
+    let closed = 0;
+    await new Promise<void>((resolve) => {
+      for (let nth = 0; nth < 300; nth++) {
+        const socket = connect(Number(address.slice(colon + 1)), address.slice(0, colon));
+        socket.on("error", () => undefined);
+        socket.on("close", () => {
+          if (++closed === 100) resolve();
+        });
+        flood.push(socket);
+      }
+    });
+    t.equal(child.exitCode, null);
+    for (const socket of flood) socket.destroy();
+    const late = AbortSignal.timeout(2000);
+    let status = 0;
+    while (status !== 200 && !late.aborted)
+      status = statusOf(await once(address, "GET / HTTP/1.1\nHost: x").catch(() => ""));
+    t.equal(status, 200);
+    t.equal(child.exitCode, null);
+    t.ok(output.split("\n").length < 20, output);
+  },
+);

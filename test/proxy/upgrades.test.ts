@@ -1,0 +1,247 @@
+/**
+ * Upgrades at their edges: what is one, what follows its head, every answer but 101, and either side leaving at any moment
+ * (reliability.md A2, E30, E32). An error that nobody listens to would end this very process.
+ */
+
+import type { Socket } from "node:net";
+import type { Test } from "tap";
+import { inEveryLane } from "../support/lanes.ts";
+import { startPlane } from "../support/plane.ts";
+import { bodyOf, raw, resetConnection, statusOf, type RawClient } from "../support/raw.ts";
+import { reply, upstream, type Script } from "../support/upstream.ts";
+
+const FIELDS = "Host: x\r\nX-User: u\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+const HANDSHAKE = `GET /chat HTTP/1.1\r\n${FIELDS}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n`;
+const SWITCH = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+const BEHIND = "GET /behind HTTP/1.1\r\nHost: x\r\n\r\n";
+
+async function stand(t: Test, answer: string | Script, route: object = {}) {
+  const script: Script =
+    typeof answer === "string" ? (socket) => void socket.write(answer, "latin1") : answer;
+  const server = await upstream(script);
+  const running = await startPlane({ stable: server.url, canary: server.url }, route);
+  t.teardown(async () => {
+    await running.plane.close();
+    await server.close();
+  });
+  /** Nothing is left of it on either side, and it was counted once. */
+  const over = async (settled: number): Promise<void> => {
+    await running.settled((now) => now.settled === settled && server.sockets.size === 0);
+    await running.settled(() => {
+      const gauges = running.plane.gauges();
+      return gauges.connections === 0 && gauges.routes["app"]?.stable.longLived === 0;
+    });
+  };
+  return { server, running, address: running.address, over };
+}
+
+const NO_UPGRADES: readonly (readonly [string, string])[] = [
+  ["another protocol", HANDSHAKE.replace("websocket", "h2c")],
+  ["a list of protocols", HANDSHAKE.replace("websocket", "h2c, websocket")],
+  ["another protocol first", HANDSHAKE.replace("Upgrade: websocket", "Upgrade: h2c\r\nUpgrade: websocket")],
+  ["a Connection without it", HANDSHAKE.replace("Connection: Upgrade", "Connection: keep-alive")],
+  ["no Connection", HANDSHAKE.replace("Connection: Upgrade\r\n", "")],
+  ["another version", HANDSHAKE.replace("Version: 13", "Version: 8")],
+  ["no version", HANDSHAKE.replace("Sec-WebSocket-Version: 13\r\n", "")],
+  ["another method", HANDSHAKE.replace("GET", "PUT")],
+  ["HEAD", HANDSHAKE.replace("GET", "HEAD")],
+  ["a body with a length", HANDSHAKE.replace("X-User: u", "Content-Length: 2").concat("hi")],
+  [
+    "a body in chunks",
+    HANDSHAKE.replace("X-User: u", "Transfer-Encoding: chunked").concat("2\r\nhi\r\n0\r\n\r\n"),
+  ],
+];
+
+void inEveryLane(
+  "only a GET without a body that asks for a WebSocket of version 13 is an upgrade; all else loses its Upgrade and goes on as a request (reliability 32)",
+  async (t) => {
+    const { server, running, address } = await stand(t, (socket, seen) => {
+      socket.write(reply(200, seen.method === "HEAD" ? "" : seen.target));
+    });
+    const client = await raw(address);
+    for (const [what, bytes] of NO_UPGRADES) {
+      const before = server.requests.length;
+      client.send(bytes);
+      await running.settled((now) => now.settled === before + 1);
+      client.send(BEHIND);
+      await running.settled((now) => now.settled === before + 2);
+      t.notMatch(
+        server.requests[before]?.head,
+        /^(?:upgrade|connection):.*(?:upgrade|h2c|websocket)/im,
+        what,
+      );
+      t.equal(server.requests[before]?.body, bytes.includes("hi") ? "hi" : "", what);
+      t.equal(server.requests[before + 1]?.target, "/behind", "and the connection goes on");
+    }
+    client.destroy();
+    const old = await raw(address);
+    old.send(HANDSHAKE.replace("HTTP/1.1", "HTTP/1.0"));
+    t.equal(statusOf((await old.closed()).text), 200, "HTTP/1.0");
+    t.notMatch(server.requests.at(-1)?.head, /upgrade: /i);
+  },
+);
+
+void inEveryLane(
+  "what the client sends behind its head is held until the 101 was read to its end, and comes first then (reliability 32)",
+  async (t) => {
+    let came = "";
+    let upper: Socket | undefined;
+    const { server, running, address } = await stand(t, "");
+    server.onConnection = (socket) => {
+      upper = socket;
+      socket.on("data", (bytes: Buffer) => (came += bytes.toString("latin1")));
+    };
+    const client = await raw(address);
+    client.send(`${HANDSHAKE}early`);
+    await running.settled(() => came.endsWith("\r\n\r\n"));
+    for (const piece of [SWITCH.slice(0, 20), SWITCH.slice(20, -1)]) {
+      upper?.write(piece);
+      // A request beside it has come and gone: whatever was going to be written has been.
+      const other = await raw(address);
+      other.send("GET http:/// HTTP/1.1\r\nHost: x\r\n\r\n");
+      await other.closed();
+      t.ok(came.endsWith("\r\n\r\n"), "nothing before the whole 101");
+    }
+    upper?.write(`${SWITCH.slice(-1)}first`);
+    client.send(" then this");
+    await running.settled(() => came.endsWith("\r\n\r\nearly then this"));
+    t.match(await client.until(/first$/), /^HTTP\/1\.1 101 [^]*\r\n\r\nfirst$/);
+    client.destroy();
+  },
+);
+
+const CHUNKED = "Transfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n";
+const ANSWERS: readonly (readonly [string, string, number])[] = [
+  ["200", reply(200, "no"), 200],
+  ["200 in chunks", `HTTP/1.1 200 X\r\n${CHUNKED}`, 200],
+  ["200 until the end", "HTTP/1.1 200 X\r\n\r\nno", 200],
+  ["302", reply(302, "no", "Location: /a\r\n"), 302],
+  ["401", reply(401, "no", "WWW-Authenticate: a\r\nWWW-Authenticate: b\r\n"), 401],
+  [
+    "426",
+    reply(426, "no", "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"),
+    426,
+  ],
+  ["500", reply(500, "no"), 500],
+  ["a hint, then 403", `HTTP/1.1 103 X\r\nLink: </a>\r\n\r\n${reply(403, "no")}`, 403],
+  ["garbage", "garbage\r\n\r\n", 502],
+  ["nothing", "", 502],
+  ["half a head", "HTTP/1.1 101 Swi", 502],
+  ["only a hint", "HTTP/1.1 103 X\r\n\r\n", 502],
+  ["two lengths", "HTTP/1.1 200 X\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nno", 502],
+];
+
+void inEveryLane(
+  "any answer but 101 is an ordinary one with its body, behind which the connection ends and nothing is tunnelled; no answer is a 502 (reliability 30, 32)",
+  async (t) => {
+    const { server, address, over } = await stand(t, "");
+    for (const [nth, [what, answer, status]] of ANSWERS.entries()) {
+      let came = "";
+      server.onConnection = (socket) => {
+        socket.on("data", (bytes: Buffer) => {
+          if (came === "") socket.end(answer);
+          came += bytes.toString("latin1");
+        });
+      };
+      const client = await raw(address);
+      client.send(HANDSHAKE + BEHIND);
+      const { text } = await client.closed();
+      const last = text.slice(text.lastIndexOf("HTTP/1.1 "));
+      t.equal(statusOf(last), status, what);
+      if (status !== 502) {
+        t.match(bodyOf(last), /^(?:2\r\n)?no(?:\r\n0\r\n\r\n)?$/, what);
+        t.match(last, /\r\nconnection: close\r\n/i, what);
+        t.notMatch(last, /\r\nupgrade: /i);
+      }
+      t.notMatch(came, /behind/, what);
+      await over(nth + 1);
+    }
+  },
+);
+
+type Leave = readonly [string, (socket: Socket) => void];
+const LEAVES: readonly Leave[] = [
+  ["ends", (socket) => void socket.end()],
+  ["closes", (socket) => void socket.destroy()],
+  ["resets", resetConnection],
+];
+
+void inEveryLane(
+  "a client that leaves before, at or behind the 101 takes the upstream's connection along, once counted and without a throw (reliability 30, 31, 32)",
+  async (t) => {
+    // While it waits the client's side is not read, and its end is seen when the upstream's time is over, at the latest.
+    const times = { timeouts: { connect: "100ms", headers: "200ms" } };
+    const { server, running, address, over } = await stand(t, "", times);
+    let count = 0;
+    const moments: readonly (readonly [
+      string,
+      (leave: () => void, client: RawClient, socket: Socket) => Promise<void>,
+    ])[] = [
+      ["before", async (leave) => leave()],
+      [
+        "at",
+        async (leave, _client, socket) => {
+          socket.write(SWITCH);
+          leave();
+        },
+      ],
+      [
+        "before, with the 101 on the heels of it",
+        async (leave, _client, socket) => {
+          leave();
+          socket.write(`${SWITCH}hello`);
+        },
+      ],
+      [
+        "behind",
+        async (leave, client, socket) => {
+          socket.write(SWITCH);
+          await client.until(/101/);
+          leave();
+          socket.write("hello");
+        },
+      ],
+    ];
+    for (const [when, act] of moments) {
+      for (const [how, leave] of LEAVES) {
+        const met = new Promise<Socket>((resolve) => (server.script = resolve));
+        const client = await raw(address);
+        client.send(`${HANDSHAKE}early`);
+        const socket = await met;
+        await act(() => leave(client.socket), client, socket);
+        await over(++count);
+        t.pass(`${when}, ${how}`);
+      }
+    }
+    const { counts } = running.measured();
+    const { "stable ok": opened = 0, "stable client_gone": left = 0, "stable timeout": late = 0 } = counts;
+    t.equal(opened + left + late, count);
+    t.equal(late, 2);
+  },
+);
+
+void inEveryLane(
+  "of an open tunnel the end, the close and the reset of either side end the other, and what was sent before an end arrives (reliability 30, 32)",
+  async (t) => {
+    const { server, address, over } = await stand(t, "");
+    let count = 0;
+    for (const isUpper of [true, false]) {
+      for (const [how, leave] of LEAVES) {
+        let came = "";
+        const met = new Promise<Socket>((resolve) => (server.script = resolve));
+        const client = await raw(address);
+        client.send(HANDSHAKE);
+        const socket = await met;
+        socket.on("data", (bytes: Buffer) => (came += bytes.toString("latin1")));
+        socket.write(SWITCH);
+        await client.until(/101/);
+        if (isUpper) socket.write("last words");
+        else client.send("last words");
+        leave(isUpper ? socket : client.socket);
+        await over(++count);
+        if (how === "ends") t.match(isUpper ? client.received : came, /last words$/);
+        t.pass(`${isUpper ? "the upstream" : "the client"} ${how}`);
+      }
+    }
+  },
+);
