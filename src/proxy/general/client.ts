@@ -10,21 +10,13 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { STATUS_CODES } from "node:http";
 import type { ErrorCode } from "../../domain/errors.ts";
-import type { Millis } from "../../domain/units.ts";
-import type { Exchange } from "../exchange.ts";
-import type { Dice } from "../../engine/ports.ts";
-import { bucketByText } from "../affinity.ts";
 import { ownAnswer, rawAnswer } from "../answer.ts";
-import type { Origin, Peer } from "../forwarding.ts";
-import type { FieldedHead, RequestHead } from "../headers.ts";
-import type { Attempt, AttemptEvents, Copied, Downstream } from "../lane.ts";
+import type { Peer } from "../forwarding.ts";
+import type { FieldedHead } from "../headers.ts";
+import type { Downstream } from "../lane.ts";
 import type { Limits } from "../listener.ts";
-import type { Endpoint } from "../pool.ts";
-import { fieldOf, type KeySource, type RequestView } from "../request.ts";
-import type { Route } from "../route.ts";
-import type { ClientBody } from "./body.ts";
-import { outgoingFields } from "./outgoing.ts";
-import type { BodySink, Outgoing, StreamAttempt } from "./sender.ts";
+import { fieldOf } from "../request.ts";
+import { RequestSide, type RequestParts } from "./side.ts";
 
 /** After a refusal the client's bytes are still read for so long, or a reset would erase the answer before it is read. */
 const LINGER_MS = 1000;
@@ -164,108 +156,30 @@ export class ClientConnection {
 }
 
 /** What is known of a request when its turn comes. */
-export interface SideParts {
+export interface SideParts extends RequestParts {
   readonly connection: ClientConnection;
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
-  readonly head: RequestHead;
-  readonly origin: Origin;
-  readonly body: ClientBody | undefined;
-  readonly startedAt: Millis;
-  readonly proto: "http" | "https";
-  readonly dice: Dice;
   /** A client that takes no byte of its answer for so long is cut, milliseconds. */
   readonly idleMs: number;
 }
 
-/** `Downstream` over `node:http`; it is its own `RequestView`. */
-export class ClientSide implements Downstream<FieldedHead>, RequestView, BodySink {
-  readonly head: RequestHead;
-  readonly fields: readonly string[];
-  readonly origin: Origin;
-  readonly proto: "http" | "https";
-  readonly version = "1.1";
-  readonly body: ClientBody | undefined;
-  readonly startedAt: Millis;
-  readonly method: string;
-  exchange: Exchange<FieldedHead> | undefined = undefined;
+/** `Downstream` over `node:http`. */
+export class ClientSide extends RequestSide implements Downstream<FieldedHead> {
   readonly #connection: ClientConnection;
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
   readonly #idleMs: number;
-  readonly #dice: Dice;
-  #outgoing: Outgoing | undefined = undefined;
-  #attempt: StreamAttempt | undefined = undefined;
   #trailers: readonly string[] = [];
-  #sends = 0;
   #wrote = false;
   #closeDelimited = false;
 
   constructor(parts: SideParts) {
-    this.head = parts.head;
-    this.fields = parts.request.rawHeaders;
-    this.origin = parts.origin;
-    this.body = parts.body;
-    this.startedAt = parts.startedAt;
-    this.method = parts.request.method ?? "";
+    super(parts);
     this.#connection = parts.connection;
     this.#request = parts.request;
     this.#response = parts.response;
     this.#idleMs = parts.idleMs;
-    this.proto = parts.proto;
-    this.#dice = parts.dice;
-  }
-
-  get view(): RequestView {
-    return this;
-  }
-
-  get host(): string {
-    return this.head.host;
-  }
-
-  get target(): string {
-    return this.head.target;
-  }
-
-  get client(): string {
-    return this.origin.client;
-  }
-
-  get subject(): string {
-    return this.#connection.peer.subject;
-  }
-
-  /** There is no other lane. */
-  leaveLane(): boolean {
-    return false;
-  }
-
-  header(name: string): string | undefined {
-    return fieldOf(this.fields, name);
-  }
-
-  bucketOf(sources: readonly KeySource[], salt: string): number {
-    return bucketByText(this, sources, salt);
-  }
-
-  send(route: Route, endpoint: Endpoint, retryable: boolean, events: AttemptEvents<FieldedHead>): Attempt {
-    const outgoing = (this.#outgoing ??= {
-      method: this.method,
-      target: this.head.target,
-      scheme: this.proto,
-      fields: outgoingFields(this, route.override.header, this.#dice),
-      body: this.body,
-      retryable,
-      isHttp2: false,
-      timeouts: route.timeouts,
-      sink: this,
-    });
-    const nth = ++this.#sends;
-    const attempt = endpoint.general(false).send(outgoing, events);
-    // It may have failed, and been rescued, before `send` returned: the rescue is the present attempt then.
-    if (nth === this.#sends) this.#attempt = attempt;
-    return attempt;
   }
 
   informational({ status, fields }: FieldedHead): void {
@@ -316,7 +230,7 @@ export class ClientSide implements Downstream<FieldedHead>, RequestView, BodySin
   /** The client took all that was written. */
   onDrain(): void {
     if (!this.#response.writableEnded) this.#connection.socket.setTimeout(0);
-    this.#attempt?.resume();
+    this.attempt?.resume();
   }
 
   /** A client that takes nothing is not waited for without end. Node looks at the kernel's progress before it lets the time be over. */
@@ -343,17 +257,6 @@ export class ClientSide implements Downstream<FieldedHead>, RequestView, BodySin
     }
     response.end();
     if (this.#connection.socket.writableLength > 0) this.#patience();
-  }
-
-  fieldsOf({ fields }: FieldedHead): readonly string[] {
-    return fields;
-  }
-
-  copy(): Copied | undefined {
-    const { method, target, proto, body } = this;
-    const whole = body?.copy();
-    if (this.#outgoing === undefined || (body !== undefined && whole === undefined)) return undefined;
-    return { method, target, scheme: proto, fields: this.#outgoing.fields, body: whole, isHttp2: false };
   }
 
   cut(): void {

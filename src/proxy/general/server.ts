@@ -223,12 +223,16 @@ export class GeneralServer {
       connection,
       request,
       response,
+      method: request.method ?? "",
       head,
+      fields,
       origin,
+      subject: connection.peer.subject,
       body,
       startedAt,
       idleMs,
       proto: this.#proto,
+      version: "1.1",
       dice: reception.dice,
     });
     side = made;

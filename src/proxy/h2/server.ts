@@ -20,7 +20,8 @@ import { RETIRE_IDLE_MS } from "../lane.ts";
 import type { Limits, Reception } from "../listener.ts";
 import { Calm, type Flood } from "./calm.ts";
 import { readHttp2Head, sizeOf, type Http2Head } from "./request.ts";
-import { Http2Side, isGrpc } from "./stream.ts";
+import { Http2Side } from "./stream.ts";
+import { isGrpc } from "./fields.ts";
 import { WebSocketStream } from "./websocket.ts";
 
 const { NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_NO_ERROR, NGHTTP2_PROTOCOL_ERROR, NGHTTP2_REFUSED_STREAM } =
@@ -276,8 +277,9 @@ export class Http2Server {
     // An END_STREAM that comes apart from the head is still to be read.
     if (body === undefined) stream.resume();
     const made = new Http2Side({
+      ...request,
       stream,
-      request,
+      version: "2",
       body,
       origin: originOf(connection.peer.address, fields, limits.trusted, limits.anyTrusted),
       subject: connection.peer.subject,

@@ -17,7 +17,7 @@ import type { Socket } from "node:net";
 import type { Millis } from "../../domain/units.ts";
 import { FAILURES, type Failure } from "../failure.ts";
 import type { Waiter } from "../slots.ts";
-import { HEAD_BYTES } from "./upstream-fields.ts";
+import { HEAD_BYTES } from "./fields.ts";
 import type { Link } from "../dial.ts";
 import { onceOpen, type Place } from "./upstream-socket.ts";
 

@@ -5,88 +5,44 @@
  * (reliability.md 17, 48). A request that is gRPC gets the proxy's own failures as a gRPC status (50). Sources: RFC 9113 §8.1, §8.6.
  */
 
-import { constants, type OutgoingHttpHeaders, type ServerHttp2Stream } from "node:http2";
+import { constants, type ServerHttp2Stream } from "node:http2";
 import type { ErrorCode } from "../../domain/errors.ts";
 import { grpcOfHttp, NO_GRPC_STATUS } from "../../domain/grpc.ts";
-import type { Millis } from "../../domain/units.ts";
-import type { Dice } from "../../engine/ports.ts";
-import { bucketByText } from "../affinity.ts";
 import { ownAnswer } from "../answer.ts";
-import type { Exchange } from "../exchange.ts";
-import type { Origin } from "../forwarding.ts";
-import type { ClientBody } from "../general/body.ts";
-import { outgoingFields } from "../general/outgoing.ts";
-import type { BodySink, Outgoing, StreamAttempt } from "../general/sender.ts";
+import { RequestSide, type RequestParts } from "../general/side.ts";
 import type { FieldedHead } from "../headers.ts";
-import type { Attempt, AttemptEvents, Copied } from "../lane.ts";
+import type { Attempt, AttemptEvents } from "../lane.ts";
 import type { Arrival } from "../listener.ts";
 import type { Endpoint } from "../pool.ts";
-import { fieldOf, type KeySource, type RequestView } from "../request.ts";
+import { fieldOf } from "../request.ts";
 import type { Route } from "../route.ts";
-import type { Http2Head } from "./request.ts";
+import { isGrpc, objectOf } from "./fields.ts";
 
-const GRPC = /^application\/grpc\b/i;
 const { NGHTTP2_NO_ERROR } = constants;
 /** Ends a stream with RST_STREAM (INTERNAL_ERROR); `close` would send END_STREAM before it, and the answer would look whole. */
 const CUT = new Error("cut by the proxy");
 
 /** What is known of a stream when its head was read. */
-export interface StreamParts {
+export interface StreamParts extends RequestParts {
   readonly stream: ServerHttp2Stream;
-  readonly request: Http2Head;
-  readonly origin: Origin;
-  readonly subject: string;
-  readonly body: ClientBody | undefined;
-  readonly startedAt: Millis;
-  readonly proto: "http" | "https";
-  readonly dice: Dice;
   /** A client that takes no byte of its answer for so long is cut, milliseconds. */
   readonly idleMs: number;
 }
 
-/** Whether a request is gRPC by its content type. */
-export function isGrpc(fields: readonly string[]): boolean {
-  return GRPC.test(fieldOf(fields, "content-type") ?? "");
-}
-
 /** One stream and its exchange. */
-export class Http2Side implements Arrival<FieldedHead>, RequestView, BodySink {
-  readonly head: Http2Head["head"];
-  readonly fields: readonly string[];
-  readonly method: string;
-  readonly origin: Origin;
-  readonly subject: string;
-  readonly proto: "http" | "https";
-  readonly body: ClientBody | undefined;
-  readonly startedAt: Millis;
-  readonly isGrpc: boolean;
-  /** For `outgoingFields`: what Via says of how the request came. */
-  readonly version = "2";
-  exchange: Exchange<FieldedHead> | undefined = undefined;
+export class Http2Side extends RequestSide implements Arrival<FieldedHead> {
+  readonly #isGrpc: boolean;
   readonly #stream: ServerHttp2Stream;
-  readonly #dice: Dice;
   readonly #idleMs: number;
-  #outgoing: Outgoing | undefined = undefined;
-  #attempt: StreamAttempt | undefined = undefined;
-  #sends = 0;
   #trailers: readonly string[] = [];
   #hasEnded = false;
   #patience: NodeJS.Timeout | undefined = undefined;
   #behind = -1;
 
   constructor(parts: StreamParts) {
-    const { request } = parts;
-    this.head = request.head;
-    this.fields = request.fields;
-    this.method = request.method;
-    this.origin = parts.origin;
-    this.subject = parts.subject;
-    this.proto = parts.proto;
-    this.body = parts.body;
-    this.startedAt = parts.startedAt;
-    this.isGrpc = isGrpc(request.fields);
+    super(parts);
+    this.#isGrpc = isGrpc(parts.fields);
     this.#stream = parts.stream;
-    this.#dice = parts.dice;
     this.#idleMs = parts.idleMs;
     const { stream } = parts;
     stream.on("drain", () => this.#drained());
@@ -96,60 +52,21 @@ export class Http2Side implements Arrival<FieldedHead>, RequestView, BodySink {
     stream.once("close", () => this.#gone());
   }
 
-  get view(): RequestView {
-    return this;
-  }
-
-  get host(): string {
-    return this.head.host;
-  }
-
-  get target(): string {
-    return this.head.target;
-  }
-
-  get client(): string {
-    return this.origin.client;
-  }
-
-  header(name: string): string | undefined {
-    return fieldOf(this.fields, name);
-  }
-
-  bucketOf(sources: readonly KeySource[], salt: string): number {
-    return bucketByText(this, sources, salt);
-  }
-
-  /** HTTP/2 has no other lane. */
-  leaveLane(): boolean {
-    return false;
-  }
-
-  send(route: Route, endpoint: Endpoint, retryable: boolean, events: AttemptEvents<FieldedHead>): Attempt {
+  override send(
+    route: Route,
+    endpoint: Endpoint,
+    retryable: boolean,
+    events: AttemptEvents<FieldedHead>,
+  ): Attempt {
     // A quiet stream of messages is no stalled body.
-    if (this.isGrpc) this.body?.allowIdle(route.timeouts.stream);
-    const outgoing = (this.#outgoing ??= {
-      method: this.method,
-      target: this.head.target,
-      scheme: this.proto,
-      fields: outgoingFields(this, route.override.header, this.#dice),
-      body: this.body,
-      retryable,
-      isHttp2: true,
-      timeouts: route.timeouts,
-      sink: this,
-    });
-    const nth = ++this.#sends;
-    const attempt = endpoint.general(true).send(outgoing, events);
-    // It may have failed, and been rescued, before `send` returned: the rescue is the present attempt then.
-    if (nth === this.#sends) this.#attempt = attempt;
-    return attempt;
+    if (this.#isGrpc) this.body?.allowIdle(route.timeouts.stream);
+    return super.send(route, endpoint, retryable, events);
   }
 
   informational({ status, fields }: FieldedHead): void {
     if (this.#isOver || this.#stream.headersSent) return;
     try {
-      this.#stream.additionalHeaders(headersOf(status, fields));
+      this.#stream.additionalHeaders({ ":status": status, ...objectOf(fields) });
     } catch {
       // A hint that cannot be written is only a hint: the answer comes all the same.
     }
@@ -159,14 +76,14 @@ export class Http2Side implements Arrival<FieldedHead>, RequestView, BodySink {
     if (this.#isOver) return true;
     if (cookie !== "") fields.push("set-cookie", cookie);
     // A gRPC status in the head says that it is the trailers too, and a client takes it only as the end (reliability.md 50).
-    const isTrailersOnly = this.isGrpc && grpcStatus !== NO_GRPC_STATUS;
+    const isTrailersOnly = this.#isGrpc && grpcStatus !== NO_GRPC_STATUS;
     const isEmpty = isTrailersOnly || this.method === "HEAD" || status === 204 || status === 304;
     const hasLength = fieldOf(fields, "content-length") !== undefined;
     try {
       this.#stream.respond(listOf(status, fields), {
         endStream: isEmpty,
         // Elsewhere only behind a body of unknown length.
-        waitForTrailers: !isEmpty && (this.isGrpc || !hasLength),
+        waitForTrailers: !isEmpty && (this.#isGrpc || !hasLength),
       });
     } catch {
       return false;
@@ -191,17 +108,6 @@ export class Http2Side implements Arrival<FieldedHead>, RequestView, BodySink {
     if (this.#stream.writableLength > 0) this.#wait();
   }
 
-  fieldsOf({ fields }: FieldedHead): readonly string[] {
-    return fields;
-  }
-
-  copy(): Copied | undefined {
-    const { method, target, proto, body } = this;
-    const whole = body?.copy();
-    if (this.#outgoing === undefined || (body !== undefined && whole === undefined)) return undefined;
-    return { method, target, scheme: proto, fields: this.#outgoing.fields, body: whole, isHttp2: true };
-  }
-
   cut(): void {
     this.#over();
     this.#stream.destroy(CUT);
@@ -214,7 +120,7 @@ export class Http2Side implements Arrival<FieldedHead>, RequestView, BodySink {
       return;
     }
     this.#over();
-    if (this.isGrpc) {
+    if (this.#isGrpc) {
       this.#stream.respond(grpcAnswer(status, detail), { endStream: true });
       return;
     }
@@ -240,19 +146,12 @@ export class Http2Side implements Arrival<FieldedHead>, RequestView, BodySink {
 
   #drained(): void {
     this.#clear();
-    this.#attempt?.resume();
+    this.attempt?.resume();
   }
 
   #sendTrailers(): void {
-    const trailers: OutgoingHttpHeaders = {};
-    for (let at = 0; at < this.#trailers.length; at += 2) {
-      const name = (this.#trailers[at] ?? "").toLowerCase();
-      const before = trailers[name];
-      const value = this.#trailers[at + 1] ?? "";
-      trailers[name] = before === undefined ? value : [before, value].flat().map(String);
-    }
     try {
-      this.#stream.sendTrailers(trailers);
+      this.#stream.sendTrailers(objectOf(this.#trailers));
     } catch {
       this.#stream.close(NGHTTP2_NO_ERROR);
     }
@@ -303,17 +202,6 @@ function listOf(status: number, fields: readonly string[]): string[] {
   for (let at = 0; at < fields.length; at += 2)
     list.push((fields[at] ?? "").toLowerCase(), fields[at + 1] ?? "");
   return list;
-}
-
-function headersOf(status: number, fields: readonly string[]): OutgoingHttpHeaders {
-  const headers: OutgoingHttpHeaders = { ":status": status };
-  for (let at = 0; at < fields.length; at += 2) {
-    const name = (fields[at] ?? "").toLowerCase();
-    const before = headers[name];
-    const value = fields[at + 1] ?? "";
-    headers[name] = before === undefined ? value : [before, value].flat().map(String);
-  }
-  return headers;
 }
 
 /** An answer of our own to gRPC: trailers only, HTTP 200 (reliability.md 50). */

@@ -19,7 +19,7 @@ import type { Tenant, UpstreamSession } from "./session.ts";
 import type { Place } from "./upstream-socket.ts";
 import { upload, type UploadEvents } from "./upstream-upload.ts";
 import { onWhole } from "./upstream-end.ts";
-import { isGrpc, isTooLong, requestList, statusIn, trailersOf, withoutPseudo } from "./upstream-fields.ts";
+import { isGrpc, isTooLong, requestList, statusIn, trailersOf, withoutPseudo } from "./fields.ts";
 
 const {
   NGHTTP2_CANCEL: CANCEL,

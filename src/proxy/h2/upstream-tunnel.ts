@@ -17,7 +17,7 @@ import { fieldOf } from "../request.ts";
 import type { Tenant, UpstreamSession } from "./session.ts";
 import type { Http2Pool } from "./upstream.ts";
 import { onWhole } from "./upstream-end.ts";
-import { isTooLong, requestList, statusIn, withoutPseudo } from "./upstream-fields.ts";
+import { isTooLong, requestList, statusIn, withoutPseudo } from "./fields.ts";
 
 const { NGHTTP2_CANCEL: CANCEL } = constants;
 /** RFC 6455 §4.2.2. */

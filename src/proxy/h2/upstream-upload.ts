@@ -8,7 +8,7 @@
 import type { ClientHttp2Stream } from "node:http2";
 import type { Readable } from "node:stream";
 import type { StreamBody } from "../general/sender.ts";
-import { trailerObject } from "./upstream-fields.ts";
+import { objectOf } from "./fields.ts";
 
 /** Who hears of an upload. */
 export interface UploadEvents {
@@ -48,7 +48,7 @@ export function upload(body: StreamBody, stream: ClientHttp2Stream, events: Uplo
   stream.on("wantTrailers", () => {
     if (isStopped || !isWhole) return;
     try {
-      stream.sendTrailers(trailerObject(body.trailers));
+      stream.sendTrailers(objectOf(body.trailers));
     } catch {
       events.onUnsendable();
     }

@@ -67,8 +67,8 @@ export function trailersOf(list: readonly string[], isUntouched: boolean): reado
   return isUntouched ? list : cleanTrailers(list);
 }
 
-/** Trailers in the form in which Node sends them: by name, several of a name as a list. */
-export function trailerObject(fields: readonly string[]): Record<string, string[]> {
+/** Fields in the form in which Node takes trailers and hints: by name in lower case, the values of each as a list. */
+export function objectOf(fields: readonly string[]): Record<string, string[]> {
   const byName = new Map<string, string[]>();
   for (let at = 0; at < fields.length; at += 2) {
     const name = (fields[at] ?? "").toLowerCase();
