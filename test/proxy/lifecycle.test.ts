@@ -195,6 +195,26 @@ void inEveryLane(
 );
 
 void inEveryLane(
+  "a connection whose answer had begun when the process began to go away does not hold it up (reliability 39)",
+  async (t) => {
+    let waiting: Socket | undefined;
+    const server = await upstream((socket) => {
+      waiting = socket;
+      socket.write("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab");
+    });
+    const running = await startPlane({ stable: server.url, canary: server.url });
+    const client = await raw(running.address);
+    client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    await client.until(/ab$/);
+    const retired = running.plane.retire(millis(20_000));
+    waiting?.write("cd");
+    t.match((await client.closed()).text, /abcd$/);
+    t.strictSame(await retired, { cut: 0 });
+    await server.close();
+  },
+);
+
+void inEveryLane(
   "at the deadline tunnels and what is still in flight are cut, and counted (reliability 32, 39)",
   async (t) => {
     const server = await upstream((socket, seen) => {

@@ -397,7 +397,8 @@ export class FastClient extends PlainRequest implements Downstream<FastHead>, Re
     }
     this.#phase = "head";
     this.#response.reset();
-    this.#lane.wheel.set(this, this.#limits.keepAliveMs);
+    // An answer whose head went out before the process began to go away did not say that it was the last.
+    this.#lane.wheel.set(this, this.isRetiring ? RETIRE_IDLE_MS : this.#limits.keepAliveMs);
     this.#pause(false);
     if (this.#rest === undefined || this.#isRunning) return;
     this.#runRest(this.#rest);
