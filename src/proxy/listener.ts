@@ -20,7 +20,7 @@ import type { BodyLimits } from "./general/body.ts";
 import { GeneralServer, type UpgradeSide } from "./general/server.ts";
 import { Http2Server } from "./h2/server.ts";
 import type { HeadLimits } from "./headers.ts";
-import type { Downstream, ResponseHead } from "./lane.ts";
+import { RETIRE_IDLE_MS, type Downstream, type ResponseHead } from "./lane.ts";
 import type { PlaneMeter } from "./measure.ts";
 import type { PemShelf } from "./pem.ts";
 import { sniff, spokenIn, type Sniffed, type Spoken } from "./sniff.ts";
@@ -181,7 +181,10 @@ export class Listener {
     this.#http2.reconfigure(config);
   }
 
-  /** Stops accepting; each connection ends with its present answer, idle ones now. Resolves when none is left. */
+  /**
+   * Stops accepting; each connection ends with its present answer, idle ones soon. One that is still on its way to a lane has as long as an idle
+   * one: its client knows of no end, and may be sending its request. Resolves when none is left.
+   */
   async retire(): Promise<void> {
     this.#isRetiring = true;
     const closed = [this.server, ...this.#more].map(
@@ -190,10 +193,11 @@ export class Listener {
     this.#general.retire();
     this.#http2.retire();
     for (const client of this.#fast) client.retire();
-    for (const socket of this.#unknown) socket.destroy();
-    this.#acceptor.close();
+    const timer = setTimeout(() => this.#closeUnready(), RETIRE_IDLE_MS);
     await Promise.all(closed);
     if (this.connections > 0) await new Promise<void>((resolve) => (this.#whenEmpty = resolve));
+    clearTimeout(timer);
+    this.#closeUnready();
     this.#general.close();
   }
 
@@ -205,7 +209,14 @@ export class Listener {
       client.exchange?.close();
       client.socket.destroy();
     }
+    this.#closeUnready();
     return cut;
+  }
+
+  /** Ends what has not come to a lane. */
+  #closeUnready(): void {
+    for (const socket of this.#unknown) socket.destroy();
+    this.#acceptor.close();
   }
 
   /** Counts a connection; 0: one too many even to say so. */
@@ -252,7 +263,7 @@ export class Listener {
   #admit({ socket, peer, isHttp2, isUntouched }: Accepted): Socket {
     if (!isHttp2 && this.#isFast) {
       const client = new FastClient(socket, peer, this.#proto, this.#lane, isUntouched);
-      client.isRetiring = this.#isRetiring;
+      if (this.#isRetiring) client.retire();
       this.#fast.add(client);
       return client.socket;
     }

@@ -215,6 +215,22 @@ void inEveryLane(
 );
 
 void inEveryLane(
+  "a request that comes right behind the signal on a connection that had none is answered, and told that it was the last (reliability 39)",
+  async (t) => {
+    const server = await upstream(reply(200, "ok"));
+    const running = await startPlane({ stable: server.url, canary: server.url });
+    const [one, two] = [await raw(running.address), await raw(running.address)];
+    await running.settled(() => running.plane.gauges().connections === 2);
+    const retired = running.plane.retire(millis(20_000));
+    one.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    t.match((await one.closed()).text, /^HTTP\/1\.1 200 [^]*connection: close\r\n[^]*ok$/i);
+    t.equal((await two.closed()).text, "", "one that sends nothing does not hold it up");
+    t.strictSame(await retired, { cut: 0 });
+    await server.close();
+  },
+);
+
+void inEveryLane(
   "at the deadline tunnels and what is still in flight are cut, and counted (reliability 32, 39)",
   async (t) => {
     const server = await upstream((socket, seen) => {

@@ -1,5 +1,7 @@
 /** Handshakes that fail, never end or never begin: bounded in time and number, counted, and nobody else's trouble (reliability.md D26, E30, I51). */
 
+import { once as event } from "node:events";
+import { connect as connectHttp2 } from "node:http2";
 import { Duplex } from "node:stream";
 import { connect } from "node:tls";
 import t from "tap";
@@ -111,14 +113,74 @@ t.test(
   },
 );
 
-t.test("going away ends handshakes under way, and counts them as nobody's failure", async (t) => {
-  const s = await site({});
-  const client = await raw(s.running.address);
-  client.send(await clientHello());
-  await client.until((text) => text.length > 100);
-  await s.running.plane.retire(millis(5000));
-  await client.closed();
-  t.strictSame(s.running.measured().events, {});
-  t.equal(s.running.plane.gauges().connections, 0);
-  await s.close();
-});
+t.test(
+  "going away ends handshakes that are not complete soon, and counts them as nobody's failure (reliability 39)",
+  async (t) => {
+    const s = await site({});
+    const client = await raw(s.running.address);
+    client.send(await clientHello());
+    await client.until((text) => text.length > 100);
+    t.strictSame(await s.running.plane.retire(millis(20_000)), { cut: 0 });
+    await client.closed();
+    t.strictSame(s.running.measured().events, {});
+    t.equal(s.running.plane.gauges().connections, 0);
+    await s.close();
+  },
+);
+
+t.test(
+  "the deadline of a drain holds for handshakes under way, even when it is sooner (reliability 39)",
+  async (t) => {
+    const sites = [await site({}), await site({})];
+    const ended: number[] = [];
+    const hello = await clientHello();
+    for (const { running } of sites) {
+      const client = await raw(running.address);
+      client.send(hello);
+      await client.until((text) => text.length > 100);
+    }
+    await Promise.all(
+      [20_000, 1].map(async (deadlineMs, nth) => {
+        t.strictSame(await sites[nth]!.running.plane.retire(millis(deadlineMs)), { cut: 0 });
+        ended.push(nth);
+      }),
+    );
+    t.strictSame(ended, [1, 0]);
+    for (const each of sites) await each.close();
+  },
+);
+
+t.test(
+  "a connection whose handshake was under way when the process began to go away is served, and told that this was all (reliability 39)",
+  async (t) => {
+    const s = await site({});
+    const wires = await Promise.all([raw(s.running.address), raw(s.running.address)]);
+    await s.running.settled(() => s.running.plane.gauges().connections === 2);
+    const retired = s.running.plane.retire(millis(20_000));
+    const [http1, http2] = wires.map(({ socket }) => {
+      socket.removeAllListeners("data");
+      return socket;
+    });
+    const { text } = await talk(s.running.address, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", { socket: http1! });
+    t.match(text, /^HTTP\/1\.1 200 [^]*connection: close\r\n[^]*ok$/i);
+    const session = connectHttp2("https://localhost", {
+      createConnection: () =>
+        connect({
+          socket: http2!,
+          servername: "localhost",
+          rejectUnauthorized: false,
+          ALPNProtocols: ["h2"],
+        }),
+    });
+    const told = event(session, "goaway");
+    const stream = session.request({ ":path": "/" });
+    const [head] = (await event(stream, "response")) as [Record<string, unknown>];
+    t.equal(head[":status"], 200);
+    stream.resume();
+    const [code] = (await told) as [number];
+    t.equal(code, 0);
+    t.strictSame(await retired, { cut: 0 });
+    t.strictSame(s.running.measured().events, {});
+    await s.close();
+  },
+);

@@ -100,6 +100,7 @@ export class GeneralServer {
   adopt(socket: Socket, peer: Peer, served: number): void {
     this.#peers.set(socket, { peer, served });
     this.#server.emit("connection", socket);
+    if (this.#isRetiring) this.#connections.get(socket)?.endIdle(RETIRE_IDLE_MS);
     socket.resume();
   }
 
