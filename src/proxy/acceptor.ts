@@ -21,6 +21,16 @@ import { readProxyHeader } from "./proxy-protocol.ts";
 /** Trouble of a listening socket comes by the thousand. */
 const TROUBLE_MS = 1000;
 
+/** What a connection was counted as when it came. */
+export interface Standing {
+  /** Connections of the process, this one included. */
+  readonly open: number;
+  /** What stands for its client's address in the counts; undefined: it is not counted there. */
+  place: number | undefined;
+  /** Connections of that address, this one included. */
+  ofAddress: number;
+}
+
 /** A connection that is ready for a lane. */
 export interface Accepted {
   /** Paused. */
@@ -28,8 +38,7 @@ export interface Accepted {
   readonly peer: Peer;
   /** Its client has chosen HTTP/2 by ALPN. */
   readonly isHttp2: boolean;
-  /** What `arrived` said about it. */
-  readonly open: number;
+  readonly standing: Standing;
   /** Nothing was read from it. */
   readonly isUntouched: boolean;
 }
@@ -45,28 +54,30 @@ export interface AcceptorOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly event: (event: PlaneEvent) => void;
-  /** Counts a connection; returns how many there are, or 0 when it was one too many and is closed. */
-  readonly arrived: (socket: Socket) => number;
+  /** Counts a connection; undefined when it was one too many, and is closed. @param address undefined: a header is to tell it */
+  readonly arrived: (socket: Socket, address: string | undefined) => Standing | undefined;
+  /** A header has told the address; false when it has too many, and the connection is not wanted. */
+  readonly named: (standing: Standing, address: string) => boolean;
   readonly accepted: (connection: Accepted) => void;
   /** A connection that had arrived, and was not accepted, is closed. */
-  readonly left: () => void;
+  readonly left: (standing: Standing) => void;
 }
 
 /** A connection on its way. */
 class Arriving extends Timed {
   readonly socket: Socket;
-  readonly open: number;
+  readonly standing: Standing;
   readonly late: (arriving: Arriving) => void;
   address: string;
   awaits: "proxy_header_refused" | "tls_handshake_failed" = "proxy_header_refused";
   closed: () => void = ignore;
 
-  constructor(socket: Socket, open: number, late: (arriving: Arriving) => void) {
+  constructor(socket: Socket, address: string, standing: Standing, late: (arriving: Arriving) => void) {
     super();
     this.socket = socket;
-    this.open = open;
+    this.address = address;
+    this.standing = standing;
     this.late = late;
-    this.address = plainAddress(socket.remoteAddress);
   }
 
   onDue(): void {
@@ -121,14 +132,14 @@ export class Acceptor {
   #arrived(socket: Socket): void {
     socket.on("error", ignore);
     const { arrived, accepted, proxyProtocol, headTimeMs, wheel } = this.#options;
-    const open = arrived(socket);
-    if (open === 0) return;
+    const address = plainAddress(socket.remoteAddress);
+    const standing = arrived(socket, proxyProtocol ? undefined : address);
+    if (standing === undefined) return;
     if (!proxyProtocol && this.#secure === undefined) {
-      const peer = { address: plainAddress(socket.remoteAddress), subject: "" };
-      accepted({ socket, peer, isHttp2: false, open, isUntouched: true });
+      accepted({ socket, peer: { address, subject: "" }, isHttp2: false, standing, isUntouched: true });
       return;
     }
-    const arriving = new Arriving(socket, open, this.#late);
+    const arriving = new Arriving(socket, address, standing, this.#late);
     // One that never began anything, as balancers' checks do, has failed at nothing.
     arriving.closed = () => this.#gone(arriving, socket.bytesRead > 0);
     this.#arriving.set(socket, arriving);
@@ -139,7 +150,7 @@ export class Acceptor {
   }
 
   #header(arriving: Arriving): void {
-    const { socket, open } = arriving;
+    const { socket, standing } = arriving;
     readProxyHeader(socket, (header) => {
       if (header === undefined) {
         this.#gone(arriving, socket.bytesRead > 0);
@@ -147,10 +158,15 @@ export class Acceptor {
         return;
       }
       if (header.address !== undefined) arriving.address = header.address;
+      if (!this.#options.named(standing, arriving.address)) {
+        this.#gone(arriving, false);
+        socket.destroy();
+        return;
+      }
       if (this.#secure !== undefined) this.#handshake(arriving);
       else if (this.#release(arriving)) {
         const peer = { address: arriving.address, subject: "" };
-        this.#options.accepted({ socket, peer, isHttp2: false, open, isUntouched: false });
+        this.#options.accepted({ socket, peer, isHttp2: false, standing, isUntouched: false });
       }
     });
   }
@@ -185,9 +201,9 @@ export class Acceptor {
     }
     socket.allowHalfOpen = true;
     if (!this.#release(arriving)) return;
-    const { open, address } = arriving;
+    const { standing, address } = arriving;
     const isHttp2 = socket.alpnProtocol === "h2";
-    this.#options.accepted({ socket, peer: { address, subject }, isHttp2, open, isUntouched: false });
+    this.#options.accepted({ socket, peer: { address, subject }, isHttp2, standing, isUntouched: false });
   }
 
   readonly #late = (arriving: Arriving): void => {
@@ -198,7 +214,7 @@ export class Acceptor {
   #gone(arriving: Arriving, isFailure: boolean): void {
     if (!this.#release(arriving)) return;
     if (isFailure) this.#options.event(arriving.awaits);
-    this.#options.left();
+    this.#options.left(arriving.standing);
   }
 
   /** It is not on its way any more. False: it has not been for long. */

@@ -7,7 +7,7 @@ import type { BlockList, Server, Socket } from "node:net";
 import type { Config } from "../config/schema.ts";
 import type { ErrorCode } from "../domain/errors.ts";
 import type { Clock, Dice, Log } from "../engine/ports.ts";
-import { Acceptor, type Accepted } from "./acceptor.ts";
+import { Acceptor, type Accepted, type Standing } from "./acceptor.ts";
 import type { Addresses } from "./addresses.ts";
 import type { Place } from "./bind.ts";
 import type { Exchange } from "./exchange.ts";
@@ -155,9 +155,10 @@ export class Listener {
       clock: reception.clock,
       log: reception.log,
       event: (event) => reception.meter.event(event),
-      arrived: (socket) => this.#arrived(socket),
+      arrived: (socket, from) => this.#arrived(socket, from),
+      named: (standing, from) => this.#named(standing, from),
       accepted: (connection) => this.#accepted(connection),
-      left,
+      left: (standing) => this.#notAdmitted(standing),
     });
     this.server = this.#acceptor.server();
   }
@@ -219,44 +220,54 @@ export class Listener {
     this.#acceptor.close();
   }
 
-  /** Counts a connection; 0: one too many even to say so. */
-  #arrived(socket: Socket): number {
-    const open = this.#options.entered();
-    if (open <= this.#reception.limits().connections + ANSWERED_ABOVE) return open;
-    this.#reception.meter.event("over_connections");
-    this.#drop(socket);
-    return 0;
+  /** Counts a connection; undefined: one too many even to say so. */
+  #arrived(socket: Socket, address: string | undefined): Standing | undefined {
+    const standing: Standing = { open: this.#options.entered(), place: undefined, ofAddress: 0 };
+    if (standing.open > this.#reception.limits().connections + ANSWERED_ABOVE)
+      this.#reception.meter.event("over_connections");
+    else if (address === undefined || this.#named(standing, address)) return standing;
+    socket.destroy();
+    this.#notAdmitted(standing);
+    return undefined;
+  }
+
+  /** Counts it for its address, from the first moment at which that is known: handshakes that never end count too. */
+  #named(standing: Standing, address: string): boolean {
+    const { perAddress } = this.#reception.limits();
+    if (perAddress === Infinity || address === "") return true;
+    const { addresses } = this.#options;
+    standing.place = addresses.placeOf(address);
+    standing.ofAddress = addresses.enter(standing.place);
+    if (standing.ofAddress <= perAddress + ANSWERED_ABOVE_OF_ADDRESS) return true;
+    this.#reception.meter.event("over_address");
+    return false;
+  }
+
+  #notAdmitted(standing: Standing): void {
+    this.#leaveAddress(standing);
+    this.#left();
+  }
+
+  #leaveAddress({ place }: Standing): void {
+    if (place !== undefined) this.#options.addresses.leave(place);
   }
 
   #accepted(connection: Accepted): void {
-    const { socket, peer, isHttp2, open } = connection;
+    const { socket, peer, isHttp2, standing } = connection;
     const { connections, perAddress } = this.#reception.limits();
     const { meter } = this.#reception;
-    if (open > connections) {
+    let last = socket;
+    if (standing.open > connections) {
       meter.event("over_connections");
       this.#turnAway(socket, peer, isHttp2, [503, "SPLIT_OVERLOADED", "too many connections"]);
-      return;
-    }
-    if (perAddress === Infinity || peer.address === "") {
-      this.#admit(connection);
-      return;
-    }
-    const { addresses } = this.#options;
-    const place = addresses.placeOf(peer.address);
-    const ofAddress = addresses.enter(place);
-    const leave = (): void => addresses.leave(place);
-    if (ofAddress <= perAddress) {
-      // The lane may have made another socket of it.
-      this.#admit(connection).once("close", leave);
-      return;
-    }
-    meter.event("over_address");
-    socket.once("close", leave);
-    if (ofAddress > perAddress + ANSWERED_ABOVE_OF_ADDRESS) this.#drop(socket);
-    else {
+    } else if (standing.ofAddress > perAddress) {
+      meter.event("over_address");
       const detail = "too many connections from this address";
       this.#turnAway(socket, peer, isHttp2, [429, "SPLIT_REQUEST_REFUSED", detail]);
     }
+    // The lane may have made another socket of it.
+    else last = this.#admit(connection);
+    if (standing.place !== undefined) last.once("close", () => this.#leaveAddress(standing));
   }
 
   /** Gives a connection to the lane that it begins in; returns the socket that is now its. */
@@ -294,11 +305,6 @@ export class Listener {
     });
     socket.resume();
     socket.end(GO_AWAY);
-  }
-
-  #drop(socket: Socket): void {
-    socket.destroy();
-    this.#left();
   }
 
   /** Over TLS the client has said by ALPN what it speaks; in the clear its first bytes say it. @param served requests that it had before */

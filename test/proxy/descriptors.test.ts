@@ -33,7 +33,8 @@ t.test(
       clock,
       log: { debug: quiet, info: quiet, warn: quiet, error: (_message, fields) => void lines.push(fields) },
       event: quiet,
-      arrived: () => 1,
+      arrived: () => undefined,
+      named: () => true,
       accepted: quiet,
       left: quiet,
     });

@@ -302,3 +302,30 @@ void inEveryLane("the header comes before TLS, of which no byte is lost (reliabi
   await s.running.settled(() => s.running.plane.gauges().connections === 0);
   await s.close();
 });
+
+void inEveryLane(
+  "an address counts from the header that tells it: a flood of its handshakes leaves other clients of the balancer alone (reliability 25)",
+  async (t) => {
+    const s = await site(
+      { proxyProtocol: true, tls: pairOf("") },
+      { limits: { perAddress: 2, connections: 40, headTime: "30s" } },
+    );
+    const header = (host: number): string => `PROXY TCP4 1.2.3.${host} 5.6.7.8 8080 443\r\n`;
+    const silent = await Promise.all(Array.from({ length: 10 }, () => raw(s.running.address)));
+    await s.running.settled(() => s.running.plane.gauges().connections === 10);
+    const flood = await Promise.all(Array.from({ length: 30 }, () => raw(s.running.address)));
+    for (const each of flood) each.send(header(4));
+    await s.running.settled((now) => now.events["over_address"] === 12);
+    await s.running.settled(() => s.running.plane.gauges().connections === 28);
+    t.match(await behind(s.running.address, header(5), "apart"), /^HTTP\/1\.1 200 /);
+    t.strictSame(
+      s.running.measured().events,
+      { over_address: 12 },
+      "and the balancer's own are none of them",
+    );
+    for (const each of [...silent, ...flood]) each.destroy();
+    await s.running.settled(() => s.running.plane.gauges().connections === 0);
+    t.match(await behind(s.running.address, header(4), "apart"), /^HTTP\/1\.1 200 /);
+    await s.close();
+  },
+);

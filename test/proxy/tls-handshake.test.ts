@@ -2,6 +2,7 @@
 
 import { once as event } from "node:events";
 import { connect as connectHttp2 } from "node:http2";
+import { connect as connectTcp } from "node:net";
 import { Duplex } from "node:stream";
 import { connect } from "node:tls";
 import t from "tap";
@@ -106,6 +107,28 @@ t.test(
     for (const each of flood.slice(0, 20)) each.destroy();
     await s.running.settled(() => s.running.plane.gauges().connections < 130);
     t.equal(statusOf((await talk(s.running.address, LAST_GET)).text), 503, "over the limit, and told so");
+    for (const each of flood) each.destroy();
+    await s.running.settled(() => s.running.plane.gauges().connections === 0);
+    t.equal(statusOf((await talk(s.running.address, LAST_GET)).text), 200);
+    await s.close();
+  },
+);
+
+t.test(
+  "handshakes under way count for their address, and leave room for everybody else's (reliability 25, 51)",
+  async (t) => {
+    const s = await site({ perAddress: 2, connections: 40, headTime: "30s" });
+    const flood = await Promise.all(Array.from({ length: 100 }, () => raw(s.running.address)));
+    await s.running.settled((now) => now.events["over_address"] === 82);
+    t.equal(s.running.plane.gauges().connections, 18, "the limit, and those who are still told");
+    const port = Number(s.running.address.split(":")[1]);
+    const elsewhere = connectTcp({ host: "127.0.0.1", port, localAddress: "127.0.0.2" });
+    const other = await talk(s.running.address, LAST_GET, { socket: elsewhere });
+    t.equal(statusOf(other.text), 200, "another address is served");
+    const open = flood.filter(({ socket }) => !socket.destroyed);
+    open[0]?.destroy();
+    await s.running.settled(() => s.running.plane.gauges().connections === 17);
+    t.equal(statusOf((await talk(s.running.address, LAST_GET)).text), 429, "over the limit, and told so");
     for (const each of flood) each.destroy();
     await s.running.settled(() => s.running.plane.gauges().connections === 0);
     t.equal(statusOf((await talk(s.running.address, LAST_GET)).text), 200);
