@@ -293,6 +293,11 @@ export class Exchange<R extends ResponseHead> implements AttemptEvents<R> {
       this.onDownstreamFault(408, "the request body took longer than the whole exchange may");
       return;
     }
+    // The arm would have sent more long ago.
+    if (this.#state === "responding" && this.#downstream.isStalled) {
+      this.onDownstreamGone();
+      return;
+    }
     this.#attempt?.abort();
     this.onFailed(FAILURES.headTimeout, this.#around.clock.mono());
   }

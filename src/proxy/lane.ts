@@ -55,6 +55,8 @@ export interface Downstream<R extends ResponseHead> {
   respond(head: R, cookie: string): boolean;
   /** The end of the response, of which all was written. */
   end(): void;
+  /** The client is behind: some of what was written for it is not taken yet, and the upstream is waiting for that. */
+  readonly isStalled: boolean;
   /** Ends the connection so that the client sees an incomplete message. */
   cut(): void;
   /** An answer of the proxy's own, as problem+json; only before `respond`. */

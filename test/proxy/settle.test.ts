@@ -1,6 +1,7 @@
 /** Every exchange settles exactly once (house.md §1.5), as a property over a matrix of faults. */
 
 import type { Socket } from "node:net";
+import { client2 } from "../support/h2.ts";
 import { inEveryLane } from "../support/lanes.ts";
 import { once, raw, resetConnection } from "../support/raw.ts";
 import { startPlane } from "../support/plane.ts";
@@ -68,6 +69,39 @@ void inEveryLane(
       return load?.stable.inFlight === 0 && load.canary.inFlight === 0;
     });
     t.equal(after.settled, sent);
+    await running.plane.close();
+    await server.close();
+  },
+);
+
+void inEveryLane(
+  "a client that takes nothing of its answer until the time for the whole exchange is over has left: its arm has not failed (reliability 33)",
+  async (t) => {
+    const server = await upstream((socket, { target }) => {
+      const size = target === "/stops" ? 3 : 64_000_000;
+      socket.write("HTTP/1.1 200 OK\r\nContent-Length: 64000000\r\n\r\n");
+      socket.write(Buffer.alloc(size, "x"));
+    });
+    const running = await startPlane(
+      { stable: server.url, canary: server.url },
+      { timeouts: { total: "500ms" } },
+    );
+    const slow = await raw(running.address);
+    slow.socket.pause();
+    slow.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    const client = client2(running.address);
+    const stream = client.open("GET", "/");
+    stream.end();
+    stream.pause();
+    await running.settled((now) => now.settled === 2);
+    t.strictSame(running.measured().counts, { "stable client_gone": 2 });
+    slow.destroy();
+    client.close();
+    const eager = await raw(running.address);
+    eager.send("GET /stops HTTP/1.1\r\nHost: x\r\n\r\n");
+    t.match((await eager.closed()).text, /xxx$/);
+    const totals = await running.settled((now) => now.settled === 3);
+    t.strictSame(totals.counts, { "stable client_gone": 2, "stable cut": 1 }, "an arm that stops has failed");
     await running.plane.close();
     await server.close();
   },

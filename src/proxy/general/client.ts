@@ -227,6 +227,10 @@ export class ClientSide extends RequestSide implements Downstream<FieldedHead> {
     return taken;
   }
 
+  get isStalled(): boolean {
+    return this.#response.writableLength > 0;
+  }
+
   /** The client took all that was written. */
   onDrain(): void {
     if (!this.#response.writableEnded) this.#connection.socket.setTimeout(0);

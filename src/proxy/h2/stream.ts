@@ -98,6 +98,10 @@ export class Http2Side extends RequestSide implements Arrival<FieldedHead> {
     return false;
   }
 
+  get isStalled(): boolean {
+    return this.#stream.writableLength > 0;
+  }
+
   trailers(fields: readonly string[]): void {
     this.#trailers = fields;
   }
