@@ -3,17 +3,9 @@
 import type { Config } from "../config/schema.ts";
 
 /** Sections that are bound when the program starts. */
-const BOUND = [
-  "listen",
-  "workers",
-  "limits",
-  "admin",
-  "state",
-  "reports",
-  "environment",
-  "notify",
-  "trustedProxies",
-] as const;
+const BOUND = ["listen", "workers", "state", "reports", "environment", "notify"] as const;
+/** Sections that are in force at once, for connections that are open too. */
+const FOLLOWED = ["limits", "overload", "trustedProxies", "plans", "drain", "lane"] as const;
 
 /** The parts of the configuration that differ: those in force at once, and those that wait for a restart. */
 export function reloadDifferences(
@@ -25,9 +17,17 @@ export function reloadDifferences(
   const routes = after.routes.filter((route) => differs(routesBefore.get(route.name), route));
   const kept = new Set(after.routes.map((route) => route.name));
   const gone = before.routes.filter((route) => !kept.has(route.name));
-  const other = (["plans", "drain", "lane"] as const).filter((name) => differs(before[name], after[name]));
+  const differing = <Name extends keyof Config>(names: readonly Name[]): Name[] =>
+    names.filter((name) => differs(before[name], after[name]));
+  // The operators' tokens follow, their listener does not.
+  const [tokensBefore, tokens] = [before.admin.tokens, after.admin.tokens];
+  const isAdminBound = differs({ ...before.admin, tokens: [] }, { ...after.admin, tokens: [] });
   return {
-    changed: [...other, ...[...routes, ...gone].map((route) => `routes.${route.name}`)],
-    needsRestart: BOUND.filter((name) => differs(before[name], after[name])),
+    changed: [
+      ...differing(FOLLOWED),
+      ...(differs(tokensBefore, tokens) ? ["admin.tokens"] : []),
+      ...[...routes, ...gone].map((route) => `routes.${route.name}`),
+    ],
+    needsRestart: [...differing(BOUND), ...(isAdminBound ? ["admin"] : [])],
   };
 }

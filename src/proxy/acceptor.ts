@@ -49,7 +49,7 @@ export interface AcceptorOptions {
   readonly pems: PemShelf;
   readonly proxyProtocol: boolean;
   /** Header and handshake must be complete by then. */
-  readonly headTimeMs: number;
+  readonly headTimeMs: () => number;
   readonly wheel: Wheel;
   readonly clock: Clock;
   readonly log: Log;
@@ -143,7 +143,7 @@ export class Acceptor {
     // One that never began anything, as balancers' checks do, has failed at nothing.
     arriving.closed = () => this.#gone(arriving, socket.bytesRead > 0);
     this.#arriving.set(socket, arriving);
-    wheel.set(arriving, headTimeMs);
+    wheel.set(arriving, headTimeMs());
     socket.on("close", arriving.closed);
     if (proxyProtocol) this.#header(arriving);
     else this.#handshake(arriving);

@@ -151,7 +151,7 @@ export class Listener {
       ...options,
       tls: options.place.tls,
       proxyProtocol: options.place.proxyProtocol,
-      headTimeMs: config.limits.headTime,
+      headTimeMs: () => reception.limits().headTimeMs,
       clock: reception.clock,
       log: reception.log,
       event: (event) => reception.meter.event(event),

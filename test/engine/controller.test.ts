@@ -279,6 +279,31 @@ t.test("a reload says what it changed and what waits for a restart (reliability 
   });
 });
 
+t.test("a reload tells of a change in any section, and in one way (reliability 38)", async (t) => {
+  const before = benchConfig();
+  for (const name of Object.keys(before).filter((each) => each !== "routes" && each !== "admin")) {
+    const { changed, needsRestart } = reloadDifferences(before, { ...before, [name]: "another" });
+    t.strictSame([...changed, ...needsRestart], [name]);
+  }
+  const inForce = benchConfig(
+    {},
+    {
+      limits: { head: "64KiB", headTime: "1s" },
+      overload: { concurrency: 7 },
+      trustedProxies: ["127.0.0.0/8"],
+      admin: { tokens: [{ name: "ada", token: { env: "ADA" }, scopes: ["read"] }] },
+    },
+  );
+  t.strictSame(reloadDifferences(before, inForce), {
+    changed: ["limits", "overload", "trustedProxies", "admin.tokens"],
+    needsRestart: [],
+  });
+  t.strictSame(reloadDifferences(before, benchConfig({}, { admin: { connections: 7 } })), {
+    changed: [],
+    needsRestart: ["admin"],
+  });
+});
+
 t.test("what people see adds up: totals, histograms, journal", async (t) => {
   const b = await bench(benchConfig());
   await b.controller.command("app", setWeight(5), ADA);

@@ -7,7 +7,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import t from "tap";
-import { millis } from "../../src/domain/units.ts";
 import { Acceptor } from "../../src/proxy/acceptor.ts";
 import { failureOf } from "../../src/proxy/failure.ts";
 import { Wheel } from "../../src/proxy/fast/wheel.ts";
@@ -28,7 +27,7 @@ t.test(
       tls: undefined,
       pems: new PemShelf(),
       proxyProtocol: false,
-      headTimeMs: millis(1000),
+      headTimeMs: () => 1000,
       wheel: new Wheel(),
       clock,
       log: { debug: quiet, info: quiet, warn: quiet, error: (_message, fields) => void lines.push(fields) },

@@ -10,7 +10,7 @@ import { millis } from "../../src/domain/units.ts";
 import { startPlane, type TestPlane } from "../support/plane.ts";
 import { raw, resetConnection, statusOf } from "../support/raw.ts";
 import { LAST_GET, pairOf, talk } from "../support/tls.ts";
-import { reply, upstream } from "../support/upstream.ts";
+import { NOBODY, reply, upstream } from "../support/upstream.ts";
 
 async function site(limits: object): Promise<{ running: TestPlane; close(): Promise<void> }> {
   const server = await upstream(reply(200, "ok"));
@@ -94,6 +94,17 @@ t.test(
     await s.close();
   },
 );
+
+t.test("a reload changes how long a handshake may take (reliability 38)", async (t) => {
+  const s = await site({ headTime: "30s" });
+  s.running.reconfigure(
+    { stable: { endpoints: [NOBODY] }, canary: { endpoints: [NOBODY] } },
+    { limits: { headTime: "100ms" } },
+  );
+  const silent = await raw(s.running.address);
+  t.equal((await silent.closed()).text, "");
+  await s.close();
+});
 
 t.test(
   "handshakes under way are connections: a flood of them is bounded, and those who wait are told so (reliability 25, 51)",

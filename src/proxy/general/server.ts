@@ -66,8 +66,7 @@ export class GeneralServer {
     this.#server = createServer({
       insecureHTTPParser: false,
       requireHostHeader: false,
-      // Room for the target beside the fields: each has a limit and an answer of its own.
-      maxHeaderSize: limits.head + limits.url,
+      maxHeaderSize: headRoomOf(config),
       headersTimeout: Math.ceil(limits.headTime),
       // A total would kill honest slow uploads; bodies have an idle limit of their own.
       requestTimeout: 0,
@@ -89,9 +88,11 @@ export class GeneralServer {
     return this.#connections.size;
   }
 
-  /** Follows the limits of a new configuration as far as an open listener can. */
+  /** Follows the limits of a new configuration; connections that are here already keep the room for a head that they have. */
   reconfigure(config: Config): void {
     const { limits } = config;
+    // Read for each new connection; the platform's types leave it out.
+    Object.assign(this.#server, { maxHeaderSize: headRoomOf(config) });
     this.#server.headersTimeout = Math.ceil(limits.headTime);
     this.#server.keepAliveTimeout = Math.ceil(limits.keepAlive);
   }
@@ -352,6 +353,11 @@ export class GeneralServer {
     // Never in place of the answer of a request before it.
     connection.finally(() => connection.refuse(status, "SPLIT_REQUEST_REFUSED", detail));
   }
+}
+
+/** Room for the target beside the fields: each has a limit and an answer of its own. */
+function headRoomOf({ limits }: Config): number {
+  return limits.head + limits.url;
 }
 
 function troubleOf(code: string): readonly [number, string] {
