@@ -193,6 +193,10 @@ export const route = z.strictObject({
       lifetime: z.union([none, positiveDuration]).prefault("none").meta({
         description: "a WebSocket is closed after so long, whatever it does",
       }),
+      connections: z.int().min(1).max(1_000_000).default(10_000).meta({
+        description:
+          "WebSockets to one arm at the most, opening ones included; above it: 503; divided among `workers`",
+      }),
       onRollback: z
         .enum(["drain", "close"])
         .default("drain")

@@ -36,6 +36,7 @@ export const ARM_EVENTS = [
   "mirror_failed", // one that was not, or with a failure
   "mirror_status_differs", // the copy's status was not stable's
   "mirror_fields_differ", // one of the compared fields was not stable's
+  "over_tunnels", // a WebSocket above `longLived.connections`
 ] as const;
 
 /** One of them. */

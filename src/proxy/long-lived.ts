@@ -36,6 +36,8 @@ export interface Closable {
 
 /** The registry of one route. */
 export class LongLived {
+  /** WebSockets to each arm, from the moment at which a connection is opened for one. */
+  readonly tunnels: Record<Arm, number> = { stable: 0, canary: 0 };
   readonly #meter: RouteMeter;
   /** What is open, and the epoch in which each was sent. */
   readonly #open: Readonly<Record<Arm, Map<Closable, number>>> = { stable: new Map(), canary: new Map() };

@@ -349,12 +349,13 @@ function shareOf(route: RouteConfig, workers: number): RouteConfig {
     queue: part(config.queue),
     concurrency: config.concurrency === "none" ? "none" : part(config.concurrency),
   });
-  const { rescue, mirror } = route;
+  const { rescue, mirror, longLived } = route;
   return {
     ...route,
     stable: arm(route.stable),
     canary: arm(route.canary),
     rescue: rescue === "off" ? rescue : { ...rescue, concurrency: part(rescue.concurrency) },
+    longLived: { ...longLived, connections: part(longLived.connections) },
     mirror: mirror === "off" ? mirror : { ...mirror, concurrency: part(mirror.concurrency) },
   };
 }

@@ -3,8 +3,10 @@
  * (reliability.md A2, E30, E32). An error that nobody listens to would end this very process.
  */
 
+import { once as event } from "node:events";
 import type { Socket } from "node:net";
 import type { Test } from "tap";
+import { client2 } from "../support/h2.ts";
 import { inEveryLane } from "../support/lanes.ts";
 import { startPlane } from "../support/plane.ts";
 import { bodyOf, raw, resetConnection, statusOf, type RawClient } from "../support/raw.ts";
@@ -243,5 +245,57 @@ void inEveryLane(
         t.pass(`${isUpper ? "the upstream" : "the client"} ${how}`);
       }
     }
+  },
+);
+
+void inEveryLane(
+  "tunnels to an arm are limited, over HTTP/1.1 and HTTP/2 together: above it a client is told 503, which says nothing about the arm (reliability 32, 33)",
+  async (t) => {
+    const { server, running, address, over } = await stand(t, SWITCH, { longLived: { connections: 1 } });
+    running.weight(100);
+    const client = await raw(address);
+    client.send(HANDSHAKE);
+    await client.until(/101/);
+    const second = await raw(address);
+    second.send(HANDSHAKE);
+    const { text } = await second.closed();
+    t.equal(statusOf(text), 503);
+    t.match(text, /SPLIT_OVERLOADED/);
+    const http2 = client2(address);
+    await event(http2.session, "remoteSettings");
+    const status = async (): Promise<unknown> => {
+      const stream = http2.session.request(
+        {
+          ":method": "CONNECT",
+          ":protocol": "websocket",
+          ":path": "/chat",
+          ":scheme": "http",
+          "x-user": "u",
+        },
+        { endStream: false },
+      );
+      stream.on("error", () => undefined);
+      const [head] = (await event(stream, "response")) as [Record<string, unknown>];
+      return head[":status"];
+    };
+    t.equal(await status(), 503);
+    t.equal(server.accepted, 1);
+    const totals = await running.settled((now) => now.settled === 3);
+    t.strictSame(totals.counts, { "canary ok": 1, "canary unavailable": 2 });
+    t.strictSame(totals.events, { "canary over_tunnels": 2 });
+    t.strictSame(totals.failures, []);
+    client.destroy();
+    await running.settled(() => running.plane.gauges().routes["app"]?.canary.longLived === 0);
+    t.equal(await status(), 200, "and has its place when one has closed");
+    const third = await raw(address);
+    third.send(HANDSHAKE);
+    t.equal(statusOf((await third.closed()).text), 503);
+    running.weight(0);
+    const other = await raw(address);
+    other.send(HANDSHAKE);
+    await other.until(/101/);
+    other.destroy();
+    http2.close();
+    await over(6);
   },
 );

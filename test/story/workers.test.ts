@@ -17,6 +17,8 @@ import type { RouteSplit } from "../../src/engine/routing.ts";
 import { createWorkers, type WorkersPlane } from "../../src/proxy/workers.ts";
 import { fakeClock, type FakeClock } from "../support/clock.ts";
 import { ask, failing, program, service, type Answer, type Service } from "../support/program.ts";
+import { raw, statusOf } from "../support/raw.ts";
+import { upstream } from "../support/upstream.ts";
 
 const WORKER = new URL("../../src/worker.ts", import.meta.url);
 const SALT = "a salt";
@@ -364,6 +366,27 @@ t.test("what an arm may have in flight is divided among them (reliability 25)", 
   t.equal(late.count, 6);
   late.release();
   await Promise.all(asked);
+});
+
+t.test("the WebSockets that an arm may have are divided among them (reliability 32)", async (t) => {
+  const s = await site(t);
+  const server = await upstream(
+    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+  );
+  t.teardown(() => server.close());
+  const stable = { endpoints: [server.url] };
+  await s.plane.reconfigure(s.configOf({ stable, longLived: { connections: 4 } }));
+  const statuses = await Promise.all(
+    users(60).map(async () => {
+      const client = await raw(s.origin.slice("http://".length));
+      client.send(
+        "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x\r\n\r\n",
+      );
+      return statusOf(await client.until(/\r\n\r\n/));
+    }),
+  );
+  t.equal(statuses.filter((status) => status === 101).length, 4);
+  t.equal(statuses.filter((status) => status === 503).length, 56);
 });
 
 t.test(

@@ -43,7 +43,7 @@ export function upgradeExchange(
   const pool = arm === "canary" ? route.canary : route.stable;
   const endpoint = pool.pick(startedAt);
   let inFlight = true;
-  const { epoch } = route.longLived;
+  const { epoch, tunnels } = route.longLived;
   route.budget.count(startedAt);
   meter.inFlight++;
   around.overload.inFlight++;
@@ -63,13 +63,15 @@ export function upgradeExchange(
     if (arm === "canary" && !forced && failed)
       route.meter.sample(view, key ?? route.identify.keyOf(view), reason, status, false);
   };
-  if (meter.inFlight > pool.concurrency) {
-    meter.event("over_concurrency");
+  const isOverTunnels = tunnels[arm] >= route.config.longLived.connections;
+  if (isOverTunnels || meter.inFlight > pool.concurrency) {
+    meter.event(isOverTunnels ? "over_tunnels" : "over_concurrency");
     const { reason, status, code, detail } = FAILURES.overloaded;
     settle(reason, status, -1);
     side.refuse(status, code, detail);
     return;
   }
+  tunnels[arm]++;
   const outgoing = outgoingFields(
     { head, fields, origin, proto: side.proto, version: side.version },
     route.override.header,
@@ -96,6 +98,7 @@ export function upgradeExchange(
     refuse: (failure) => side.refuse(failure.status, failure.code, failure.detail),
     ending: () => side.linger(),
     closed() {
+      tunnels[arm]--;
       route.longLived.remove(arm, tunnel);
       side.over();
     },
