@@ -138,3 +138,11 @@ export function asAppError(error: unknown): AppError {
     cause: error,
   });
 }
+
+/** What the system says when this machine has nothing left to open a connection with. */
+const EXHAUSTION = /^(?:EMFILE|ENFILE|ENOBUFS|ENOMEM|EADDRNOTAVAIL)$/;
+
+/** Whether a system error's code says so: then nothing was learnt about whoever was to be reached. */
+export function isExhaustion(code: string): boolean {
+  return EXHAUSTION.test(code);
+}

@@ -9,6 +9,7 @@ import { Agent, request, type IncomingMessage } from "node:http";
 import { Agent as TlsAgent, request as requestTls } from "node:https";
 import { connect, isIP } from "node:net";
 import { connect as connectTls, type ConnectionOptions } from "node:tls";
+import { isExhaustion } from "../domain/errors.ts";
 import type { Millis } from "../domain/units.ts";
 import { getOverHttp2 } from "./http2.ts";
 
@@ -25,8 +26,8 @@ export interface Target {
   readonly tls?: ConnectionOptions;
 }
 
-/** Why the probe failed, in a few words; empty when it did not. */
-export type Finding = string;
+/** Why the probe failed, in a few words; empty when it did not. Undefined: it found nothing out, for want of a file or a port of our own. */
+export type Finding = string | undefined;
 
 /** So much of a body is read; a longer one is cut off and counts as whole: bytes. */
 const MOST_BODY = 64 * 1024;
@@ -156,7 +157,8 @@ function readAnswer(response: IncomingMessage, settle: Settle): void {
 }
 
 /** `ECONNREFUSED`, or the message where there is no code; an address tried in vain several ways says the first. */
-function detailOf(error: Error): string {
+function detailOf(error: Error): Finding {
   const text = "code" in error && typeof error.code === "string" ? error.code : error.message;
+  if (isExhaustion(text)) return undefined;
   return text.replaceAll(/[^\x20-\x7e]/g, "?").slice(0, LONGEST_DETAIL) || "failed";
 }

@@ -16,7 +16,7 @@ import { afterProbe, UNKNOWN, type Health } from "../domain/health.ts";
 import { ARMS, type Arm } from "../domain/split.ts";
 import { millis } from "../domain/units.ts";
 import type { Clock, EndpointHealth, Log, Probes } from "../engine/ports.ts";
-import { probeAgents, probeOnce, type ProbeAgents } from "./endpoint.ts";
+import { probeAgents, probeOnce, type Finding, type ProbeAgents } from "./endpoint.ts";
 
 /** The probes, with their lifetime. */
 export interface RunningProbes extends Probes {
@@ -232,11 +232,16 @@ class Watch {
     }
   }
 
-  #learn(finding: string): void {
+  #learn(finding: Finding): void {
+    const { route, arm, url } = this.#spec;
+    if (finding === undefined) {
+      // Who takes all our files must not make an arm look ill (reliability.md 28, 33).
+      this.#log.debug("probe could not be made", { route, arm, url });
+      return;
+    }
     const before = this.#health.healthy;
     this.#health = afterProbe(this.#health, finding === "", this.#spec.health);
     this.#detail = finding;
-    const { route, arm, url } = this.#spec;
     const { healthy, failures } = this.#health;
     if ((healthy === false) !== (before === false)) this.#onChange(route, arm, url, healthy !== false);
     if (healthy === before) {

@@ -4,7 +4,7 @@
  * Before the response head a failure becomes an answer; behind it, it can only be a cut.
  */
 
-import type { ErrorCode } from "../domain/errors.ts";
+import { isExhaustion, type ErrorCode } from "../domain/errors.ts";
 import type { Reason } from "../domain/outcome.ts";
 
 /** How far an attempt had come when it failed. */
@@ -58,15 +58,13 @@ const MALFORMED = /^(?:HPE_|UND_ERR_HEADERS_OVERFLOW|UND_ERR_RES_CONTENT_LENGTH_
 /** What undici says of a response that came unasked, a stray 100, or a 101 nobody asked for. */
 const SURPRISE = /^bad (?:response|upgrade)$/;
 const OWN_FAULT = /^UND_ERR_(?:INVALID_ARG|NOT_SUPPORTED|REQ_CONTENT_LENGTH_MISMATCH|DESTROYED|CLOSED)$/;
-/** What the system says when this machine has nothing left to open a connection with, which is nothing against an upstream. */
-const EXHAUSTED = /^(?:EMFILE|ENFILE|ENOBUFS|ENOMEM|EADDRNOTAVAIL)$/;
 
 /** The failure behind an error of the upstream's library or socket. */
 export function failureOf(error: unknown, stage: Stage): Failure {
   const code = textOf(error, "code");
   if (OWN_FAULT.test(code)) return FAILURES.internal;
   if (stage === "queue" || stage === "connect")
-    return EXHAUSTED.test(code) ? FAILURES.exhausted : FAILURES.connect;
+    return isExhaustion(code) ? FAILURES.exhausted : FAILURES.connect;
   if (stage === "body") return FAILURES.cut;
   if (
     MALFORMED.test(code) ||

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import t from "tap";
-import { AppError, CODES, asAppError } from "../../src/domain/errors.ts";
+import { AppError, CODES, asAppError, isExhaustion } from "../../src/domain/errors.ts";
 import {
   bytes,
   formatDuration,
@@ -66,4 +66,10 @@ t.test("an error keeps its code, and anything else becomes an internal one", asy
     t.ok(row.status >= 400 && row.status < 600 && row.remedy.endsWith("."), code);
     t.ok([1, 2, 4, 5, 124].includes(row.exit), code);
   }
+});
+
+t.test("having no file or port left is told from nobody being there (reliability 28, 33)", async (t) => {
+  for (const code of ["EMFILE", "ENFILE", "EADDRNOTAVAIL", "ENOBUFS", "ENOMEM"])
+    t.ok(isExhaustion(code), code);
+  for (const code of ["ECONNREFUSED", "ETIMEDOUT", "no EMFILE", ""]) t.notOk(isExhaustion(code), code);
 });

@@ -6,7 +6,7 @@ import { getCACertificates, setDefaultCACertificates } from "node:tls";
 import t from "tap";
 import { configSchema } from "../../src/config/schema.ts";
 import { millis } from "../../src/domain/units.ts";
-import { probeAgents, probeOnce } from "../../src/probe/endpoint.ts";
+import { probeAgents, probeOnce, type Finding } from "../../src/probe/endpoint.ts";
 import { createProbes } from "../../src/probe/health.ts";
 import { fakeClock } from "../support/clock.ts";
 import {
@@ -30,7 +30,7 @@ const tls = {
 };
 const agents = probeAgents();
 
-function probe(url: string, path: string | undefined = "/healthz", timeoutMs = 2000): Promise<string> {
+function probe(url: string, path: string | undefined = "/healthz", timeoutMs = 2000): Promise<Finding> {
   const target = { url, isHttp2: true, path, timeoutMs: millis(timeoutMs) };
   return probeOnce(target, agents, new AbortController().signal);
 }

@@ -7,7 +7,7 @@ import { createServer, type Server, type TLSSocket, type TlsOptions } from "node
 import { test } from "tap";
 import { configSchema } from "../../src/config/schema.ts";
 import { unverifiedArms, upstreamTls } from "../../src/config/upstream-tls.ts";
-import { probeAgents, probeOnce } from "../../src/probe/endpoint.ts";
+import { probeAgents, probeOnce, type Finding } from "../../src/probe/endpoint.ts";
 import { createProbes } from "../../src/probe/health.ts";
 import { PemShelf, TICKET_BYTES } from "../../src/proxy/pem.ts";
 import { fakeClock } from "../support/clock.ts";
@@ -354,7 +354,7 @@ void test("probes verify as the data path does, with what the files hold at the 
   const server = await secure(textsOf("app"));
   const agents = probeAgents();
   const pem = (path: string): string => readFileSync(path, "utf8");
-  const probe = (config: object, path: string | undefined): Promise<string> =>
+  const probe = (config: object, path: string | undefined): Promise<Finding> =>
     probeOnce(
       {
         url: server.url("127.0.0.1"),

@@ -15,7 +15,7 @@ import {
 } from "node:http2";
 import type { Socket } from "node:net";
 import type { Millis } from "../../domain/units.ts";
-import { FAILURES, type Failure } from "../failure.ts";
+import { FAILURES, failureOf, type Failure } from "../failure.ts";
 import type { Waiter } from "../slots.ts";
 import { HEAD_BYTES } from "./fields.ts";
 import type { Link } from "../dial.ts";
@@ -111,8 +111,9 @@ export class UpstreamSession {
     const { socket } = this.#link;
     this.#socket = socket;
     socket.setNoDelay(true);
-    socket.on("error", ignore);
-    socket.on("close", () => this.#fail(FAILURES.connect));
+    let trouble: unknown = undefined;
+    socket.on("error", (error) => (trouble ??= error));
+    socket.on("close", () => this.#fail(failureOf(trouble, "connect")));
     onceOpen(socket, (speaks) => {
       if (this.#state !== "opening") return;
       if (speaks === "h2") this.#begin(place);
