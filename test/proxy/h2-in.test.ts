@@ -9,7 +9,7 @@ import type { AddressInfo } from "node:net";
 import { connect as connectTls } from "node:tls";
 import t from "tap";
 import { WebSocketServer } from "ws";
-import { answerOn, client2, valueOf } from "../support/h2.ts";
+import { answerOn, type Answer2, client2, valueOf } from "../support/h2.ts";
 import { inEveryLane } from "../support/lanes.ts";
 import { startPlane } from "../support/plane.ts";
 import { reply, upstream } from "../support/upstream.ts";
@@ -291,6 +291,38 @@ void inEveryLane("a WebSocket goes through a stream of HTTP/2 (reliability 32; R
   sockets.close();
   await closed(server);
 });
+
+void inEveryLane(
+  "a WebSocket over HTTP/2 that declares a body never reaches an upstream (reliability 32, 33, 49)",
+  async (t) => {
+    const stable = await upstream(reply(200, "no"));
+    const running = await startPlane({ stable: stable.url, canary: stable.url });
+    const client = client2(running.address);
+    await once(client.session, "remoteSettings");
+    const ask = (length: string): Promise<Answer2> => {
+      const stream = client.session.request(
+        {
+          ":method": "CONNECT",
+          ":protocol": "websocket",
+          ":path": "/",
+          ":scheme": "http",
+          "content-length": length,
+        },
+        { endStream: false },
+      );
+      stream.on("error", () => undefined);
+      return answerOn(stream);
+    };
+    t.equal((await ask("5")).status, 400);
+    t.equal(stable.requests.length, 0);
+    t.equal((await ask("0")).status, 200);
+    t.notMatch(stable.requests[0]?.head, /content-length/i);
+    t.strictSame((await running.settled((now) => now.settled === 1)).counts, { "stable ok": 1 });
+    client.close();
+    await running.plane.close();
+    await stable.close();
+  },
+);
 
 void inEveryLane(
   "an upgrade over HTTP/2 that the upstream refuses is an ordinary answer (reliability 32)",

@@ -15,7 +15,7 @@ import type { Socket } from "node:net";
 import type { Config } from "../../config/schema.ts";
 import { originOf, type Peer } from "../forwarding.ts";
 import { ClientBody } from "../general/body.ts";
-import { cleanTrailers } from "../headers.ts";
+import { cleanTrailers, type Refusal } from "../headers.ts";
 import { RETIRE_IDLE_MS } from "../lane.ts";
 import type { Limits, Reception } from "../listener.ts";
 import { Calm, type Flood } from "./calm.ts";
@@ -347,7 +347,7 @@ export class Http2Server {
     });
     const refusal =
       request.protocol === "websocket"
-        ? request.head.refusal
+        ? (request.head.refusal ?? bodyTrouble(request))
         : { status: 501, detail: "this protocol is not served" };
     if (refusal === undefined) {
       reception.upgrade(side);
@@ -377,6 +377,11 @@ export class Http2Server {
       }
     });
   }
+}
+
+/** What follows the head of a WebSocket is its own, and no body: the upstream would wait for one (reliability.md 32). */
+function bodyTrouble({ head }: Http2Head): Refusal | undefined {
+  return head.length > 0 ? { status: 400, detail: "an upgrade with a body" } : undefined;
 }
 
 function ignore(): void {

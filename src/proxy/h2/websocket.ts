@@ -89,6 +89,8 @@ export class WebSocketStream extends Duplex implements UpgradeSide {
     if (stream.headersSent || stream.destroyed || stream.closed) return void this.destroy();
     const { fields, body } = ownAnswer(status, code, detail, "");
     stream.respond([":status", String(status), ...fields]);
+    // Its client has not ended it, and need not.
+    stream.once("finish", () => this.destroy());
     stream.end(body);
   }
 
