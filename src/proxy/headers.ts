@@ -78,7 +78,8 @@ export const FORWARDING_ALIASES: ReadonlySet<string> = new Set([
 const NO_NAMES: readonly string[] = [];
 const STREAM = /^(?:text\/event-stream|application\/grpc)\b/i;
 const CONTROL = /[^\t\x20-\x7e\x80-\xff]/;
-const TARGET = /^[\x21-\x7e\x80-\xff]+$/;
+/** No byte of another URL either: servers differ about what they make of it (RFC 9112 §3.2). */
+const TARGET = /^[\x21-\x7e]+$/;
 const AUTHORITY = /^(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9!$&'()*+,;=._~%-]+)(?::\d{0,5})?$/;
 
 /**

@@ -56,6 +56,7 @@ const REFUSED: Readonly<Record<string, Fields>> = {
   "an absolute :path": instead(":path", "http://other/"),
   "a space in :path": instead(":path", "/a b"),
   "a head in :path": instead(":path", "/ HTTP/1.1\r\nX-A: 1"),
+  "a byte above 7E in :path": instead(":path", "/caf\xe9"),
   "a fragment": instead(":path", "/a#b"),
   "a head in :method": instead(":method", "GET / HTTP/1.1\r\n\r\nGET"),
   "a space in :method": instead(":method", "GET /x"),

@@ -349,6 +349,13 @@ void inEveryLane(
   },
 );
 
+void inEveryLane("a target with a byte that no URL has reaches no upstream (reliability 5, 6)", async (t) => {
+  const { server, address } = await stand(t);
+  for (const target of ["/caf\xe9", "/?\x80", "http://app.example/\xff"])
+    t.equal(statusOf(await once(address, `GET ${target} HTTP/1.1\nHost: app.example`)), 400, target);
+  t.strictSame([server.heard, server.broken], [[], []]);
+});
+
 void inEveryLane(
   "of the absolute form the authority replaces Host and the path goes on; no form and no field names the upstream (reliability 6)",
   async (t) => {
