@@ -293,6 +293,28 @@ void inEveryLane("a WebSocket goes through a stream of HTTP/2 (reliability 32; R
 });
 
 void inEveryLane(
+  "a 205 with content is a 205 without over HTTP/2 (RFC 9110 §15.3.6; reliability 19)",
+  async (t) => {
+    const stable = await upstream("");
+    let finish: () => void = () => undefined;
+    stable.script = (socket, seen) => {
+      socket.write(`HTTP/1.1 205 Reset Content\r\nX-A: 1\r\nContent-Length: ${seen.target.length}\r\n\r\n/`);
+      finish = () => void socket.write(seen.target.slice(1));
+    };
+    const running = await startPlane({ stable: stable.url, canary: stable.url });
+    const client = client2(running.address);
+    const got = await client.ask("GET", "/long");
+    t.strictSame([got.status, got.code, got.body.length], [205, 0, 0]);
+    t.strictSame([valueOf(got.fields, "x-a"), valueOf(got.fields, "content-length")], ["1", undefined]);
+    finish();
+    t.strictSame((await running.settled((now) => now.settled === 1)).counts, { "stable ok": 1 });
+    client.close();
+    await running.plane.close();
+    await stable.close();
+  },
+);
+
+void inEveryLane(
   "a WebSocket over HTTP/2 that declares a body never reaches an upstream (reliability 32, 33, 49)",
   async (t) => {
     const stable = await upstream(reply(200, "no"));

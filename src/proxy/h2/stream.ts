@@ -19,6 +19,9 @@ import type { Route } from "../route.ts";
 import { isGrpc, objectOf } from "./fields.ts";
 
 const { NGHTTP2_NO_ERROR } = constants;
+const RESET_CONTENT = 205;
+/** Answers without content, which the platform ends with their head (RFC 9110 §15.3.5, §15.3.6, §15.4.5). */
+const EMPTY: ReadonlySet<number> = new Set([204, RESET_CONTENT, 304]);
 /** Ends a stream with RST_STREAM (INTERNAL_ERROR); `close` would send END_STREAM before it, and the answer would look whole. */
 const CUT = new Error("cut by the proxy");
 
@@ -36,6 +39,8 @@ export class Http2Side extends RequestSide implements Arrival<FieldedHead> {
   readonly #idleMs: number;
   #trailers: readonly string[] = [];
   #hasEnded = false;
+  /** The answer ended with its head, whatever the upstream still sends: a client that leaves then has got all of it. */
+  #isWhole = false;
   #patience: NodeJS.Timeout | undefined = undefined;
   #behind = -1;
 
@@ -77,10 +82,13 @@ export class Http2Side extends RequestSide implements Arrival<FieldedHead> {
     if (cookie !== "") fields.push("set-cookie", cookie);
     // A gRPC status in the head says that it is the trailers too, and a client takes it only as the end (reliability.md 50).
     const isTrailersOnly = this.#isGrpc && grpcStatus !== NO_GRPC_STATUS;
-    const isEmpty = isTrailersOnly || this.method === "HEAD" || status === 204 || status === 304;
+    const isEmpty = isTrailersOnly || this.method === "HEAD" || EMPTY.has(status);
     const hasLength = fieldOf(fields, "content-length") !== undefined;
+    // What an upstream sends with a 205 all the same is read and left out.
+    const sent = status === RESET_CONTENT ? without(fields, "content-length") : fields;
+    this.#isWhole = isEmpty;
     try {
-      this.#stream.respond(listOf(status, fields), {
+      this.#stream.respond(listOf(status, sent), {
         endStream: isEmpty,
         // Elsewhere only behind a body of unknown length.
         waitForTrailers: !isEmpty && (this.#isGrpc || !hasLength),
@@ -176,7 +184,8 @@ export class Http2Side extends RequestSide implements Arrival<FieldedHead> {
   #gone(): void {
     this.#clear();
     this.body?.release();
-    if (this.#hasEnded) return;
+    // Of an upload that stops with the stream nothing more goes upstream, which must not look like the upstream's doing.
+    if (this.#hasEnded || (this.#isWhole && this.body?.isComplete !== false)) return;
     this.#hasEnded = true;
     this.exchange?.onDownstreamGone();
     this.exchange = undefined;
@@ -206,6 +215,13 @@ function listOf(status: number, fields: readonly string[]): string[] {
   for (let at = 0; at < fields.length; at += 2)
     list.push((fields[at] ?? "").toLowerCase(), fields[at + 1] ?? "");
   return list;
+}
+
+function without(fields: readonly string[], name: string): string[] {
+  const out: string[] = [];
+  for (let at = 0; at < fields.length; at += 2)
+    if (fields[at]?.toLowerCase() !== name) out.push(fields[at] ?? "", fields[at + 1] ?? "");
+  return out;
 }
 
 /** An answer of our own to gRPC: trailers only, HTTP 200 (reliability.md 50). */
