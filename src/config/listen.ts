@@ -68,15 +68,16 @@ export const listen = z
 /** What a client may ask for. */
 export const limits = section(
   {
-    headTime: positiveDuration
-      .prefault("10s")
-      .meta({ description: "a request head must be complete by then: 408; also a TLS handshake" }),
+    headTime: positiveDuration.prefault("10s").meta({
+      description:
+        "a request head must be complete by then: 408; also a TLS handshake, and over HTTP/2 the first request of a connection (a later one that is not complete is cut by `keepAlive`)",
+    }),
     bodyIdle: positiveDuration
       .prefault("30s")
       .meta({ description: "no byte of a request body for so long: 408" }),
     bodyRate: z.union([none, size]).prefault("240B").meta({
       description:
-        "bytes a second that a request body must come with on the average, after its first 10 s: 408",
+        "bytes a second that a request body must come with on the average, after its first 10 s, gRPC excepted: 408",
     }),
     keepAlive: positiveDuration
       .prefault("75s")

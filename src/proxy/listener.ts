@@ -64,7 +64,7 @@ export interface Reception {
 export interface Limits {
   readonly head: HeadLimits;
   readonly body: BodyLimits;
-  /** Bytes a second that a request body must come with; 0 for none. Not for HTTP/2, where a stream may be quiet for a reason. */
+  /** Bytes a second that a request body must come with; 0 for none. Not for gRPC, where a stream may be quiet for a reason. */
   readonly bodyRate: number;
   readonly connections: number;
   /** Connections of one address; Infinity for none. */

@@ -4,15 +4,18 @@
  */
 
 import { createServer, type Socket } from "node:net";
+import type { ClientHttp2Stream } from "node:http2";
 import type { AddressInfo } from "node:net";
 import t from "tap";
 import { millis } from "../../src/domain/units.ts";
 import {
+  block,
   CANCEL,
   DATA,
   END_STREAM,
   frame,
   head,
+  HEADERS,
   INTERNAL_ERROR,
   NO_ERROR,
   number,
@@ -334,6 +337,62 @@ const GRPC: Fields = [
   ["content-type", "application/grpc"],
   ["te", "trailers"],
 ];
+
+t.test(
+  "a body that trickles over HTTP/2 is ended, and one of gRPC is not (reliability 26, 50)",
+  async (t) => {
+    const stable = await upstream("");
+    let bytes = "";
+    stable.onConnection = (socket) =>
+      socket.on("data", (chunk: Buffer) => (bytes += chunk.toString("latin1")));
+    const running = await startPlane({ stable: stable.url, canary: stable.url });
+    const client = client2(running.address);
+    const trickle = async (fields: Fields): Promise<ClientHttp2Stream> => {
+      const stream = client.open("POST", "/", Object.fromEntries(fields));
+      bytes = "";
+      stream.write("first");
+      await running.settled(() => bytes.includes("first"));
+      running.advance(60_000);
+      stream.write("second");
+      return stream;
+    };
+    t.equal((await answerOn(await trickle([]))).status, 408);
+    const messages = await trickle(GRPC);
+    await running.settled(() => bytes.includes("second"));
+    t.strictSame(running.measured().counts, { "stable refused": 1 });
+    messages.close(CANCEL);
+    client.close();
+    await running.plane.close();
+    await stable.close();
+  },
+);
+
+t.test(
+  "a first head that never ends is late by the time of a head; behind a request a connection may be idle (reliability 26, 48)",
+  async (t) => {
+    const stable = await upstream(reply(200, "ok"));
+    const running = await startPlane(
+      { stable: stable.url, canary: stable.url },
+      {},
+      { limits: { headTime: "100ms", keepAlive: "1m" } },
+    );
+    const slow = await rawHttp2(running.address);
+    // No acknowledgement may come between the parts of a head.
+    await slow.until("SETTINGS", () => slow.frames.length > 1);
+    slow.send(frame(HEADERS, 0, 1, block([[":method", "GET"]])));
+    const idle = await rawHttp2(running.address);
+    idle.send(head(1, request("/")));
+    await idle.until("an answer", () => idle.hasEnded(1));
+    await slow.closed();
+    t.equal(slow.goAway, NO_ERROR);
+    idle.send(head(3, request("/")));
+    await idle.until("an answer", () => idle.hasEnded(3));
+    t.equal(idle.goAway, undefined);
+    idle.destroy();
+    await running.plane.close();
+    await stable.close();
+  },
+);
 
 t.test(
   "a quiet stream of gRPC is no stalled body, and its failures have a gRPC status (reliability 50)",

@@ -18,6 +18,7 @@ import { ClientBody } from "../general/body.ts";
 import { cleanTrailers, type Refusal } from "../headers.ts";
 import { RETIRE_IDLE_MS } from "../lane.ts";
 import type { Limits, Reception } from "../listener.ts";
+import { Pace } from "../pace.ts";
 import { Calm, type Flood } from "./calm.ts";
 import { readHttp2Head, sizeOf, type Http2Head } from "./request.ts";
 import { Http2Side } from "./stream.ts";
@@ -166,11 +167,11 @@ export class Http2Server {
     session.on("stream", (stream, _headers, _flags, raw) => this.#begun(connection, stream, raw));
     session.on("ping", () => this.#see(connection, connection.calm.frame()));
     session.on("remoteSettings", () => {
-      if (connection.isFresh) session.setTimeout(Math.ceil(this.#config.limits.keepAlive));
       connection.isFresh = false;
       this.#see(connection, connection.calm.frame());
     });
-    // The preface and the first SETTINGS are this connection's head.
+    // The preface, the first SETTINGS and the first request. Of a later one that is not complete the platform shows nothing: it is cut as an idle
+    // connection is.
     session.setTimeout(Math.ceil(limits.headTime));
     session.on("timeout", () => {
       if (connection.isFresh) this.#end(connection, LATE, NGHTTP2_PROTOCOL_ERROR);
@@ -251,6 +252,7 @@ export class Http2Server {
       return;
     }
     const limits = this.#reception.limits();
+    if (connection.served === 0) connection.session.setTimeout(Math.ceil(limits.keepAliveMs));
     if (++connection.served > limits.requests) {
       // It came in the same segment as the last: nothing was done about it, so its client may send it again.
       stream.close(NGHTTP2_REFUSED_STREAM);
@@ -317,17 +319,20 @@ export class Http2Server {
   #bodyOf(
     stream: ServerHttp2Stream,
     limits: Limits,
-    isLoose: boolean,
+    isMessages: boolean,
     fault: (status: number, detail: string) => void,
   ): ClientBody {
     let trailers: readonly string[] = [];
     stream.on("trailers", (_headers: unknown, _flags: unknown, raw: readonly string[]) => {
-      trailers = isLoose ? raw : cleanTrailers(raw);
+      trailers = isMessages ? raw : cleanTrailers(raw);
     });
     stream.pause();
+    const { bodyRate } = limits;
     return new ClientBody(
       { stream, cut: () => stream.close(NGHTTP2_NO_ERROR), fault, trailers: () => trailers },
       limits.body,
+      // Messages come when there is something to say.
+      bodyRate > 0 && !isMessages ? new Pace(this.#reception.clock, bodyRate) : undefined,
     );
   }
 
