@@ -1,12 +1,14 @@
 /** What a client may ask for: connections, requests, pace, time (reliability.md 8, 15, 25, 26, 27, 32, 33). */
 
 import { connect, type Socket } from "node:net";
+import { connect as connectTls } from "node:tls";
 import { test } from "tap";
 import fc from "fast-check";
 import { Addresses, addressWords, networkOf } from "../../src/proxy/addresses.ts";
 import { inEveryLane } from "../support/lanes.ts";
 import { raw, statusOf, type RawClient } from "../support/raw.ts";
 import { startPlane } from "../support/plane.ts";
+import { pairOf } from "../support/tls.ts";
 import { reply, upstream } from "../support/upstream.ts";
 
 const GET = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -348,6 +350,51 @@ void inEveryLane(
     t.strictSame(running.measured().refused, { 408: 2 });
     idle.destroy();
     await running.plane.close();
+    await server.close();
+  },
+);
+
+/** Sends `begin` and then `piece` after `piece` until the other side ends the connection; what it said. Rejects when it does not. */
+async function dripped(socket: Socket, begin: string, piece: string): Promise<string> {
+  let text = "";
+  socket.on("data", (chunk: Buffer) => (text += chunk.toString("latin1")));
+  socket.on("error", () => undefined);
+  const late = AbortSignal.timeout(5000);
+  socket.write(begin);
+  const drip = setInterval(() => void socket.write(piece), 10);
+  await new Promise((resolve, reject) => {
+    socket.once("end", resolve);
+    late.addEventListener("abort", () => reject(new Error(`still open, said: ${text}`)));
+  }).finally(() => {
+    clearInterval(drip);
+    socket.destroy();
+  });
+  return text;
+}
+
+void inEveryLane(
+  "a head that comes drop by drop has no more time than one that stops, with and without TLS, the first and the second (reliability 26)",
+  async (t) => {
+    const server = await upstream(reply(200, "ok"));
+    const arms = { stable: server.url, canary: server.url };
+    const limits = { headTime: "150ms", keepAlive: "1m" };
+    const running = await startPlane(arms, {}, { limits });
+    const secure = await startPlane(
+      arms,
+      {},
+      { limits, listen: [{ address: "127.0.0.1:0", tls: pairOf("") }] },
+    );
+    const portOf = ({ address }: { readonly address: string }): number => Number(address.split(":")[1]);
+    const plain = (): Socket => connect(portOf(running), "127.0.0.1");
+    const post = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na";
+    const [begin, field] = ["GET / HTTP/1.1\r\nHost: x\r\n", "X: y\r\n"];
+    t.match(await dripped(plain(), begin, field), /^HTTP\/1\.1 408 /, "field by field");
+    t.match(await dripped(plain(), "GET /", "a"), /^HTTP\/1\.1 408 /, "letter by letter of the target");
+    t.match(await dripped(plain(), `${GET}${begin}`, field), /ok[^]*408 Request/, "behind another");
+    t.match(await dripped(plain(), `${post}${begin}`, field), /ok[^]*408 Request/, "behind a body");
+    const client = connectTls({ port: portOf(secure), host: "127.0.0.1", rejectUnauthorized: false });
+    t.match(await dripped(client, begin, field), /^HTTP\/1\.1 408 /, "over TLS");
+    await Promise.all([running.plane.close(), secure.plane.close()]);
     await server.close();
   },
 );

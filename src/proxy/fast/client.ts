@@ -103,8 +103,8 @@ export class FastClient extends PlainRequest implements Downstream<FastHead>, Re
   onBytes(bytes: Buffer, from: number, to: number, isOwn: boolean): void {
     switch (this.#phase) {
       case "head":
-        if (this.#rest === undefined) this.#run(bytes, from, to, isOwn);
-        else this.#runRest(Buffer.concat([this.#rest, bytes.subarray(from, to)]));
+        if (this.#rest === undefined) this.#run(bytes, from, to, isOwn, true);
+        else this.#runRest(Buffer.concat([this.#rest, bytes.subarray(from, to)]), false);
         break;
       case "exchange":
       case "answered":
@@ -115,26 +115,26 @@ export class FastClient extends PlainRequest implements Downstream<FastHead>, Re
     }
   }
 
-  #runRest(rest: Buffer): void {
+  #runRest(rest: Buffer, begins: boolean): void {
     this.#rest = undefined;
-    this.#run(rest, 0, rest.length, true);
+    this.#run(rest, 0, rest.length, true, begins);
   }
 
-  /** Serves what is whole of these bytes, one exchange after the other. */
-  #run(bytes: Buffer, from: number, to: number, isOwn: boolean): void {
+  /** Serves what is whole of these bytes, one exchange after the other. @param begins whether a head begins with them, so that its clock does */
+  #run(bytes: Buffer, from: number, to: number, isOwn: boolean, begins: boolean): void {
     this.#isRunning = true;
-    let next = this.#serve(bytes, from, to, isOwn);
+    let next = this.#serve(bytes, from, to, isOwn, begins);
     // An exchange that was answered at once leaves its successor in `#rest`.
     while (next && this.#phase === "head" && this.#rest !== undefined) {
       const rest: Buffer = this.#rest;
       this.#rest = undefined;
-      next = this.#serve(rest, 0, rest.length, true);
+      next = this.#serve(rest, 0, rest.length, true, true);
     }
     this.#isRunning = false;
   }
 
   /** Scans one head and begins its exchange. False: there is nothing to go on with. */
-  #serve(bytes: Buffer, from: number, to: number, isOwn: boolean): boolean {
+  #serve(bytes: Buffer, from: number, to: number, isOwn: boolean, begins: boolean): boolean {
     const limits = this.#limits;
     const verdict = scanRequest(bytes, from, to, limits.head, SCAN);
     if (verdict === PLAIN) {
@@ -142,7 +142,8 @@ export class FastClient extends PlainRequest implements Downstream<FastHead>, Re
       return true;
     }
     if (verdict === MORE) {
-      if (this.#rest === undefined && from < to) this.#lane.wheel.set(this, limits.headTimeMs);
+      // Once a head, whatever arrives of it later. The first one's clock runs since the connection came.
+      if (begins && (!this.#isFresh || this.isRetiring)) this.#lane.wheel.set(this, limits.headTimeMs);
       this.#rest = Buffer.from(bytes.subarray(from, to));
       return false;
     }
@@ -401,7 +402,7 @@ export class FastClient extends PlainRequest implements Downstream<FastHead>, Re
     this.#lane.wheel.set(this, this.isRetiring ? RETIRE_IDLE_MS : this.#limits.keepAliveMs);
     this.#pause(false);
     if (this.#rest === undefined || this.#isRunning) return;
-    this.#runRest(this.#rest);
+    this.#runRest(this.#rest, true);
   }
 
   /** Ends this side, and reads and drops what still comes, for a short time after the client has taken the answer. */
