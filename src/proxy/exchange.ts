@@ -232,7 +232,8 @@ export class Exchange<R extends ResponseHead> implements AttemptEvents<R> {
   onFailed(failure: Failure, at: Millis): void {
     if (this.#isEnded) return;
     this.#tellEndpoint(failure.reason, failure.status, NO_GRPC_STATUS, at);
-    if (this.#state === "responding") {
+    // What failed may have come with its head, of which the client has nothing yet.
+    if (this.#state === "responding" && !this.#downstream.takeBack()) {
       this.#finish(failure.reason === "unavailable" ? failure.reason : "cut", this.#status);
       this.#downstream.cut();
       return;

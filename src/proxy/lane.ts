@@ -53,6 +53,8 @@ export interface Downstream<R extends ResponseHead> {
   informational(head: R): void;
   /** The response head, with a Set-Cookie value to add or "". False when the lane could not write it; nothing was sent then. */
   respond(head: R, cookie: string): boolean;
+  /** Takes the head back, and what followed it, if nothing of it has left this process: `answer` may follow. False: it is too late. */
+  takeBack(): boolean;
   /** The end of the response, of which all was written. */
   end(): void;
   /** The client is behind: some of what was written for it is not taken yet, and the upstream is waiting for that. */

@@ -216,7 +216,7 @@ void inEveryLane(
           setTimeout(() => (reset ? resetConnection(socket) : socket.destroy()), 30);
         });
         const client = await raw(both.running.address);
-        client.send(`GET / HTTP/${version}\r\nHost: x\r\n\r\n`);
+        client.send(`GET / HTTP/${version}\r\nHost: x\r\nConnection: close\r\n\r\n`);
         const { text, error } = await client.closed();
         const complete =
           text.endsWith("\r\n0\r\n\r\n") ||
@@ -227,6 +227,32 @@ void inEveryLane(
         t.equal(both.server.requests.length, 1);
         await stop(both);
       }
+    }
+  },
+);
+
+void inEveryLane(
+  "an answer whose body is broken where it came with its head is no empty end: a 502 where nothing was sent, else a cut (reliability 17, 33)",
+  async (t) => {
+    const chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n";
+    for (const [what, bytes] of [
+      ["garbage for the first chunk", `${chunked}\r\nZZ\r\n`],
+      ["a length behind the last chunk", `${chunked}\r\n5\r\nabcde\r\n0\r\nContent-Length: 9\r\n\r\n`],
+      ["a head that is composed anew", `${chunked}Connection: x\r\nX: y\r\n\r\n5\r\nabcde\r\nZZ\r\n`],
+    ] as const) {
+      const both = await pair((socket) => void socket.write(bytes));
+      const client = await raw(both.running.address);
+      client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+      await client.until(/HTTP\/1\.1 (?:502[^]*\}|200)/);
+      if (statusOf(client.received) === 200) t.notMatch((await client.closed()).text, /0\r\n\r\n/, what);
+      else {
+        // It is an answer like any other: the connection goes on.
+        both.server.script = (socket) => void socket.write(reply(200, "ok"));
+        client.send("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        t.match((await client.closed()).text, /502[^]*\}HTTP\/1\.1 200 [^]*ok$/, what);
+      }
+      t.equal((await both.running.settled((now) => now.settled > 0)).counts["stable cut"], 1, what);
+      await stop(both);
     }
   },
 );

@@ -296,6 +296,10 @@ export class FastClient extends PlainRequest implements Downstream<FastHead>, Re
     return true;
   }
 
+  takeBack(): boolean {
+    return this.#response.takeBack();
+  }
+
   write(bytes: Buffer, from: number, to: number): void {
     this.#response.write(bytes, from, to);
   }

@@ -19,6 +19,8 @@ export class Response {
   readonly #outlet: Outlet;
   /** Whether a head was written, so that no other answer can be given. */
   hasHead = false;
+  /** Some of the present response was given to the kernel. */
+  #isOnItsWay = false;
   /** The upstream ends its body by closing: here it goes in chunks. */
   #reframes = false;
   #isStalled = false;
@@ -57,9 +59,18 @@ export class Response {
     if (closes) extra += "connection: close\r\n";
     if (this.#reframes) extra += "transfer-encoding: chunked\r\n";
     this.hasHead = true;
+    this.#isOnItsWay = false;
     const from = head.isSimple ? editHead(head, extra) : -1;
     if (from < 0) this.append(composeHead(head, extra, head.hasBody && scan.chunked));
     else this.#extend(head.bytes, from, scan.end);
+  }
+
+  /** Forgets the head and what was written behind it, unless some of it was sent. Returns whether it did. */
+  takeBack(): boolean {
+    if (!this.hasHead || this.#isOnItsWay) return false;
+    this.reset();
+    this.#forget();
+    return true;
   }
 
   /** A piece of the body. */
@@ -112,9 +123,14 @@ export class Response {
 
   #push(): void {
     const piece = this.#out.subarray(this.#from, this.#to);
+    this.#forget();
+    this.#isOnItsWay = true;
+    this.#outlet.write(piece);
+  }
+
+  #forget(): void {
     this.#out = EMPTY;
     this.#from = 0;
     this.#to = 0;
-    this.#outlet.write(piece);
   }
 }

@@ -79,6 +79,11 @@ export abstract class RequestSide implements RequestView, BodySink {
     return this.origin.client;
   }
 
+  /** A head is with the platform as soon as it is told. */
+  takeBack(): boolean {
+    return false;
+  }
+
   /** There is no other lane. */
   leaveLane(): boolean {
     return false;
