@@ -1,27 +1,34 @@
 /**
- * `npm run soak -- --minutes N [--only NAME]`: what is too long or too large for `npm test`. Each stage prints what it has seen; the first
- * that goes wrong ends the run with 1. All traffic stays on loopback.
+ * `npm run soak -- [--minutes N] [--seed N] [--only NAME]`: what is too long or too large for `npm test`, and what only a clock can tell. Each stage
+ * prints what it has seen; the first that goes wrong ends the run with 1. All traffic stays on loopback.
  */
 
 import { parseArgs } from "node:util";
 import t from "tap";
+import { largeBodies } from "./bodies.ts";
+import { manyConnections } from "./connections.ts";
+import { drainUnderLoad } from "./drain.ts";
+import { mixedLoad } from "./mixed.ts";
 import { canLook } from "./site.ts";
-import { drainUnderLoad, largeBodies, manyConnections, mixedLoad } from "./stages.ts";
 
 // What the tests share brings tap along, which would end this after half a minute.
 t.setTimeout(0);
 
-const { values } = parseArgs({ options: { minutes: { type: "string" }, only: { type: "string" } } });
+const { values } = parseArgs({
+  options: { minutes: { type: "string" }, seed: { type: "string" }, only: { type: "string" } },
+});
 const minutes = Number(values.minutes ?? 1);
-if (!(minutes > 0)) throw new RangeError("usage: --minutes N [--only connections|bodies|drain|mixed]");
-
+const seed = Number(values.seed ?? 1);
 const STAGES: Readonly<Record<string, () => Promise<string>>> = {
   connections: manyConnections,
   bodies: largeBodies,
   drain: drainUnderLoad,
-  mixed: () => mixedLoad(minutes),
+  mixed: () => mixedLoad(minutes, seed),
 };
 
+const isKnown = values.only === undefined || Object.hasOwn(STAGES, values.only);
+if (!(minutes > 0) || !Number.isSafeInteger(seed) || !isKnown)
+  throw new RangeError(`usage: --minutes N --seed N --only ${Object.keys(STAGES).join("|")}`);
 if (!canLook()) throw new Error("this machine has no /proc, from which memory and sockets are read");
 for (const [name, run] of Object.entries(STAGES)) {
   if (values.only !== undefined && values.only !== name) continue;
