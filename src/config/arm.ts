@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { endpoint, path } from "./texts.ts";
 import { none, off, section } from "./shape.ts";
-import { positiveDuration, rate } from "./units.ts";
+import { positiveDuration, positiveTimer, rate } from "./units.ts";
 
 /** The fields of a probe's configuration. */
 export const healthFields = {
@@ -15,10 +15,8 @@ export const healthFields = {
       description: "GET this path, healthy from 200 to 399; left out: a TCP connect",
       examples: ["/healthz"],
     }),
-  interval: positiveDuration.prefault("10s").meta({ description: "time between two probes of one endpoint" }),
-  timeout: positiveDuration
-    .prefault("5s")
-    .meta({ description: "a probe without an answer by then has failed" }),
+  interval: positiveTimer.prefault("10s").meta({ description: "time between two probes of one endpoint" }),
+  timeout: positiveTimer.prefault("5s").meta({ description: "a probe without an answer by then has failed" }),
   unhealthyAfter: z
     .int()
     .min(1)
@@ -44,7 +42,7 @@ const outlier = z.strictObject({
     .meta({
       description: "of 502, 503, 504 and no answer at all in a row; a tighter limit for those alone",
     }),
-  interval: positiveDuration.prefault("10s").meta({
+  interval: positiveTimer.prefault("10s").meta({
     description: "time between two looks at success rates and at who may come back",
   }),
   baseEjection: positiveDuration.prefault("30s").meta({
@@ -145,7 +143,7 @@ export const arm = z.strictObject({
   }),
   dns: section(
     {
-      refresh: positiveDuration.prefault("30s").meta({
+      refresh: positiveTimer.prefault("30s").meta({
         description: "endpoints that are names are looked up again so often, and when a connection fails",
       }),
       local: z.boolean().default(false).meta({

@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { none, secret, section } from "./shape.ts";
 import { address, name, path } from "./texts.ts";
-import { duration, positiveDuration, size } from "./units.ts";
+import { positiveDuration, positiveTimer, size, timer } from "./units.ts";
 
 const pair = {
   cert: path.meta({ description: "PEM file of the certificate and its chain" }),
@@ -68,18 +68,18 @@ export const listen = z
 /** What a client may ask for. */
 export const limits = section(
   {
-    headTime: positiveDuration.prefault("10s").meta({
+    headTime: positiveTimer.prefault("10s").meta({
       description:
         "a request head must be complete by then: 408; also a TLS handshake, and over HTTP/2 the first request of a connection (a later one that is not complete is cut by `keepAlive`)",
     }),
-    bodyIdle: positiveDuration
+    bodyIdle: positiveTimer
       .prefault("30s")
       .meta({ description: "no byte of a request body for so long: 408" }),
     bodyRate: z.union([none, size]).prefault("240B").meta({
       description:
         "bytes a second that a request body must come with on the average, after its first 10 s, gRPC excepted: 408",
     }),
-    keepAlive: positiveDuration
+    keepAlive: positiveTimer
       .prefault("75s")
       .meta({ description: "an idle client connection is closed after so long" }),
     head: size.prefault("16KiB").meta({ description: "request head: 431" }),
@@ -184,8 +184,8 @@ export const admin = section(
 /** How the process goes away. */
 export const drain = section(
   {
-    delay: duration.prefault("0s").meta({ description: "on SIGTERM go on accepting for so long, not ready" }),
-    timeout: positiveDuration.prefault("30s").meta({ description: "what is in flight after so long is cut" }),
+    delay: timer.prefault("0s").meta({ description: "on SIGTERM go on accepting for so long, not ready" }),
+    timeout: positiveTimer.prefault("30s").meta({ description: "what is in flight after so long is cut" }),
   },
   "how the process goes away",
 );

@@ -70,11 +70,11 @@ function expectation(schema: z.core.$ZodType): string | undefined {
     : undefined;
 }
 
-/** What a duration must be beyond its form, by the last, and so the closest, complaint about none at all. */
-const boundsOf = (schema: z.core.$ZodType): string | undefined =>
-  complaints(schema, "0s")
-    .at(-1)
-    ?.replace(/^must be /, "");
+/** What a duration must be beyond its form, by the last, and so the closest, complaint about none at all and about far too much. */
+function boundsOf(schema: z.core.$ZodType): string | undefined {
+  const bounds = new Set(["0s", "9999d"].flatMap((extreme) => complaints(schema, extreme).slice(-1)));
+  return bounds.size === 0 ? undefined : [...bounds].map((each) => each.replace(/^must be /, "")).join(", ");
+}
 
 const WORD_OF = new Map(Object.entries(WORDS).map(([word, schema]) => [expectation(schema), word]));
 

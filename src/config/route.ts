@@ -7,7 +7,7 @@ import { planSchema } from "./plan.ts";
 import { DEFAULT_RULES, ruleSchema } from "./rules.ts";
 import { none, off, secret, section } from "./shape.ts";
 import { anonymous, cidr, keySource, name } from "./texts.ts";
-import { duration, positiveDuration, rate, size } from "./units.ts";
+import { duration, positiveTimer, rate, size, timer } from "./units.ts";
 
 const override = z
   .strictObject({
@@ -86,7 +86,7 @@ const mirror = z.strictObject({
   concurrency: z.int().min(1).max(100_000).default(32).meta({
     description: "copies in flight at the most; what is above is not copied; divided among `workers`",
   }),
-  timeout: positiveDuration
+  timeout: positiveTimer
     .prefault("10s")
     .meta({ description: "a copy without a whole answer by then is given up" }),
   compare: z
@@ -124,15 +124,15 @@ export const route = z.strictObject({
   canary: arm.meta({ description: "the version that should run tomorrow" }),
   timeouts: section(
     {
-      connect: positiveDuration.prefault("2s").meta({ description: "no connection by then: 504" }),
-      headers: positiveDuration
+      connect: positiveTimer.prefault("2s").meta({ description: "no connection by then: 504" }),
+      headers: positiveTimer
         .prefault("30s")
         .meta({ description: "request sent, no response head by then: 504" }),
-      idle: positiveDuration
+      idle: positiveTimer
         .prefault("60s")
         .meta({ description: "no byte of a response body for so long: cut" }),
       total: z
-        .union([none, positiveDuration])
+        .union([none, positiveTimer])
         .prefault("none")
         .meta({ description: "whole exchange; `none`: a response that makes progress is not cut" }),
     },
@@ -186,11 +186,11 @@ export const route = z.strictObject({
   ),
   longLived: section(
     {
-      idle: positiveDuration.prefault("5m").meta({
+      idle: positiveTimer.prefault("5m").meta({
         description:
           "no byte in either direction for so long: closed; WebSockets, event streams and gRPC streams",
       }),
-      lifetime: z.union([none, positiveDuration]).prefault("none").meta({
+      lifetime: z.union([none, positiveTimer]).prefault("none").meta({
         description: "a WebSocket is closed after so long, whatever it does",
       }),
       connections: z.int().min(1).max(1_000_000).default(10_000).meta({
@@ -201,7 +201,7 @@ export const route = z.strictObject({
         .enum(["drain", "close"])
         .default("drain")
         .meta({ description: "WebSockets and event streams on the canary after a rollback" }),
-      deadline: duration.prefault("30s").meta({ description: "drained ones are closed after so long" }),
+      deadline: timer.prefault("30s").meta({ description: "drained ones are closed after so long" }),
     },
     "connections that outlive a weight change",
   ),

@@ -58,6 +58,16 @@ export const duration = withUnit<Millis>(
 /** A duration above zero. */
 export const positiveDuration = duration.refine((value) => value > 0, "must be more than zero");
 
+/** The platform's timers go no further than 2^31 - 1 ms, and take what is longer for 1 ms. */
+const TIMER_MAX_MS = 24 * 86_400_000;
+const TIMER_BOUND = "must be at most 24d";
+
+/** A duration that a timer waits for. What is only compared with the time that has passed has no such bound. */
+export const timer = duration.refine((value) => value <= TIMER_MAX_MS, TIMER_BOUND);
+
+/** The same, above zero. */
+export const positiveTimer = positiveDuration.refine((value) => value <= TIMER_MAX_MS, TIMER_BOUND);
+
 /** `"64KiB"` ↔ bytes. */
 export const size = withUnit<Bytes>(
   /^\d+(B|KiB|MiB|GiB)$/,

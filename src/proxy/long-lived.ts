@@ -8,9 +8,6 @@ import type { RouteConfig } from "../config/schema.ts";
 import type { Arm } from "../domain/split.ts";
 import type { RouteMeter } from "./measure.ts";
 
-/** The platform's timers go no further. */
-const TIMER_MAX_MS = 2 ** 31 - 1;
-
 /** A stream that knows when nothing has come or gone for so long: a socket, or a stream of HTTP/2. */
 export interface Idling {
   setTimeout(ms: number, callback: () => void): unknown;
@@ -23,9 +20,9 @@ export interface Idling {
  * @param client the client's side: what comes from there is read on it, and what goes there is written
  */
 export function bound(client: Idling, { idle, lifetime }: RouteConfig["longLived"], close: () => void): void {
-  client.setTimeout(Math.min(Math.ceil(idle), TIMER_MAX_MS), close);
+  client.setTimeout(Math.ceil(idle), close);
   if (lifetime === "none") return;
-  const timer = setTimeout(close, Math.min(lifetime, TIMER_MAX_MS));
+  const timer = setTimeout(close, lifetime);
   client.once("close", () => clearTimeout(timer));
 }
 

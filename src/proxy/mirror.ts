@@ -30,8 +30,6 @@ const INFORMATIONAL_MAX = 16;
 /** Methods that may be sent twice by themselves (RFC 9110 §9.2.2). */
 const IDEMPOTENT: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
 const BUCKETS = 1_000_000;
-/** The platform's timers go no further. */
-const TIMER_MAX_MS = 2 ** 31 - 1;
 
 /** The copying of one route. What is in flight is handed on over reloads. */
 export class Mirror {
@@ -180,7 +178,7 @@ class Copy implements AttemptEvents<FieldedHead>, BodySink {
       sink: this,
     };
     const { timeout } = this.#mirror.config;
-    this.#timer = setTimeout(onTimeout, Math.min(timeout, TIMER_MAX_MS), this);
+    this.#timer = setTimeout(onTimeout, timeout, this);
     this.#timer.unref();
     const endpoint = this.#route.canary.pick(around.clock.mono());
     this.#attempt = endpoint.general(isHttp2).send(outgoing, this);

@@ -57,6 +57,20 @@ const REFUSED: readonly (readonly [what: string, text: string, expected: readonl
     withRoute("rollback: { onAny: [{ metric: error_rate, above: 0.001 }] }"),
     [`5:54 ${RATE}; got 0.001`],
   ],
+  [
+    "durations that no timer can wait for",
+    withRoute(
+      "timeouts: { connect: 24d1ms, total: 25d }",
+      "limits: { headTime: 60d, keepAlive: 24d }\ndrain: { delay: 30d, timeout: 30d }",
+    ),
+    [
+      "5:26 must be at most 24d",
+      "5:41 must be at most 24d",
+      "6:21 must be at most 24d",
+      "7:17 must be at most 24d",
+      "7:31 must be at most 24d",
+    ],
+  ],
   ["a duration as a bare number", withRoute("rollback:\n      cooldown: 300"), [`6:17 ${DURATION}; got 300`]],
   [
     "a size as a bare number",
@@ -140,6 +154,32 @@ t.test(
   "a bad configuration is refused at the line and column of the slip, in words that help (reliability 38)",
   async (t) => {
     for (const [what, text, expected] of REFUSED) t.same(problems(text), expected, what);
+  },
+);
+
+t.test(
+  "every duration that a timer waits for is refused when it is longer than timers go, and no other",
+  async (t) => {
+    const timed = [
+      ...["connect", "headers", "idle", "total"].map((name) => `timeouts: { ${name}: 25d }`),
+      ...["idle", "lifetime", "deadline"].map((name) => `longLived: { ${name}: 25d }`),
+      ...["interval", "timeout"].map((name) => `health: { ${name}: 25d }`),
+      "mirror: { share: 1%, timeout: 25d }",
+    ];
+    const compared = [
+      "plan: { steps: [{ setWeight: 5%, hold: 25d }] }",
+      "rollback: { cooldown: 25d, verify: 25d, onAny: [{ metric: error_rate, above: 1%, for: 25d }] }",
+    ];
+    const arm = (more: string): string =>
+      withRoute("").replace('8080"] }', `8080"], ${more} }`).replace("    \n", "");
+    for (const each of timed) t.match(problems(withRoute(each)), [/must be at most 24d/], each);
+    for (const each of compared) t.same(problems(withRoute(each)), [], each);
+    for (const each of ["dns: { refresh: 25d }", "outlier: { interval: 25d }"])
+      t.match(problems(arm(each)), [/must be at most 24d/], each);
+    t.same(problems(arm("slowStart: 25d, outlier: { baseEjection: 25d, maxEjection: 25d }")), []);
+    const top = ["headTime", "bodyIdle", "keepAlive"].map((name) => `limits: { ${name}: 25d }`);
+    for (const each of [...top, "drain: { delay: 25d }", "drain: { timeout: 25d }"])
+      t.match(problems(withRoute("", each)), [/must be at most 24d/], each);
   },
 );
 

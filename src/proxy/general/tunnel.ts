@@ -6,6 +6,7 @@
 
 import type { RouteSplit } from "../../engine/routing.ts";
 import type { Reason } from "../../domain/outcome.ts";
+import { millis } from "../../domain/units.ts";
 import { NO_ANSWER } from "../endpoints.ts";
 import { bucketByText } from "../affinity.ts";
 import { choose } from "../exchange.ts";
@@ -18,6 +19,9 @@ import type { Route, Surroundings } from "../route.ts";
 import type { UpgradeSide } from "./server.ts";
 import { outgoingFields } from "./outgoing.ts";
 import { startUpgrade, type Upgrade } from "./upgrade.ts";
+
+/** The platform's timers go no further; each of the two times alone does not go there. */
+const TIMER_MAX_MS = 2 ** 31 - 1;
 
 /** Carries out one upgrade on a route. */
 export function upgradeExchange(
@@ -86,7 +90,7 @@ export function upgradeExchange(
     fields: outgoing,
     cookie,
     connectMs: timeouts.connect,
-    headersMs: timeouts.headers,
+    patienceMs: millis(Math.min(timeouts.connect + timeouts.headers, TIMER_MAX_MS)),
     now: () => around.clock.mono(),
     opened(latencyUs) {
       settle("ok", 101, latencyUs);

@@ -54,7 +54,8 @@ export interface Upgrade {
   /** Set-Cookie value to add to the answer; empty: none. */
   readonly cookie: string;
   readonly connectMs: Millis;
-  readonly headersMs: Millis;
+  /** Connection and answer must have come by then. */
+  readonly patienceMs: Millis;
   readonly now: () => Millis;
   /** The upstream said 101: the tunnel is open. */
   opened(latencyUs: number): void;
@@ -102,7 +103,7 @@ export function startUpgrade(upgrade: Upgrade): { close(): void } {
   const timer = setTimeout(() => {
     fail(FAILURES.headTimeout);
     upstream?.destroy();
-  }, upgrade.connectMs + upgrade.headersMs);
+  }, upgrade.patienceMs);
   socket.once("close", () => {
     settle(() => upgrade.failed("client_gone", 499, -1));
     upstream?.destroy();

@@ -54,10 +54,9 @@ class Tunnel implements Tenant {
     this.#upgrade = upgrade;
     this.#pool = pool;
     this.#early = [upgrade.bytes];
-    const patience = upgrade.connectMs + upgrade.headersMs;
     this.#timer = setTimeout(() => {
       this.fail(this.#sentAt === undefined ? FAILURES.waited : FAILURES.headTimeout);
-    }, patience);
+    }, upgrade.patienceMs);
   }
 
   start(): void {
