@@ -9,7 +9,7 @@ import { runCli, type DemoOptions } from "./cli/main.ts";
 import { loadConfig } from "./config/load.ts";
 import { watchConfig } from "./config/watch.ts";
 import type { Log } from "./engine/ports.ts";
-import { clock, dice } from "./platform.ts";
+import { clock, dice, openFilesLimit } from "./platform.ts";
 import type { Running } from "./start.ts";
 import { LOG_LEVELS, createLog } from "./telemetry/log.ts";
 
@@ -41,7 +41,7 @@ async function serve(file: string, io: Io): Promise<number> {
   const asked = signalled();
   const ready = later<Running>();
   process.on("SIGHUP", () => void ready.promise.then((running) => running.reload("SIGHUP")));
-  const running = await start({ ...(await reread()), clock, dice, log, reread });
+  const running = await start({ ...(await reread()), clock, dice, log, reread, files: openFilesLimit() });
   ready.resolve(running);
   const watch = await watchConfig(file, async () => void (await running.reload("file")), {
     onError: (error) => log.warn("the configuration's folder cannot be watched", { detail: error.message }),

@@ -1,6 +1,10 @@
-/** The two adapters that may ask the platform for time and chance. Whatever else wants to know gets them as arguments. */
+/**
+ * The two adapters that may ask the platform for time and chance, and what the process may do here. Whatever else wants to know gets them as
+ * arguments.
+ */
 
 import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { millis } from "./domain/units.ts";
 import type { Clock, Dice } from "./engine/ports.ts";
 
@@ -29,3 +33,14 @@ export const dice: Dice = {
     return token;
   },
 };
+
+/** How many files the process may have open; undefined where the system does not say so (only Linux does), or sets no limit. */
+export function openFilesLimit(): number | undefined {
+  try {
+    const limits = readFileSync("/proc/self/limits", "latin1");
+    const soft = /^Max open files +(\d+)/m.exec(limits)?.[1];
+    return soft === undefined ? undefined : Number(soft);
+  } catch {
+    return undefined;
+  }
+}

@@ -19,6 +19,7 @@ import type { Clock, Dice, Log, Notice, Notifier } from "./engine/ports.ts";
 import { reloadDifferences } from "./engine/reload.ts";
 import { createFanout } from "./notify/fanout.ts";
 import { logChannel } from "./notify/lines.ts";
+import { fitInto } from "./proxy/files.ts";
 import { PemWatch } from "./proxy/pem-watch.ts";
 import { createWorkers } from "./proxy/workers.ts";
 import { createProbes } from "./probe/health.ts";
@@ -40,6 +41,8 @@ export interface StartOptions {
     readonly config: Config;
     readonly secretOf: (source: SecretSource) => Secret;
   }>;
+  /** How many files the process may have open; left out: not known, and taken for enough. */
+  readonly files?: number | undefined;
   /** Told of every message beside the configured channels. */
   readonly onNotice?: (notice: Notice) => void;
 }
@@ -107,7 +110,7 @@ export async function start(options: StartOptions): Promise<Running> {
     closers.push(() => probes.close());
     const plane = createWorkers({
       entry: WORKER,
-      config,
+      config: withinFiles(config, options),
       clock,
       log,
       cookieSecret,
@@ -158,11 +161,11 @@ export async function start(options: StartOptions): Promise<Running> {
         const result = reloadDifferences(config, next.config);
         ({ config, secretOf } = next);
         probes.reconfigure(config);
-        await plane.reconfigure(config).catch(async (trouble: unknown) => {
+        await plane.reconfigure(withinFiles(config, options)).catch(async (trouble: unknown) => {
           // Some of it may be in force by now, in some of the workers: all of it is taken back.
           ({ config, secretOf } = before);
           probes.reconfigure(config);
-          await plane.reconfigure(config);
+          await plane.reconfigure(withinFiles(config, options));
           throw trouble;
         });
         pems.adopt(config);
@@ -253,6 +256,20 @@ export async function start(options: StartOptions): Promise<Running> {
 function warnOfUnverified(config: Config, log: Log): void {
   for (const arm of unverifiedArms(config))
     log.warn("upstreams are taken with any certificate, for tls.verify is false", { ...arm });
+}
+
+/** The configuration with no more client connections than there are files for. */
+function withinFiles(config: Config, { files, log }: StartOptions): Config {
+  const configured = config.limits.connections;
+  const { connections, upstream } = fitInto(files ?? Infinity, config);
+  if (connections >= configured) return config;
+  log.warn("fewer client connections than limits.connections: the process may not open enough files", {
+    connections,
+    configured,
+    upstream,
+    files,
+  });
+  return { ...config, limits: { ...config.limits, connections } };
 }
 
 async function channelsOf({ config, secretOf, clock, log }: StartOptions) {

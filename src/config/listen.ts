@@ -91,7 +91,9 @@ export const limits = section(
       .min(1)
       .max(1_000_000)
       .default(10_000)
-      .meta({ description: "client connections in all: 503" }),
+      .meta({
+        description: "client connections in all: 503; fewer where the process may not open enough files",
+      }),
     perAddress: z
       .union([none, z.int().min(1).max(1_000_000)])
       .default("none")

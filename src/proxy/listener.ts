@@ -11,6 +11,7 @@ import { Acceptor, type Accepted, type Standing } from "./acceptor.ts";
 import type { Addresses } from "./addresses.ts";
 import type { Place } from "./bind.ts";
 import type { Exchange } from "./exchange.ts";
+import { ANSWERED_ABOVE } from "./files.ts";
 import { FastClient } from "./fast/client.ts";
 import type { Handles } from "./fast/handle.ts";
 import type { FastLane } from "./fast/lane.ts";
@@ -27,9 +28,7 @@ import { sniff, spokenIn, type Sniffed, type Spoken } from "./sniff.ts";
 
 export type { UpgradeSide } from "./general/server.ts";
 
-/** Connections above the limit that still get a readable answer; beyond them they are dropped. */
-const ANSWERED_ABOVE = 128;
-/** The same for one address. */
+/** Connections of one address above its limit that still get a readable answer. */
 const ANSWERED_ABOVE_OF_ADDRESS = 16;
 /** After a refusal the client's bytes are still read for so long, or a reset would erase the answer before it is read. */
 const LINGER_MS = 1000;

@@ -8,11 +8,14 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import t from "tap";
+import { configSchema } from "../../src/config/schema.ts";
+import { openFilesLimit } from "../../src/platform.ts";
 import { Acceptor } from "../../src/proxy/acceptor.ts";
+import { fitInto } from "../../src/proxy/files.ts";
 import { Wheel } from "../../src/proxy/fast/wheel.ts";
 import { PemShelf } from "../../src/proxy/pem.ts";
 import { fakeClock } from "../support/clock.ts";
-import { once, statusOf } from "../support/raw.ts";
+import { once, raw, statusOf, type RawClient } from "../support/raw.ts";
 import { reply, upstream } from "../support/upstream.ts";
 
 const STARVED = fileURLToPath(new URL("out-of-files.ts", import.meta.url));
@@ -65,6 +68,20 @@ t.test(
       counts: [{ "stable unavailable": 2 }, { "stable unavailable": 2 }],
       failures: [0, 0, 0, 0],
     });
+  },
+);
+
+t.test(
+  "no more client connections than there are files for, beside those to upstreams and a reserve (reliability 28)",
+  async (t) => {
+    const arm = { endpoints: ["http://a.example", "http://b.example"], connections: 100 };
+    const config = configSchema.parse({ routes: [{ name: "app", stable: arm, canary: arm }] });
+    t.same(fitInto(Infinity, config), { connections: 10_000, upstream: 400 });
+    t.same(fitInto(10_592, config), { connections: 10_000, upstream: 400 });
+    t.same(fitInto(10_591, config), { connections: 9999, upstream: 400 });
+    t.same(fitInto(592, config), { connections: 200, upstream: 400 }, "half of what is there, at least");
+    t.same(fitInto(80, config), { connections: 1, upstream: 400 });
+    if (process.platform === "linux") t.ok((openFilesLimit() ?? Infinity) > 0);
   },
 );
 
@@ -125,5 +142,16 @@ t.test(
     t.equal(status, 200);
     t.equal(child.exitCode, null);
     t.ok(output.split("\n").length < 20, output);
+    t.match(output, /"level":"?\w+"?.*fewer client connections than limits\.connections/);
+    let only: RawClient;
+    let text: string;
+    // The one before may not be out of the count yet.
+    do {
+      only = await raw(address);
+      only.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+      text = await only.until(/\r\n\r\n/).catch(() => "");
+    } while (statusOf(text) !== 200);
+    t.equal(statusOf(await once(address, "GET / HTTP/1.1\nHost: x")), 503, "the lower limit is in force");
+    only.destroy();
   },
 );
