@@ -86,14 +86,9 @@ export const limits = section(
     fields: z.int().min(1).max(2000).default(100).meta({ description: "fields of a request head: 431" }),
     url: size.prefault("16KiB").meta({ description: "request target: 414" }),
     body: z.union([none, size]).prefault("none").meta({ description: "request body: 413" }),
-    connections: z
-      .int()
-      .min(1)
-      .max(1_000_000)
-      .default(10_000)
-      .meta({
-        description: "client connections in all: 503; fewer where the process may not open enough files",
-      }),
+    connections: z.int().min(1).max(1_000_000).default(10_000).meta({
+      description: "client connections in all: 503; fewer where the process may not open enough files",
+    }),
     perAddress: z
       .union([none, z.int().min(1).max(1_000_000)])
       .default("none")

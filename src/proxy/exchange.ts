@@ -16,19 +16,21 @@ import type { Millis } from "../domain/units.ts";
 import type { RouteSplit } from "../engine/routing.ts";
 import { NO_ANSWER } from "./endpoints.ts";
 import { FAILURES, type Failure } from "./failure.ts";
-import type { Attempt, AttemptEvents, Downstream, ResponseHead } from "./lane.ts";
+import {
+  INFORMATIONAL_MAX,
+  type Attempt,
+  type AttemptEvents,
+  type Downstream,
+  type ResponseHead,
+} from "./lane.ts";
 import type { Mirror, Original } from "./mirror.ts";
 import type { ArmPool, Endpoint } from "./pool.ts";
-import { NO_KEY, type RequestView } from "./request.ts";
+import { IDEMPOTENT, NO_KEY, type RequestView } from "./request.ts";
 import { isRescuable, isRescued } from "./rescue.ts";
 import type { Route, Surroundings } from "./route.ts";
 
-/** More informational responses than this are an attack or a bug. */
-const INFORMATIONAL_MAX = 16;
 /** Of the body of a method that may be sent twice so much is kept until the response begins. */
 const RETRY_BYTES = 16 * 1024;
-/** Methods that may be sent twice by themselves (RFC 9110 §9.2.2). */
-const IDEMPOTENT: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"]);
 
 /** Where one request goes, and as what it counts. */
 export interface Choice {

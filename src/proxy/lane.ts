@@ -1,5 +1,5 @@
 /**
- * What a lane must do so that the exchange, which is the policy of one request, can stand above it. Types, and one agreement.
+ * What a lane must do so that the exchange, which is the policy of one request, can stand above it. Types, and a few agreements.
  *
  * `Downstream` is the client's side of one exchange; it also sends, because only the lane knows what form the request has. `Attempt` is
  * one sending, `AttemptEvents` what it tells the exchange. The body of the response flows inside the lane: the exchange decides by heads, ends and
@@ -83,6 +83,9 @@ export interface Copied {
   readonly body: Buffer | undefined;
   readonly isHttp2: boolean;
 }
+
+/** More informational responses than this are an attack or a bug. */
+export const INFORMATIONAL_MAX = 16;
 
 /** One attempt on an endpoint. After `abort` or a last event it says nothing more. */
 export interface Attempt {

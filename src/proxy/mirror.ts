@@ -10,13 +10,14 @@
 import { Readable } from "node:stream";
 import type { MirrorConfig } from "../config/schema.ts";
 import { isGrpcIn } from "../domain/grpc.ts";
-import type { Arm } from "../domain/split.ts";
+import { BUCKETS, type Arm } from "../domain/split.ts";
 import type { Dice } from "../engine/ports.ts";
 import type { RouteSplit } from "../engine/routing.ts";
 import type { BodySink, Outgoing, StreamAttempt, StreamBody } from "./general/sender.ts";
 import type { FieldedHead } from "./headers.ts";
-import type { AttemptEvents, Copied } from "./lane.ts";
+import { INFORMATIONAL_MAX, type AttemptEvents, type Copied } from "./lane.ts";
 import type { ArmMeter } from "./measure.ts";
+import { IDEMPOTENT } from "./request.ts";
 import type { Route, Surroundings } from "./route.ts";
 
 /** Name and value of the field by which a copy is known. */
@@ -25,11 +26,6 @@ const MARK = "x-sluice-mirror";
 const REPLACED: ReadonlySet<string> = new Set([MARK, "content-length", "transfer-encoding", "connection"]);
 /** Of a copy's answer so much is read; behind it the connection is given up. */
 const ANSWER_BYTES = 1024 * 1024;
-/** More informational responses than this are an attack or a bug. */
-const INFORMATIONAL_MAX = 16;
-/** Methods that may be sent twice by themselves (RFC 9110 §9.2.2). */
-const IDEMPOTENT: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
-const BUCKETS = 1_000_000;
 
 /** The copying of one route. What is in flight is handed on over reloads. */
 export class Mirror {

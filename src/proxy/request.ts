@@ -12,6 +12,9 @@ export interface KeySource {
   readonly name: string;
 }
 
+/** Methods that may be sent twice by themselves (RFC 9110 §9.2.2). */
+export const IDEMPOTENT: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"]);
+
 /** What `bucketOf` says when none of the sources is there. */
 export const NO_KEY = -1;
 

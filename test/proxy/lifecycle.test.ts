@@ -283,6 +283,27 @@ void inEveryLane(
   },
 );
 
+void inEveryLane(
+  "a head limit that a reload raises or lowers holds for the next connection, as large as it may be (reliability 25, 38)",
+  async (t) => {
+    const server = await upstream(reply(200, "ok"));
+    const running = await startPlane({ stable: server.url, canary: server.url });
+    const arms = { stable: { endpoints: [server.url] }, canary: { endpoints: [server.url] } };
+    const status = async (bytes: number): Promise<number> =>
+      statusOf(await once(running.address, `GET / HTTP/1.1\nHost: x\nX-Long: ${"x".repeat(bytes)}`));
+    t.equal(await status(50_000), 431);
+    running.reconfigure(arms, { limits: { head: "64KiB" } });
+    t.equal(await status(50_000), 200);
+    running.reconfigure(arms, { limits: { head: "1KiB" } });
+    t.equal(await status(2000), 431);
+    const endless = await raw(running.address);
+    endless.send(`GET / HTTP/1.1\r\nHost: x\r\nX-Long: ${"x".repeat(20_000)}`);
+    t.equal(statusOf((await endless.closed()).text), 431, "without waiting for its end");
+    await running.plane.close();
+    await server.close();
+  },
+);
+
 void inEveryLane("an address that is taken is named, with its code", async (t) => {
   const server = await upstream("");
   const address = server.url.slice("http://".length);
