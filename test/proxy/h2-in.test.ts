@@ -191,7 +191,7 @@ void inEveryLane(
   },
 );
 
-void inEveryLane("trailers of a request and of a response arrive (reliability 49)", async (t) => {
+void inEveryLane("trailers of a response arrive (reliability 49)", async (t) => {
   const stable = await upstream((socket, seen) => {
     t.equal(seen.body, "abc");
     socket.write(

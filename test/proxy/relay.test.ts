@@ -1,6 +1,7 @@
 /** Pooling, streaming, time-outs, aborts and cuts, on real sockets (reliability.md B12–B14, C17–C23, D24, E31). */
 
 import { readdirSync } from "node:fs";
+import { ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { inEveryLane } from "../support/lanes.ts";
 import { bodyOf, once, raw, resetConnection, statusOf } from "../support/raw.ts";
@@ -327,13 +328,15 @@ void inEveryLane(
   "103 is passed on before the answer, and trailers behind it (reliability 4, 21)",
   async (t) => {
     const both = await pair(
-      "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\nHost: evil\r\nSet-Cookie: a=1\r\n\r\n",
+      "HTTP/1.1 103 Early Hints\r\nX-Hint: caf\xe9\r\nLink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\nHost: evil\r\nSet-Cookie: a=1\r\n\r\n",
     );
     const client = await raw(both.running.address);
     client.send(GET);
     const text = await client.until(/0\r\n(?:.+\r\n)*\r\n$/);
     t.match(text, /^HTTP\/1\.1 103 [^]*Link: <\/a\.css>; rel=preload[^]*HTTP\/1\.1 200 OK/);
     t.match(text, /0\r\nX-Sum: 1\r\n\r\n$/);
+    if ("writeInformation" in ServerResponse.prototype)
+      t.match(text, /103 [^]*X-Hint: caf\xe9\r\n[^]*200 OK/);
     client.destroy();
     await stop(both);
   },

@@ -184,17 +184,12 @@ export class ClientSide extends RequestSide implements Downstream<FieldedHead> {
 
   informational({ status, fields }: FieldedHead): void {
     if (this.#request.httpVersion !== "1.1" || this.#response.headersSent) return;
-    if (status === 102) {
-      this.#response.writeProcessing();
-      return;
-    }
-    const links: string[] = [];
-    for (let at = 0; at < fields.length; at += 2)
-      if ((fields[at] ?? "").toLowerCase() === "link") links.push(fields[at + 1] ?? "");
     try {
-      if (links.length > 0) this.#response.writeEarlyHints({ link: links });
+      // From Node 24.18 on; before, a 103 is written with its Link alone.
+      if ("writeInformation" in this.#response) this.#response.writeInformation(status, fields);
+      else writeHint(this.#response, status, fields);
     } catch {
-      // A hint that Node does not take for a link is only a hint: the answer comes all the same.
+      // A hint that Node does not take is only a hint: the answer comes all the same.
     }
   }
 
@@ -292,6 +287,17 @@ export class ClientSide extends RequestSide implements Downstream<FieldedHead> {
     if (this.#response.headersSent) this.cut();
     else this.#connection.refuse(status, code, detail, this.method !== "HEAD");
   }
+}
+
+function writeHint(response: ServerResponse, status: number, fields: readonly string[]): void {
+  if (status === 102) {
+    response.writeProcessing();
+    return;
+  }
+  const link: string[] = [];
+  for (let at = 0; at < fields.length; at += 2)
+    if ((fields[at] ?? "").toLowerCase() === "link") link.push(fields[at + 1] ?? "");
+  if (link.length > 0) response.writeEarlyHints({ link });
 }
 
 function holdBack(connection: ClientConnection): void {

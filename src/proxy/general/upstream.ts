@@ -18,6 +18,7 @@ import type { AttemptEvents } from "../lane.ts";
 import { fieldOf } from "../request.ts";
 import { Line, type Slots } from "../slots.ts";
 import { sendHeadFirst } from "./head-first.ts";
+import { sendTrailers } from "./last-chunk.ts";
 import type { Outgoing, Sender, StreamAttempt } from "./sender.ts";
 
 /** Idle upstream connections are closed after so long, or a second before the upstream says it would. */
@@ -301,6 +302,10 @@ export class GeneralAttempt implements StreamAttempt, Dispatcher.DispatchHandler
   onRequestSent(): void {
     if (this.#ended) return;
     this.#sent = true;
+    const { body, fields } = this.#request;
+    const socket = this.#connection?.link?.socket;
+    if (body !== undefined && socket !== undefined && fieldOf(fields, "content-length") === undefined)
+      sendTrailers(socket, body.trailers);
     if (this.#silent || this.#stage !== "head") return;
     this.#arm(this.#request.timeouts.headers, FAILURES.headTimeout);
     this.#events.onSent(this.#pool.clock.mono());
