@@ -37,6 +37,9 @@ export const DEFAULT_FAILING: readonly GrpcStatus[] = [
   "UNIMPLEMENTED",
 ];
 
+/** The call's own deadline has passed. */
+export const DEADLINE_EXCEEDED = 4;
+
 /** What stands for "no grpc-status was there". */
 export const NO_GRPC_STATUS = -1;
 
@@ -47,6 +50,22 @@ export const NO_GRPC_STATUS = -1;
 export function grpcStatusOf(value: string | undefined): number {
   if (value === undefined) return NO_GRPC_STATUS;
   return /^\d{1,2}$/.test(value) && Number(value) < GRPC_STATUSES.length ? Number(value) : 2;
+}
+
+/** Milliseconds in a unit of grpc-timeout. */
+const UNIT_MS: Readonly<Record<string, number>> = {
+  H: 3_600_000,
+  M: 60_000,
+  S: 1000,
+  m: 1,
+  u: 0.001,
+  n: 0.000_001,
+};
+
+/** Value of a grpc-timeout field in milliseconds: how long its client waits. Infinity when there is none, or what is there is none. */
+export function grpcTimeoutOf(value: string | undefined): number {
+  const [, digits = "", unit = ""] = /^(\d{1,8})([HMSmun])$/.exec(value ?? "") ?? [];
+  return Number(digits) * (UNIT_MS[unit] ?? Infinity) || Infinity;
 }
 
 /** The numbers of these statuses as bits of one number. */

@@ -9,7 +9,7 @@
  */
 
 import type { RescueConfig } from "../config/schema.ts";
-import { httpOfGrpc, isGrpcIn, NO_GRPC_STATUS } from "../domain/grpc.ts";
+import { DEADLINE_EXCEEDED, httpOfGrpc, isGrpcIn, NO_GRPC_STATUS } from "../domain/grpc.ts";
 import type { Reason } from "../domain/outcome.ts";
 import { BUCKETS, armOf, type Arm } from "../domain/split.ts";
 import type { Millis } from "../domain/units.ts";
@@ -31,6 +31,11 @@ import type { Route, Surroundings } from "./route.ts";
 
 /** Of the body of a method that may be sent twice so much is kept until the response begins. */
 const RETRY_BYTES = 16 * 1024;
+/** A client with a shorter deadline is not waiting for an answer, and could have any arm look late (reliability.md 33). */
+const DEADLINE_MIN_MS = 100;
+/** A client's clock starts with its request, which may take longer to come here than its end. */
+const DEADLINE_SLACK_MS = 10;
+const LEAVING = "this replica is going away";
 
 /** Where one request goes, and as what it counts. */
 export interface Choice {
@@ -258,11 +263,19 @@ export class Exchange<R extends ResponseHead> implements AttemptEvents<R> {
     this.#downstream.answer(failure.status, failure.code, failure.detail, this.#choice.cookie);
   }
 
-  /** The client left before its answer was complete. */
-  onDownstreamGone(): void {
+  /**
+   * The client left before its answer was complete.
+   *
+   * @param deadlineMs how long it had said it would wait; Infinity when it had not
+   */
+  onDownstreamGone(deadlineMs = Infinity): void {
     if (this.#isEnded) return;
     this.#attempt?.abort();
-    this.#finish("client_gone", this.#state === "responding" ? this.#status : 499);
+    const at = this.#around.clock.mono();
+    const isLate = this.#isLate(deadlineMs, at);
+    const isResponding = this.#state === "responding";
+    if (isLate && !isResponding && !this.#rescuing) this.#latencyUs = (at - this.#sentAt) * 1000;
+    this.#finish(isLate ? "timeout" : "client_gone", isResponding ? this.#status : isLate ? 504 : 499);
     this.#downstream.cut();
   }
 
@@ -282,10 +295,10 @@ export class Exchange<R extends ResponseHead> implements AttemptEvents<R> {
     this.#attempt?.abort();
     if (this.#state === "responding") {
       this.#finish("unavailable", this.#status);
-      this.#downstream.cut();
+      this.#downstream.cut(LEAVING);
     } else {
       this.#finish("unavailable", 503);
-      this.#downstream.answer(503, "SPLIT_DRAINING", "this replica is going away", "");
+      this.#downstream.answer(503, "SPLIT_DRAINING", LEAVING, "");
     }
   }
 
@@ -303,6 +316,13 @@ export class Exchange<R extends ResponseHead> implements AttemptEvents<R> {
     }
     this.#attempt?.abort();
     this.onFailed(FAILURES.headTimeout, this.#around.clock.mono());
+  }
+
+  /** Whether the arm, which had the whole request, has let the client's deadline pass: what gRPC calls DEADLINE_EXCEEDED, whoever notices first. */
+  #isLate(deadlineMs: number, at: Millis): boolean {
+    if (deadlineMs < DEADLINE_MIN_MS || this.#sentAt < 0) return false;
+    const waitedMs = at - this.#downstream.startedAt;
+    return waitedMs + DEADLINE_SLACK_MS >= deadlineMs && isGrpcIn(this.#route.grpcFailing, DEADLINE_EXCEEDED);
   }
 
   /** Asked through a getter: a call into the lane can end the exchange behind the compiler's back. */

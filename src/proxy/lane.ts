@@ -59,8 +59,12 @@ export interface Downstream<R extends ResponseHead> {
   end(): void;
   /** The client is behind: some of what was written for it is not taken yet, and the upstream is waiting for that. */
   readonly isStalled: boolean;
-  /** Ends the connection so that the client sees an incomplete message. */
-  cut(): void;
+  /**
+   * Ends the connection so that the client sees an incomplete message.
+   *
+   * @param leaving why the proxy itself ends it, to be told where what was begun has a way to say so (reliability.md 50)
+   */
+  cut(leaving?: string): void;
   /** An answer of the proxy's own, as problem+json; only before `respond`. */
   answer(status: number, code: ErrorCode, detail: string, cookie: string): void;
   /** Refuses what the client did: as `answer`, then the connection ends. */

@@ -15,6 +15,7 @@ import {
   grpcMask,
   grpcOfHttp,
   grpcStatusOf,
+  grpcTimeoutOf,
   httpOfGrpc,
   isGrpcIn,
   NO_GRPC_STATUS,
@@ -28,6 +29,23 @@ t.test(
     t.equal(grpcStatusOf(undefined), NO_GRPC_STATUS);
     for (const odd of ["", "17", "99", "-1", "1.0", "0x1", "100", "OK", " 0"])
       t.equal(grpcStatusOf(odd), 2, odd);
+  },
+);
+
+t.test(
+  "a grpc-timeout is its milliseconds, and one that is none waits for ever (reliability 50)",
+  async (t) => {
+    const table: Readonly<Record<string, number>> = {
+      "1H": 3_600_000,
+      "2M": 120_000,
+      "3S": 3000,
+      "00000250m": 250,
+      "99999999u": 99_999.999,
+      "1000000n": 1,
+    };
+    for (const [value, ms] of Object.entries(table)) t.equal(grpcTimeoutOf(value), ms, value);
+    for (const odd of [undefined, "", "m", "1", "1s", "1 S", "-1S", "123456789m", "1.5S", "0S", "1Sx"])
+      t.equal(grpcTimeoutOf(odd), Infinity, String(odd));
   },
 );
 

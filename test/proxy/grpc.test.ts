@@ -15,8 +15,12 @@ import {
   type sendUnaryData,
 } from "@grpc/grpc-js";
 import { once } from "node:events";
+import { constants } from "node:http2";
 import t from "tap";
+import { millis } from "../../src/domain/units.ts";
 import { clock } from "../../src/platform.ts";
+import { client2 } from "../support/h2.ts";
+import { http2Upstream, type SeenStream } from "../support/h2-upstream.ts";
 import { startPlane, type TestPlane } from "../support/plane.ts";
 import { NOBODY } from "../support/upstream.ts";
 
@@ -255,3 +259,101 @@ t.test("two hundred calls at the same time share a few connections (reliability 
   await s.running.settled((now) => now.settled === 200);
   await s.close();
 });
+
+/** What a client says of its deadline, how long it has waited when it leaves, whether the answer has begun, and what that is. */
+const LEAVES: readonly (readonly [string, number, boolean, string])[] = [
+  ["200m", 200, false, "timeout"],
+  ["200m", 200, true, "timeout"],
+  ["200m", 150, false, "client_gone"],
+  ["99m", 500, false, "client_gone"],
+  ["never", 500, false, "client_gone"],
+];
+
+t.test(
+  "an arm that hangs until its clients' deadlines have passed has failed, and a client that leaves before has left (reliability 33, 50)",
+  async (t) => {
+    const server = await http2Upstream(() => undefined);
+    const running = await startPlane({ stable: server.url, canary: server.url });
+    running.weight(100);
+    for (const how of ["reset", "loss"] as const) {
+      for (const [timeout, waited, hasBegun, reason] of LEAVES) {
+        const before = running.measured().counts[`canary ${reason}`] ?? 0;
+        const client = client2(running.address);
+        const stream = client.open("POST", "/a.B/C", {
+          "x-user": "u",
+          "content-type": "application/grpc",
+          te: "trailers",
+          "grpc-timeout": timeout,
+        });
+        const arrived = new Promise<SeenStream>((resolve) => {
+          server.script = (_stream, seen) => resolve(seen);
+        });
+        stream.end(Buffer.alloc(5));
+        const seen = await arrived;
+        await seen.body();
+        if (hasBegun) {
+          const begun = once(stream, "response");
+          seen.stream.respond({ ":status": 200, "content-type": "application/grpc" });
+          await begun;
+        }
+        running.advance(waited);
+        if (how === "reset") stream.close(constants.NGHTTP2_CANCEL);
+        else client.close();
+        const { counts } = await running.settled((now) => (now.counts[`canary ${reason}`] ?? 0) > before);
+        t.equal(counts[`canary ${reason}`], before + 1, `${how} ${timeout} ${waited}`);
+        client.close();
+      }
+    }
+    t.strictSame(running.measured().counts, { "canary timeout": 4, "canary client_gone": 6 });
+    await running.plane.close();
+    await server.close();
+  },
+);
+
+t.test(
+  "a deadline is no failure where DEADLINE_EXCEEDED is none (reliability 33, 50; acceptance 18)",
+  async (t) => {
+    const server = await http2Upstream(() => undefined);
+    const running = await startPlane(
+      { stable: server.url, canary: server.url },
+      { grpc: { failing: ["INTERNAL"] } },
+    );
+    const client = client2(running.address);
+    const arrived = new Promise<SeenStream>((resolve) => {
+      server.script = (_stream, seen) => resolve(seen);
+    });
+    const stream = client.open("POST", "/", { "content-type": "application/grpc", "grpc-timeout": "1S" });
+    stream.end(Buffer.alloc(5));
+    await (await arrived).body();
+    running.advance(2000);
+    stream.close(constants.NGHTTP2_CANCEL);
+    t.strictSame((await running.settled((now) => now.settled === 1)).counts, { "stable client_gone": 1 });
+    client.close();
+    await running.plane.close();
+    await server.close();
+  },
+);
+
+t.test(
+  "a stream that a rollback or a drain ends has a status that its client may try again behind (reliability 48, 50)",
+  async (t) => {
+    const s = await site();
+    const statuses: Promise<unknown>[] = [];
+    const open = async (): Promise<void> => {
+      const call = s.client.makeServerStreamRequest(SERVICE.down.path, text.to, text.from, "open");
+      call.on("error", () => undefined);
+      statuses.push(new Promise((resolve) => call.once("status", resolve)));
+      await once(call, "data");
+      call.resume();
+    };
+    const leaving = { code: status.UNAVAILABLE, details: "this replica is going away" };
+    await open();
+    s.running.plane.closeLongLived("app", "close", millis(0));
+    t.match(await statuses[0], leaving);
+    await open();
+    t.match(await s.running.plane.retire(millis(100)), { cut: 1 });
+    t.match(await statuses[1], leaving);
+    t.strictSame(s.running.measured().counts, { "canary unavailable": 2 });
+    await s.close();
+  },
+);

@@ -150,8 +150,15 @@ export class Http2Server {
   /** Ends what is left. Returns how many exchanges had an answer pending. */
   cut(): number {
     let cut = 0;
-    for (const { session, socket, open } of this.#connections) {
+    for (const connection of this.#connections) {
+      const { session, socket, open } = connection;
       for (const each of open) if (each.cut()) cut++;
+      // What was ended with a word, and not with a reset, has a moment to arrive.
+      if ([...open].some(({ stream }) => !stream.destroyed)) {
+        this.#close(connection);
+        this.#lingering(connection);
+        continue;
+      }
       session.destroy();
       // The platform would wait for a client that reads nothing.
       socket.destroy();

@@ -7,7 +7,7 @@
 
 import { constants, type ServerHttp2Stream } from "node:http2";
 import type { ErrorCode } from "../../domain/errors.ts";
-import { grpcOfHttp, NO_GRPC_STATUS } from "../../domain/grpc.ts";
+import { grpcOfHttp, grpcTimeoutOf, NO_GRPC_STATUS } from "../../domain/grpc.ts";
 import { ownAnswer } from "../answer.ts";
 import { RequestSide, type RequestParts } from "../general/side.ts";
 import type { FieldedHead } from "../headers.ts";
@@ -20,6 +20,7 @@ import { isGrpc, objectOf } from "./fields.ts";
 
 const { NGHTTP2_NO_ERROR } = constants;
 const RESET_CONTENT = 205;
+const UNAVAILABLE = 503;
 /** Answers without content, which the platform ends with their head (RFC 9110 §15.3.5, §15.3.6, §15.4.5). */
 const EMPTY: ReadonlySet<number> = new Set([204, RESET_CONTENT, 304]);
 /** Ends a stream with RST_STREAM (INTERNAL_ERROR); `close` would send END_STREAM before it, and the answer would look whole. */
@@ -37,6 +38,8 @@ export class Http2Side extends RequestSide implements Arrival<FieldedHead> {
   readonly #isGrpc: boolean;
   readonly #stream: ServerHttp2Stream;
   readonly #idleMs: number;
+  /** The answer has begun, and ends with a gRPC status. */
+  #answersGrpc = false;
   #trailers: readonly string[] = [];
   #hasEnded = false;
   /** The answer ended with its head, whatever the upstream still sends: a client that leaves then has got all of it. */
@@ -87,6 +90,7 @@ export class Http2Side extends RequestSide implements Arrival<FieldedHead> {
     // What an upstream sends with a 205 all the same is read and left out.
     const sent = status === RESET_CONTENT ? without(fields, "content-length") : fields;
     this.#isWhole = isEmpty;
+    this.#answersGrpc = this.#isGrpc && !isEmpty && isGrpc(fields);
     try {
       this.#stream.respond(listOf(status, sent), {
         endStream: isEmpty,
@@ -120,7 +124,12 @@ export class Http2Side extends RequestSide implements Arrival<FieldedHead> {
     if (this.#stream.writableLength > 0) this.#wait();
   }
 
-  cut(): void {
+  cut(leaving?: string): void {
+    if (leaving !== undefined && this.#answersGrpc && !this.#isOver && !this.#stream.writableEnded) {
+      this.#trailers = statusFields(UNAVAILABLE, leaving);
+      this.end();
+      return;
+    }
     this.#over();
     this.#stream.destroy(CUT);
   }
@@ -187,7 +196,9 @@ export class Http2Side extends RequestSide implements Arrival<FieldedHead> {
     // Of an upload that stops with the stream nothing more goes upstream, which must not look like the upstream's doing.
     if (this.#hasEnded || (this.#isWhole && this.body?.isComplete !== false)) return;
     this.#hasEnded = true;
-    this.exchange?.onDownstreamGone();
+    this.exchange?.onDownstreamGone(
+      this.#isGrpc ? grpcTimeoutOf(fieldOf(this.fields, "grpc-timeout")) : Infinity,
+    );
     this.exchange = undefined;
   }
 
@@ -226,9 +237,12 @@ function without(fields: readonly string[], name: string): string[] {
 
 /** An answer of our own to gRPC: trailers only, HTTP 200 (reliability.md 50). */
 function grpcAnswer(status: number, detail: string): string[] {
+  return [":status", "200", "content-type", "application/grpc", ...statusFields(status, detail)];
+}
+
+/** A gRPC status of our own, by the HTTP status. */
+function statusFields(status: number, detail: string): string[] {
   // Percent-encoded as the protocol wants it; the details are plain texts of ours.
   const message = encodeURIComponent(detail).replaceAll("%20", " ");
-  const head = [":status", "200", "content-type", "application/grpc"];
-  head.push("grpc-status", String(grpcOfHttp(status)), "grpc-message", message);
-  return head;
+  return ["grpc-status", String(grpcOfHttp(status)), "grpc-message", message];
 }
