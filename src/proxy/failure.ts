@@ -55,7 +55,7 @@ function failure(reason: Reason, status: number, code: ErrorCode, detail: string
 }
 
 const MALFORMED = /^(?:HPE_|UND_ERR_HEADERS_OVERFLOW|UND_ERR_RES_CONTENT_LENGTH_MISMATCH)/;
-/** What undici says of a response that came unasked, a stray 100, or a 101 nobody asked for. */
+/** What undici says of a response that came unasked, or a 101 nobody asked for. */
 const SURPRISE = /^bad (?:response|upgrade)$/;
 const OWN_FAULT = /^UND_ERR_(?:INVALID_ARG|NOT_SUPPORTED|REQ_CONTENT_LENGTH_MISMATCH|DESTROYED|CLOSED)$/;
 

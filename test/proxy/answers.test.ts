@@ -318,6 +318,50 @@ void inEveryLane(
 );
 
 void inEveryLane(
+  "a stray 100 is dropped, wherever its bytes part, and an answer of another protocol is malformed (reliability 5, 21)",
+  async (t) => {
+    const stray = "HTTP/1.1 100 Continue\r\nX: y\r\n\r\n";
+    const hint = "HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n";
+    let parts: readonly string[] = [];
+    const { address, running, server } = await stand(t, (socket) => {
+      for (const [nth, part] of parts.entries()) setTimeout(() => socket.write(part), nth * 10);
+    });
+    const ask = async (version: string): Promise<string> => {
+      const text = await once(address, `GET / HTTP/${version}\nHost: x`);
+      t.notMatch(text, /100 Continue/);
+      return text;
+    };
+    const both = `${stray}${hint}${stray}${GOOD}`;
+    const [inName, inEnd] = [both.indexOf("100") + 1, stray.length - 1];
+    for (const version of ["1.1", "1.0"])
+      for (const cut of [0, 3, inName, inEnd, stray.length, stray.length + hint.length + 5]) {
+        parts = [both.slice(0, cut), both.slice(cut)].filter((part) => part !== "");
+        t.match(await ask(version), /HTTP\/1\.1 200 [^]*good$/, `to HTTP/${version}, cut at ${cut}`);
+      }
+    t.match(await ask("1.1"), /^HTTP\/1\.1 103 [^]*HTTP\/1\.1 200 /);
+    const strays = { "stable ok": 13 };
+    t.strictSame((await running.settled((now) => now.settled === 13)).counts, strays);
+    // One for each lane: HTTP/1.0 is served in the general one.
+    t.ok(server.accepted <= 2, "none of them is a reason to end a connection");
+    for (const [what, bytes] of [
+      ["strays without end", stray.repeat(1000)],
+      ["RTSP", "RTSP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n"],
+      ["ICE", "ICE/1.0 200 OK\r\nContent-Length: 0\r\n\r\n"],
+      ["RTSP behind a 100", `${stray}RTSP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n`],
+      ["RTSP behind an empty line", "\r\nRTSP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n"],
+      ["another version", "HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n"],
+    ] as const) {
+      parts = [bytes];
+      t.match(await ask("1.1"), /^HTTP\/1\.1 502 /, what);
+    }
+    t.strictSame((await running.settled((now) => now.settled === 19)).counts, {
+      ...strays,
+      "stable malformed": 6,
+    });
+  },
+);
+
+void inEveryLane(
   "a head is sent when it comes, and so is each piece of a body, however it is framed (reliability 22)",
   async (t) => {
     let upper: Socket | undefined;

@@ -17,6 +17,7 @@ import { cleanTrailers, readResponseFields, type FieldedHead } from "../headers.
 import type { AttemptEvents } from "../lane.ts";
 import { fieldOf } from "../request.ts";
 import { Line, type Slots } from "../slots.ts";
+import { HeadFilter, type Awaiting } from "./head-filter.ts";
 import { sendHeadFirst } from "./head-first.ts";
 import { sendTrailers } from "./last-chunk.ts";
 import type { Outgoing, Sender, StreamAttempt } from "./sender.ts";
@@ -48,6 +49,8 @@ class Connection {
   #isOpening = false;
   /** Where the present socket leads; undefined before the first. */
   link: Link | undefined = undefined;
+  /** What is read from the present socket. */
+  heads: HeadFilter | undefined = undefined;
 
   constructor(dialler: Dialler, gone: (connection: Connection) => void) {
     const { isTls, authority } = dialler.address;
@@ -84,6 +87,7 @@ class Connection {
     this.#isOpening = true;
     this.link = dialler.dial(ALPN, { highWaterMark: READ_AHEAD_BYTES });
     const { socket } = this.link;
+    this.heads = new HeadFilter(socket, HEAD_BYTES);
     const tell = (...result: [Error, null] | [null, Socket]): void => {
       if (!this.#isOpening) return;
       this.#isOpening = false;
@@ -191,7 +195,7 @@ export class GeneralPool extends Line<Connection, GeneralAttempt> implements Sen
 }
 
 /** One attempt; undici's handler. Every way out passes `#over` once. */
-export class GeneralAttempt implements StreamAttempt, Dispatcher.DispatchHandler {
+export class GeneralAttempt implements StreamAttempt, Dispatcher.DispatchHandler, Awaiting {
   readonly #pool: GeneralPool;
   readonly #request: Outgoing;
   readonly #events: AttemptEvents<FieldedHead>;
@@ -282,6 +286,7 @@ export class GeneralAttempt implements StreamAttempt, Dispatcher.DispatchHandler
       controller.abort(ABORTED);
       return;
     }
+    this.#connection?.heads?.await(this);
     this.#arm(this.#request.timeouts.idle, FAILURES.uploadTimeout);
     // What has come of the body with its head goes out with it; only behind a client that waits the head goes alone.
     if (this.#request.body !== undefined) setImmediate(sendHead, this, controller);
@@ -313,6 +318,14 @@ export class GeneralAttempt implements StreamAttempt, Dispatcher.DispatchHandler
 
   onResponseStarted(): void {
     this.#answering = true;
+  }
+
+  onContinue(): void {
+    if (!this.#silent && !this.#ended) this.#events.onInformational(readResponseFields(100, "", NO_FIELDS));
+  }
+
+  onForeign(): void {
+    this.fail(FAILURES.malformed);
   }
 
   onResponseStart(
