@@ -92,9 +92,11 @@ export class ClientConnection {
     this.socket.pause();
   }
 
-  /** Runs `last` when every request before it has been answered; nothing more is heard. */
+  /** Runs `last` when every request that was read to its end has been answered; nothing more is heard. */
   finally(last: () => void): void {
     this.#deaf = true;
+    // Its end will not come.
+    if (this.#queue.at(-1)?.request.complete === false) this.#queue.pop();
     if (this.isBusy) this.#last ??= last;
     else last();
   }
