@@ -491,6 +491,18 @@ void inEveryLane("an expectation that is none of ours is 417, in its turn (relia
     [...text.matchAll(/HTTP\/1\.1 (\d+) /g)].map((found) => found[1]),
     ["200", "417"],
   );
+  for (const expected of [
+    "100-continue, x",
+    "100-continue;a",
+    '"100-continue"',
+    "x 100-continue",
+    "",
+    "100-continue\r\nExpect: 100-continue",
+  ]) {
+    const each = await raw(running.address);
+    each.send(`PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nExpect: ${expected}\r\n\r\na`);
+    t.match((await each.closed()).text, /^HTTP\/1\.1 417 /, expected);
+  }
   t.equal(server.requests.length, 1);
   await running.plane.close();
   await server.close();

@@ -22,6 +22,7 @@ import type { FastAttempt, Request } from "./attempt.ts";
 import { isEnough, kept } from "./ahead.ts";
 import { FastBody, type BodyOwner } from "./body.ts";
 import { dateLineAt, fieldsOfHead, fieldsOfText, type FastHead } from "./head.ts";
+import { isForeign } from "./foreign.ts";
 import { Intake, type Taker } from "./intake.ts";
 import type { FastLane } from "./lane.ts";
 import { outgoingHead, OwnLines } from "./outgoing.ts";
@@ -147,8 +148,14 @@ export class FastClient extends PlainRequest implements Downstream<FastHead>, Re
       this.#rest = Buffer.from(bytes.subarray(from, to));
       return false;
     }
-    this.#handOver(bytes, from, to);
+    if (isForeign(bytes, from, to)) this.#refuseHead(400, "the request is not HTTP");
+    else this.#handOver(bytes, from, to);
     return false;
+  }
+
+  #refuseHead(status: number, detail: string): void {
+    this.#lane.reception.meter.refused(status);
+    this.refuse(status, "SPLIT_REQUEST_REFUSED", detail);
   }
 
   #handOver(bytes: Buffer, from: number, to: number): void {
@@ -377,8 +384,7 @@ export class FastClient extends PlainRequest implements Downstream<FastHead>, Re
   onDue(): void {
     if (this.#phase === "head" && this.isRetiring && this.#rest === undefined) this.socket.destroySoon();
     else if (this.#phase === "head" && (this.#isFresh || this.#rest !== undefined)) {
-      this.#lane.reception.meter.refused(408);
-      this.refuse(408, "SPLIT_REQUEST_REFUSED", "the request head took too long");
+      this.#refuseHead(408, "the request head took too long");
     } else if (this.#phase === "exchange" && this.body?.isWaiting === true && !this.body.isDiscarding)
       this.exchange?.onDownstreamFault(408, "the request body stopped");
     else this.socket.destroy();
@@ -429,10 +435,7 @@ export class FastClient extends PlainRequest implements Downstream<FastHead>, Re
     switch (this.#phase) {
       case "head":
         if (this.#rest === undefined) this.socket.end();
-        else {
-          this.#lane.reception.meter.refused(400);
-          this.refuse(400, "SPLIT_REQUEST_REFUSED", "the request is not HTTP");
-        }
+        else this.#refuseHead(400, "the request is not HTTP");
         break;
       case "exchange":
         this.exchange?.onDownstreamGone();

@@ -46,6 +46,22 @@ const NOBODY: { readonly peer: Peer; readonly served: number } = {
   served: 0,
 };
 
+/** What llhttp takes for a request of RTSP, or of ICE; which protocol it read it does not tell. */
+const FOREIGN_METHODS: ReadonlySet<string> = new Set([
+  "ANNOUNCE",
+  "DESCRIBE",
+  "FLUSH",
+  "GET_PARAMETER",
+  "PAUSE",
+  "PLAY",
+  "RECORD",
+  "REDIRECT",
+  "SETUP",
+  "SET_PARAMETER",
+  "SOURCE",
+  "TEARDOWN",
+]);
+
 /** The general lane's connections. */
 export class GeneralServer {
   readonly #server: Server;
@@ -141,10 +157,13 @@ export class GeneralServer {
     const server = this.#server;
     server.on("connection", (socket: Socket) => void this.#connected(socket));
     server.on("request", (request, response) => this.#requested(request, response, false));
-    server.on("checkContinue", (request, response) => this.#requested(request, response, true));
-    server.on("checkExpectation", (request: IncomingMessage, response: ServerResponse) => {
-      this.#refuseInTurn(request, response, 417, "only 100-continue is expected here");
-    });
+    const expected = (request: IncomingMessage, response: ServerResponse): void => {
+      // Node takes any value for a 100-continue that has one in it.
+      if (expectsContinue(request.rawHeaders)) this.#requested(request, response, true);
+      else this.#refuseInTurn(request, response, 417, "only 100-continue is expected here");
+    };
+    server.on("checkContinue", expected);
+    server.on("checkExpectation", expected);
     server.on("connect", (_request: IncomingMessage, socket: Duplex) => {
       socket.on("error", ignore);
       this.#reception.meter.refused(400);
@@ -172,6 +191,10 @@ export class GeneralServer {
   }
 
   #requested(request: IncomingMessage, response: ServerResponse, expects: boolean): void {
+    if (FOREIGN_METHODS.has(request.method ?? "")) {
+      this.#refuseInTurn(request, response, 400, "the request is not HTTP");
+      return;
+    }
     request.on("error", ignore);
     response.on("error", ignore);
     const connection = this.#connections.get(request.socket);
@@ -358,6 +381,12 @@ export class GeneralServer {
 /** Room for the target beside the fields: each has a limit and an answer of its own. */
 function headRoomOf({ limits }: Config): number {
   return limits.head + limits.url;
+}
+
+/** Whether the one thing expected is 100-continue (RFC 9110 §10.1.1). */
+function expectsContinue(fields: readonly string[]): boolean {
+  const expected = fields.filter((_, at) => at % 2 === 1 && fields[at - 1]?.toLowerCase() === "expect");
+  return expected.length === 1 && expected[0]?.toLowerCase() === "100-continue";
 }
 
 function troubleOf(code: string): readonly [number, string] {
