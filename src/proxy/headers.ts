@@ -70,11 +70,8 @@ const PROTECTED =
 const NOT_IN_TRAILER =
   /^(?:content-(?:length|encoding|type|range)|host|authorization|set-cookie|cookie|proxy-.*|www-authenticate|cache-control|max-forwards|expect|range|if-.*|age|date|location|vary|expires)$/;
 
-export const FORWARDING_ALIASES: ReadonlySet<string> = new Set([
-  "x-forwarded-for",
-  "x-forwarded-proto",
-  "x-forwarded-host",
-]);
+/** How the names begin by which a proxy says who asked it for what; only a trusted one's are passed on. */
+export const FORWARDING = "x-forwarded-";
 const NO_NAMES: readonly string[] = [];
 const STREAM = /^(?:text\/event-stream|application\/grpc)\b/i;
 const CONTROL = /[^\t\x20-\x7e\x80-\xff]/;
@@ -234,9 +231,10 @@ function targetOf(method: string, url: string, host: string): { path: string; ho
 
 /**
  * The client's end-to-end fields, in order and as they came, into `out`: without the connection-specific ones, those that Connection
- * names, those that the proxy writes itself, and their `_` look-alikes.
+ * names, those that the proxy writes itself, and what only a trusted proxy may say of forwarding, in any spelling with `_`.
  *
  * @param drop one more lower-case name to leave out (the override's); empty: none
+ * @param isTrusted whether they came from a trusted proxy
  * @returns whether the client sent an X-Request-Id
  */
 export function copyRequestFields(
@@ -244,18 +242,25 @@ export function copyRequestFields(
   fields: readonly string[],
   connection: readonly string[],
   drop: string,
+  isTrusted = false,
 ): boolean {
   let hasId = false;
   for (let at = 0; at < fields.length; at += 2) {
     const name = fields[at] ?? "";
     const lower = name.toLowerCase();
     if (HOP_BY_HOP.has(lower) || REWRITTEN.has(lower) || (drop !== "" && lower === drop)) continue;
-    if (lower.includes("_") && FORWARDING_ALIASES.has(lower.replaceAll("_", "-"))) continue;
+    if (lower.startsWith("x") && isForged(lower, isTrusted)) continue;
     if (connection.length > 0 && connection.includes(lower) && !PROTECTED.test(lower)) continue;
     if (lower === "x-request-id") hasId = true;
     out.push(name, fields[at + 1] ?? "");
   }
   return hasId;
+}
+
+/** Whether a field speaks of forwarding and nobody trusted said so. Servers that take `_` for `-` read such a name as one of the family. */
+function isForged(lower: string, isTrusted: boolean): boolean {
+  const hyphened = lower.replaceAll("_", "-");
+  return hyphened.startsWith(FORWARDING) && !(isTrusted && hyphened === lower);
 }
 
 /** A response head as a list of fields. */

@@ -16,6 +16,7 @@ import {
   NOT_DOWN,
   NOT_UP,
   REQUEST_ID,
+  TRUSTED,
   UNPLAIN,
 } from "../../src/proxy/fast/names.ts";
 import {
@@ -88,6 +89,11 @@ const special = fc.constantFrom(
   ...REWRITTEN,
   "x_forwarded_for",
   "x-forwarded_proto",
+  "x-forwarded-port",
+  "x-forwarded-client-cert",
+  "x_forwarded_prefix",
+  "x-forwarded",
+  "x-forwarder-a",
   "x-request-id",
   "cookie",
   "date",
@@ -496,8 +502,11 @@ t.test("what a name is special for agrees with the sets of headers.ts, in any ca
         const lower = name.toLowerCase();
         const out: string[] = [];
         copyRequestFields(out, [name, ""], [], "");
+        const trusted: string[] = [];
+        copyRequestFields(trusted, [name, ""], [], "", true);
         const by: readonly (readonly [number, boolean])[] = [
           [NOT_UP, out.length === 0],
+          [TRUSTED, trusted.length > out.length],
           [NOT_DOWN, HOP_BY_HOP.has(lower)],
           [HOST, lower === "host"],
           [CONNECTION, lower === "connection"],

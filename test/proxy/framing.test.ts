@@ -1,6 +1,6 @@
 /** What is refused, and that nothing of it reaches an upstream (reliability.md A1–A9, B10, B11). */
 
-import { inEveryLane } from "../support/lanes.ts";
+import { inEveryLane, laneConfig } from "../support/lanes.ts";
 import { once, raw, statusOf } from "../support/raw.ts";
 import { startPlane, type Totals } from "../support/plane.ts";
 import { reply, upstream } from "../support/upstream.ts";
@@ -197,6 +197,79 @@ void inEveryLane(
     t.equal(seen?.field("x-forwarded-proto"), "https");
     t.equal(seen?.field("x-forwarded-host"), "app.example");
     await running.plane.close();
+    await server.close();
+  },
+);
+
+const FOREIGN = [
+  "GET /x RTSP/1.0",
+  "POST /x RTSP/1.1",
+  "OPTIONS /x RTSP/1.0",
+  "GET /x ICE/1.0",
+  "GET /x http/1.1",
+  "GET /x HTTPS/1.1",
+  "\r\nGET  /x  RTSP/1.0",
+  "DESCRIBE /x RTSP/1.0",
+  "SET_PARAMETER /x RTSP/1.0",
+  "SOURCE /x ICE/1.0",
+];
+
+void inEveryLane(
+  "a request of another protocol, which llhttp takes for one of HTTP, goes nowhere (reliability 5)",
+  async (t) => {
+    const server = await upstream(reply(200, "ok"));
+    const running = await startPlane({ stable: server.url, canary: server.url });
+    const { address } = running;
+    for (const line of FOREIGN) {
+      // The platform does not say which protocol it read, and these methods are in both.
+      if (laneConfig().lane === "general" && /(?:GET|POST|OPTIONS) .*RTSP/.test(line)) continue;
+      const fields = "Host: x\r\nContent-Length: 0\r\n\r\n";
+      const alone = await raw(address);
+      alone.send(`${line}\r\n${fields}`);
+      t.equal(statusOf((await alone.closed()).text), 400, line);
+      const behind = await raw(address);
+      behind.send(`GET /first HTTP/1.1\r\nHost: x\r\n\r\n${line}\r\n${fields}`);
+      t.match((await behind.closed()).text, /^HTTP\/1\.1 200 [^]*HTTP\/1\.1 400 /, line);
+    }
+    t.strictSame([...new Set(server.requests.map(({ target }) => target))], ["/first"]);
+    const old = await raw(address);
+    old.send("\r\nGET  /y  HTTP/1.0\r\nHost: x\r\n\r\n");
+    t.equal(statusOf((await old.closed()).text), 200, "as the other lane takes it");
+    await running.plane.close();
+    await server.close();
+  },
+);
+
+const FAMILY = [
+  "X-Forwarded-Port: 666",
+  "x-forwarded-prefix: /evil",
+  "X-FORWARDED-SERVER: evil",
+  "X-Forwarded-Client-Cert: evil",
+  "X_Forwarded_Port: 667",
+  "x-forwarded_prefix: /evil",
+];
+
+void inEveryLane(
+  "whatever else is said of forwarding is a trusted proxy's to say, and in no other spelling (reliability 11)",
+  async (t) => {
+    const server = await upstream(reply(200, "ok"));
+    const arms = { stable: server.url, canary: server.url };
+    for (const trustedProxies of [[], ["127.0.0.0/8"]]) {
+      const running = await startPlane(arms, {}, { trustedProxies });
+      // One that is plain, and one that is not.
+      for (const more of ["", "\nTE: trailers\nConnection: TE"]) {
+        const head = `GET / HTTP/1.1\nHost: x\nX-Forward: 1\n${FAMILY.join("\n")}\nX-Between: 1${more}`;
+        t.equal(statusOf(await once(running.address, head)), 200);
+        const lines = server.requests.at(-1)?.head.split("\r\n") ?? [];
+        const passed = FAMILY.slice(0, trustedProxies.length === 0 ? 0 : 4);
+        t.strictSame(
+          lines.filter((line) => /^x[-_]forwarded[-_](?!for:|host:|proto:)/i.test(line)),
+          passed,
+        );
+        for (const line of ["X-Forward: 1", "X-Between: 1"]) t.ok(lines.includes(line), line);
+      }
+      await running.plane.close();
+    }
     await server.close();
   },
 );

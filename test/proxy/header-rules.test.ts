@@ -77,6 +77,8 @@ const ALIASES = [
   "x_forwarded-for",
   "x_forwarded_proto",
   "x-forwarded_host",
+  "x_forwarded_port",
+  "x-forwarded-client_cert",
 ];
 const SPECIAL = [
   ...ONE_CONNECTION,
@@ -229,7 +231,11 @@ t.test(
         const out = outgoingFields({ head, fields: list, origin, proto: "http", version: "1.1" }, drop, DICE);
         const names = namesIn(out);
         const once = (each: string): boolean => names.filter((other) => other === each).length === 1;
-        const gone = [...ONE_CONNECTION, "expect", ...takenBy(list), ...(drop === "" ? [] : [drop])];
+        const family = namesIn(list).filter(
+          (each) => /^x[-_]forwarded[-_]/.test(each) && (!isTrusted || each.includes("_")),
+        );
+        const taken = [...takenBy(list), ...family.filter((each) => !OWN.includes(each))];
+        const gone = [...ONE_CONNECTION, "expect", ...taken, ...(drop === "" ? [] : [drop])];
         const ours = [...OWN, ...ALIASES, ...gone];
         const came = without(list, ours);
         const went = without(out, [...ours, "via", "x-request-id"]);

@@ -272,7 +272,8 @@ export class FastClient extends PlainRequest implements Downstream<FastHead>, Re
       const own = this.#own.of(origin, host, proto, this.head);
       const { dice } = this.#lane.reception;
       const drop = route.override.header;
-      this.text = outgoingHead(SCAN, this.bytes, this.from, this.head, host, drop, own, dice);
+      const { trusted } = origin;
+      this.text = outgoingHead(SCAN, this.bytes, this.from, this.head, host, drop, own, trusted, dice);
       this.retryable = retryable;
       this.timeouts = route.timeouts;
       if (this.#bodyTo > 0) {

@@ -5,7 +5,7 @@
  * nothing, or one thing, is of interest.
  */
 
-import { FORWARDING_ALIASES, HOP_BY_HOP, REWRITTEN } from "../headers.ts";
+import { FORWARDING, HOP_BY_HOP, REWRITTEN } from "../headers.ts";
 
 /** What is special about a field; a name may be several of these. */
 export const HOST = 1;
@@ -23,6 +23,8 @@ export const CONTENT_TYPE = 256;
 export const DATE = 512;
 export const KEEP_ALIVE = 1024;
 export const COOKIE = 2048;
+/** Forwarded upstream for a trusted proxy alone. */
+export const TRUSTED = 4096;
 
 interface Entry {
   readonly name: string;
@@ -30,6 +32,8 @@ interface Entry {
 }
 
 const LONGEST = 32;
+const HYPHEN = 0x2d;
+const UNDERSCORE = 0x5f;
 
 /** Entries by length of the name. */
 const BY_LENGTH: readonly (readonly Entry[] | undefined)[] = compile();
@@ -39,7 +43,6 @@ function compile(): readonly (readonly Entry[] | undefined)[] {
   const add = (name: string, more: number): void => void bits.set(name, (bits.get(name) ?? 0) | more);
   for (const name of HOP_BY_HOP) add(name, NOT_UP | NOT_DOWN);
   for (const name of REWRITTEN) add(name, NOT_UP);
-  for (const name of FORWARDING_ALIASES) for (const alias of aliasesOf(name)) add(alias, NOT_UP);
   add("host", HOST);
   add("connection", CONNECTION);
   add("content-length", LENGTH);
@@ -58,24 +61,30 @@ function compile(): readonly (readonly Entry[] | undefined)[] {
   return table.map((entries) => (entries.length === 0 ? undefined : entries));
 }
 
-/** The name, and every spelling of it in which a hyphen is an underscore: some servers take them for the same. */
-function aliasesOf(name: string): readonly string[] {
-  const parts = name.split("-");
-  let spellings = [parts[0]!];
-  for (const part of parts.slice(1))
-    spellings = spellings.flatMap((before) => [`${before}-${part}`, `${before}_${part}`]);
-  return spellings;
-}
-
 /** What is special about the name at `from`…`to`; 0: nothing. */
 export function bitsOf(bytes: Uint8Array, from: number, to: number): number {
   const entries = BY_LENGTH[to - from];
-  if (entries === undefined) return 0;
-  for (let at = 0; at < entries.length; at++) {
-    const entry = entries[at]!;
-    if (isName(bytes, from, entry.name)) return entry.bits;
+  if (entries !== undefined) {
+    for (let at = 0; at < entries.length; at++) {
+      const entry = entries[at]!;
+      if (isName(bytes, from, entry.name)) return entry.bits;
+    }
   }
-  return 0;
+  return bytes[from] === 0x78 || bytes[from] === 0x58 ? forwardingBits(bytes, from, to) : 0;
+}
+
+/** Of a name that begins as `FORWARDING` does, or so that servers which take `_` for `-` would say so. */
+function forwardingBits(bytes: Uint8Array, from: number, to: number): number {
+  if (to - from < FORWARDING.length) return 0;
+  let bits = NOT_UP | TRUSTED;
+  for (let at = 0; at < to - from; at++) {
+    const byte = bytes[from + at]!;
+    if (byte === UNDERSCORE) bits = NOT_UP;
+    if (at >= FORWARDING.length) continue;
+    const wanted = FORWARDING.charCodeAt(at);
+    if ((byte | 0x20) !== wanted && !(wanted === HYPHEN && byte === UNDERSCORE)) return 0;
+  }
+  return bits;
 }
 
 /** Whether the bytes at `from` are `name`, which is in lower case, without regard to case; its end is the caller's to check. */

@@ -39,6 +39,7 @@ export class OwnLines {
  * @param host its Host
  * @param drop a lower-case name to leave out (the override's); empty: none
  * @param own  `OwnLines.of` the request
+ * @param isTrusted whether it came from a trusted proxy
  */
 export function outgoingHead(
   scan: RequestScan,
@@ -48,12 +49,13 @@ export function outgoingHead(
   host: string,
   drop: string,
   own: string,
+  isTrusted: boolean,
   dice: Dice,
 ): string {
   const kept =
-    drop === "" || scan.find(bytes, drop) < 0
+    (drop === "" || scan.find(bytes, drop) < 0) && !(isTrusted && scan.hasTrusted)
       ? keptLines(scan, from, head)
-      : keptFields(scan, from, head, host, drop);
+      : keptFields(scan, from, head, host, drop, isTrusted);
   const id = scan.hasId ? "" : `${REQUEST_ID}: ${requestId(dice)}\r\n`;
   const { method } = scan;
   // A server must not wait for a body that this method usually has (RFC 9110 §8.6).
@@ -76,10 +78,17 @@ function keptLines(scan: RequestScan, from: number, head: string): string {
   return text + head.slice(at, head.length - 2);
 }
 
-/** The same by the rules of `headers.ts`, for when a line more has to go. */
-function keptFields(scan: RequestScan, from: number, head: string, host: string, drop: string): string {
+/** The same by the rules of `headers.ts`, for when a line more has to go, or may stay. */
+function keptFields(
+  scan: RequestScan,
+  from: number,
+  head: string,
+  host: string,
+  drop: string,
+  isTrusted: boolean,
+): string {
   const fields = ["host", host];
-  copyRequestFields(fields, fieldsOfText(head), [], drop);
+  copyRequestFields(fields, fieldsOfText(head), [], drop, isTrusted);
   if (scan.length >= 0) fields.push("content-length", String(scan.length));
   if (scan.chunked) fields.push("transfer-encoding", "chunked");
   return head.slice(0, scan.fieldsFrom - from) + linesOf(fields);

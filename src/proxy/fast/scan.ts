@@ -22,6 +22,7 @@ import {
   NOT_DOWN,
   NOT_UP,
   REQUEST_ID,
+  TRUSTED,
   UNPLAIN,
 } from "./names.ts";
 
@@ -135,6 +136,8 @@ export class RequestScan extends Scan {
   /** Index of the first Cookie field; −1: none. */
   cookie = -1;
   hasId = false;
+  /** Among the dropped lines are some that go on for a trusted proxy. */
+  hasTrusted = false;
 }
 
 /** A response head. */
@@ -169,6 +172,7 @@ export function scanRequest(
   scan.reset();
   scan.cookie = -1;
   scan.hasId = false;
+  scan.hasTrusted = false;
   scan.hostTo = 0;
   const line = scanRequestLine(bytes, from, to, limits.url, scan);
   if (line === OTHER) return OTHER;
@@ -295,6 +299,7 @@ function noteRequest(bytes: Uint8Array, from: number, to: number, scan: RequestS
   if ((bits & CONNECTION) !== 0 && !noteConnection(bytes, valueFrom, valueTo, scan)) return false;
   if ((bits & REQUEST_ID) !== 0) scan.hasId = true;
   if ((bits & COOKIE) !== 0 && scan.cookie < 0) scan.cookie = scan.count - 1;
+  if ((bits & TRUSTED) !== 0) scan.hasTrusted = true;
   if ((bits & NOT_UP) !== 0) scan.drop(from, to);
   return true;
 }

@@ -23,7 +23,7 @@ export function outgoingFields(
 ): string[] {
   const out: string[] = [];
   if (head.host !== "") out.push("host", head.host);
-  const hasId = copyRequestFields(out, fields, head.connection, drop);
+  const hasId = copyRequestFields(out, fields, head.connection, drop, origin.trusted);
   addOwnFields(out, { origin, fields, host: head.host, proto, version });
   if (!hasId) out.push(REQUEST_ID, requestId(dice));
   if (head.framing === "length") out.push("content-length", String(head.length));
