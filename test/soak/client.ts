@@ -36,8 +36,8 @@ export interface Asking {
   readonly upload?: number | Buffer;
   /** Every `SLOW_EVERY` bytes read or written so long is waited. HTTP/1.1 alone. */
   readonly slowMs?: number;
-  /** The client leaves after so many milliseconds. */
-  readonly abortMs?: number;
+  /** The client leaves then. */
+  readonly leave?: AbortSignal;
 }
 
 /** The ways that lead to an edge. */
@@ -67,7 +67,7 @@ export function road(at: Site, name: RoadName, { width = 1, isKept = true } = {}
 }
 
 function ask1(at: Site, asking: Asking, agent: Agent | SecureAgent, isSecure: boolean): Promise<Result> {
-  const { path, method = "GET", headers = {}, upload, slowMs = 0, abortMs } = asking;
+  const { path, method = "GET", headers = {}, upload, slowMs = 0, leave } = asking;
   return new Promise((resolve) => {
     const hash = createHash("sha256");
     const came = { status: 0, text: "", id: "", arm: "", trailers: [] as string[] };
@@ -75,14 +75,13 @@ function ask1(at: Site, asking: Asking, agent: Agent | SecureAgent, isSecure: bo
     const over = (isWhole: boolean, error: string): void => {
       if (isOver) return;
       isOver = true;
-      clearTimeout(leave);
       resolve({ ...came, isFresh: !sent.reusedSocket, isWhole, digest: hash.digest("hex"), error });
     };
     const make = isSecure ? secureRequest : request;
     const port = isSecure ? at.securePort : at.port;
     const how = { rejectUnauthorized: false, timeout: 60_000 };
     const sent = make({ host: at.host, port, path, method, headers, agent, ...how });
-    const leave = abortMs === undefined ? undefined : setTimeout(() => sent.destroy(), abortMs);
+    leave?.addEventListener("abort", () => sent.destroy(), { once: true });
     sent.on("timeout", () => sent.destroy(new Error("nothing for 60 s")));
     sent.on("error", (error: NodeJS.ErrnoException) => over(false, error.code ?? error.message));
     sent.on("close", () => {
@@ -140,15 +139,14 @@ function road2(at: Site, name: RoadName, isSecure: boolean, isKept: boolean): Ro
 
 async function ask2(
   client: Client2,
-  { path, method = "GET", headers, upload, abortMs }: Asking,
+  { path, method = "GET", headers, upload, leave }: Asking,
 ): Promise<Omit<Result, "isFresh">> {
   const stream = client.open(method, path, headers);
   const answered = answerOn(stream);
-  const leave = abortMs === undefined ? undefined : setTimeout(() => stream.close(CANCEL), abortMs);
+  leave?.addEventListener("abort", () => stream.close(CANCEL), { once: true });
   const late = setTimeout(() => stream.close(CANCEL), 60_000);
   stream.end(typeof upload === "number" ? bytesOf(upload) : upload);
   const { status, body, fields, trailers, code } = await answered;
-  clearTimeout(leave);
   clearTimeout(late);
   return {
     status,

@@ -8,6 +8,7 @@ import t from "tap";
 import { largeBodies } from "./bodies.ts";
 import { manyConnections } from "./connections.ts";
 import { drainUnderLoad } from "./drain.ts";
+import { figures } from "./figures.ts";
 import { mixedLoad } from "./mixed.ts";
 import { canLook } from "./site.ts";
 
@@ -23,6 +24,7 @@ const STAGES: Readonly<Record<string, () => Promise<string>>> = {
   connections: manyConnections,
   bodies: largeBodies,
   drain: drainUnderLoad,
+  figures: () => figures(seed),
   mixed: () => mixedLoad(minutes, seed),
 };
 

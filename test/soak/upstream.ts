@@ -45,7 +45,11 @@ export interface Upstream {
 
 /** Nothing seen yet. */
 export function nothingSeen(): Seen {
-  return { posts: new Map(), answered: { stable: 0, canary: 0 }, hanging: new EventEmitter() };
+  return {
+    posts: new Map(),
+    answered: { stable: 0, canary: 0 },
+    hanging: new EventEmitter().setMaxListeners(0),
+  };
 }
 
 function carriedOut({ posts }: Seen, id: string): void {
