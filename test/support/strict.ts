@@ -4,7 +4,9 @@
  */
 
 import { createServer, type AddressInfo, type Socket } from "node:net";
+import type { Test } from "tap";
 import { hearRequest, type Heard } from "../fuzz/llhttp.ts";
+import { startPlane } from "./plane.ts";
 
 /** A running upstream. */
 export interface StrictUpstream {
@@ -77,4 +79,15 @@ export function valuesOf({ fields }: Heard, name: string): string[] {
   for (let at = 0; at < fields.length; at += 2)
     if (fields[at]?.toLowerCase() === name) values.push(fields[at + 1] ?? "");
   return values;
+}
+
+/** A data plane in front of such an upstream, for one test. @param top keys of the configuration beside the route */
+export async function strictPlane(t: Test, top: object = {}) {
+  const server = await strictUpstream();
+  const running = await startPlane({ stable: server.url, canary: server.url }, {}, top);
+  t.teardown(async () => {
+    await running.plane.close();
+    await server.close();
+  });
+  return { server, address: running.address };
 }

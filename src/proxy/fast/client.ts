@@ -299,7 +299,7 @@ export class FastClient extends PlainRequest implements Downstream<FastHead>, Re
   }
 
   respond(head: FastHead, cookie: string): boolean {
-    if (this.isRetiring) this.#closes = true;
+    if (this.#isLast) this.#closes = true;
     this.#response.head(head, cookie, this.#closes, this.#lane.reception.clock.wall());
     return true;
   }
@@ -352,7 +352,7 @@ export class FastClient extends PlainRequest implements Downstream<FastHead>, Re
       this.refuse(status, code, detail);
       return;
     }
-    if (this.isRetiring) this.#closes = true;
+    if (this.#isLast) this.#closes = true;
     const more = `${dateLineAt(this.#lane.reception.clock.wall())}${this.#closes ? CLOSES : ""}`;
     const own = ownAnswer(status, code, detail, cookie);
     this.#response.append(wholeAnswer(own, status, more, !this.isHead));
@@ -371,7 +371,12 @@ export class FastClient extends PlainRequest implements Downstream<FastHead>, Re
 
   // ── Ends ──
 
-  /** The process is going away: the present answer is the last. */
+  /** Nothing more is served behind the present answer: the process is going away, and no request was sent ahead. */
+  get #isLast(): boolean {
+    return this.isRetiring && this.#rest === undefined;
+  }
+
+  /** The process is going away: what was sent until now is served, and no more. */
   retire(): void {
     this.isRetiring = true;
     if (this.#phase === "head" && this.#rest === undefined) this.#lane.wheel.set(this, RETIRE_IDLE_MS);

@@ -59,6 +59,11 @@ export class ClientConnection {
     return this.#turn !== undefined || this.#queue.length > 0;
   }
 
+  /** Nothing more is served behind the present answer: the process is going away, and no request waits. */
+  get isLast(): boolean {
+    return this.isRetiring && this.#queue.length === 0;
+  }
+
   /** Whether nothing more is heard from it. */
   get isDeaf(): boolean {
     return this.#deaf;
@@ -198,7 +203,7 @@ export class ClientSide extends RequestSide implements Downstream<FieldedHead> {
   respond({ status, reason, fields }: FieldedHead, cookie: string): boolean {
     const response = this.#response;
     if (cookie !== "") fields.push("set-cookie", cookie);
-    if (this.#connection.isRetiring) response.shouldKeepAlive = false;
+    if (this.#connection.isLast) response.shouldKeepAlive = false;
     try {
       const text = CLEAN_REASON.test(reason) ? reason : (STATUS_CODES[status] ?? "Unknown");
       response.writeHead(status, text, fields);
@@ -280,7 +285,7 @@ export class ClientSide extends RequestSide implements Downstream<FieldedHead> {
       return;
     }
     const { fields, body } = ownAnswer(status, code, detail, cookie);
-    if (this.#connection.isRetiring) response.shouldKeepAlive = false;
+    if (this.#connection.isLast) response.shouldKeepAlive = false;
     response.writeHead(status, fields);
     response.end(body);
   }
