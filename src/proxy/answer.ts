@@ -6,6 +6,8 @@ import type { ErrorCode } from "../domain/errors.ts";
 /** The line that says that the connection ends. */
 export const CLOSES = "connection: close\r\n";
 
+const CLEAN_REASON = /^[\t\x20-\x7e]+$/;
+
 /** One answer of our own. */
 export interface OwnAnswer {
   readonly fields: string[];
@@ -39,9 +41,14 @@ export function rawAnswer(status: number, code: ErrorCode, detail: string, withB
   return wholeAnswer(ownAnswer(status, code, detail, ""), status, CLOSES, withBody);
 }
 
-/** The first line of a response of our own. */
-export function statusLine(status: number): string {
-  return `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? "Error"}\r\n`;
+/** The first line of a response. @param reason of an upstream */
+export function statusLine(status: number, reason = ""): string {
+  return `HTTP/1.1 ${status} ${phraseOf(status, reason)}\r\n`;
+}
+
+/** A reason phrase that may be sent: the upstream's if it is clean, else the status's own. */
+export function phraseOf(status: number, reason: string): string {
+  return CLEAN_REASON.test(reason) ? reason : (STATUS_CODES[status] ?? "Unknown");
 }
 
 /** A raw field list (name, value, …) as the lines of a head. */

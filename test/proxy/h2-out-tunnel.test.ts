@@ -16,10 +16,11 @@ const HANDSHAKE =
 async function pair(
   script: StreamScript,
   takesTunnels = true,
+  connect = "100ms",
 ): Promise<{ readonly server: Http2Upstream; readonly running: TestPlane }> {
   const settings = takesTunnels ? { enableConnectProtocol: true } : {};
   const server = await http2Upstream(script, { settings });
-  const times = { connect: "100ms", headers: "100ms" };
+  const times = { connect, headers: "100ms" };
   return {
     server,
     running: await startPlane({ stable: server.url, canary: server.url }, { timeouts: times }),
@@ -183,3 +184,66 @@ void t.test("a WebSocket of an HTTP/2 client goes through a stream on either sid
   await running.plane.close();
   await server.close();
 });
+
+void t.test(
+  "a tunnel whose client has ended is closed, though its upstream does not end the stream (reliability 32)",
+  async (t) => {
+    const { server, running } = await pair((stream) => stream.respond({ ":status": 200 }));
+    const client = await raw(running.address);
+    client.send(HANDSHAKE);
+    await client.until(/101/);
+    t.equal(longLived(running), 1);
+    client.socket.end();
+    await running.settled(() => server.requests[0]?.stream.destroyed === true && longLived(running) === 0);
+    await running.plane.close();
+    await server.close();
+  },
+);
+
+void t.test(
+  "a silent upgrade is a 504 when the time for a head is over, from the request on (reliability 14)",
+  async (t) => {
+    const { server, running } = await pair(() => undefined, true, "30s");
+    const client = await raw(running.address);
+    client.send(HANDSHAKE);
+    t.equal(statusOf((await client.closed()).text), 504);
+    t.strictSame((await running.settled((now) => now.settled === 1)).counts, { "stable timeout": 1 });
+    await running.plane.close();
+    await server.close();
+  },
+);
+
+void t.test(
+  "a success that opens nothing does not reach a client for which it would open something (RFC 8441 §5)",
+  async (t) => {
+    const { server, running } = await pair((stream) =>
+      stream.respond({ ":status": 204 }, { endStream: true }),
+    );
+    const client = client2(running.address);
+    await event(client.session, "remoteSettings");
+    const { status } = await answerOn(
+      client.open("CONNECT", "/chat", { ":protocol": "websocket", ":scheme": "http" }),
+    );
+    t.equal(status, 502);
+    client.close();
+    await running.plane.close();
+    await server.close();
+  },
+);
+
+void t.test(
+  "an answer that opens nothing is cut when it stops for longer than the idle time (reliability 14, 17)",
+  async (t) => {
+    const { server, running } = await pair((stream) => {
+      stream.respond({ ":status": 403, "content-length": "10" });
+      stream.write("abc");
+    });
+    running.reconfigure({ timeouts: { idle: "100ms" } });
+    const client = await raw(running.address);
+    client.send(HANDSHAKE);
+    t.match((await client.closed()).text, /^HTTP\/1\.1 403 [^]*\r\n\r\nabc$/);
+    await running.settled(() => server.requests[0]?.stream.destroyed === true);
+    await running.plane.close();
+    await server.close();
+  },
+);

@@ -8,9 +8,8 @@
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
-import { STATUS_CODES } from "node:http";
 import type { ErrorCode } from "../../domain/errors.ts";
-import { ownAnswer, rawAnswer } from "../answer.ts";
+import { ownAnswer, phraseOf, rawAnswer } from "../answer.ts";
 import type { Peer } from "../forwarding.ts";
 import type { FieldedHead } from "../headers.ts";
 import type { Downstream } from "../lane.ts";
@@ -21,7 +20,6 @@ import { RequestSide, type RequestParts } from "./side.ts";
 /** After a refusal the client's bytes are still read for so long, or a reset would erase the answer before it is read. */
 const LINGER_MS = 1000;
 const EMPTY = Buffer.alloc(0);
-const CLEAN_REASON = /^[\t\x20-\x7e]+$/;
 
 /** One request waiting for, or having, its turn. */
 export interface Turn {
@@ -205,8 +203,7 @@ export class ClientSide extends RequestSide implements Downstream<FieldedHead> {
     if (cookie !== "") fields.push("set-cookie", cookie);
     if (this.#connection.isLast) response.shouldKeepAlive = false;
     try {
-      const text = CLEAN_REASON.test(reason) ? reason : (STATUS_CODES[status] ?? "Unknown");
-      response.writeHead(status, text, fields);
+      response.writeHead(status, phraseOf(status, reason), fields);
     } catch {
       return false;
     }

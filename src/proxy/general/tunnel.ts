@@ -6,7 +6,6 @@
 
 import type { RouteSplit } from "../../engine/routing.ts";
 import type { Reason } from "../../domain/outcome.ts";
-import { millis } from "../../domain/units.ts";
 import { NO_ANSWER } from "../endpoints.ts";
 import { bucketByText } from "../affinity.ts";
 import { choose } from "../exchange.ts";
@@ -19,9 +18,6 @@ import type { Route, Surroundings } from "../route.ts";
 import type { UpgradeSide } from "./server.ts";
 import { outgoingFields } from "./outgoing.ts";
 import { startUpgrade, type Upgrade } from "./upgrade.ts";
-
-/** The platform's timers go no further; each of the two times alone does not go there. */
-const TIMER_MAX_MS = 2 ** 31 - 1;
 
 /** Carries out one upgrade on a route. */
 export function upgradeExchange(
@@ -83,14 +79,15 @@ export function upgradeExchange(
   );
   const upgrade: Upgrade = {
     socket,
-    isPlain: side.version === "1.1",
+    version: side.version,
     bytes,
     dialler: endpoint.dialler,
     target: head.target,
     fields: outgoing,
     cookie,
     connectMs: timeouts.connect,
-    patienceMs: millis(Math.min(timeouts.connect + timeouts.headers, TIMER_MAX_MS)),
+    headersMs: timeouts.headers,
+    idleMs: timeouts.idle,
     now: () => around.clock.mono(),
     opened(latencyUs) {
       settle("ok", 101, latencyUs);

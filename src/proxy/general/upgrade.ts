@@ -3,7 +3,8 @@
  *
  * Its request path must not carry HTTP (it removes Transfer-Encoding from a chunked DELETE and sends the body all the same), so it gets
  * only what was checked before: a GET without a body, `Connection: Upgrade`, version 13. It is given a request object of ours, so that
- * the fields sent are the ones our table allows, and the target goes out byte for byte.
+ * the fields sent are the ones our table allows, and the target goes out byte for byte. Of the answers it sees a 101 that was checked; any other is
+ * read and passed on here.
  */
 
 import { Agent, type ClientRequest, type IncomingMessage } from "node:http";
@@ -14,8 +15,10 @@ import type { Reason } from "../../domain/outcome.ts";
 import type { Millis } from "../../domain/units.ts";
 import type { Dialler } from "../dial.ts";
 import { FAILURES, failureOf, type Failure } from "../failure.ts";
+import { objectOf } from "../h2/fields.ts";
 import { readResponseFields } from "../headers.ts";
 import { fieldOf } from "../request.ts";
+import { acceptOf, Carrier } from "./carrier.ts";
 
 /** Whether a request asks for a WebSocket the way RFC 6455 §4.1 says: what is no such request is an ordinary one. */
 export function isWebSocket(request: IncomingMessage): boolean {
@@ -42,8 +45,8 @@ export interface UpgradeSocket extends Duplex {
 /** One upgrade to carry out. */
 export interface Upgrade {
   readonly socket: UpgradeSocket;
-  /** Whether the client takes an answer in chunks. */
-  readonly isPlain: boolean;
+  /** What the client speaks. */
+  readonly version: "1.1" | "2";
   /** What the client sent behind its head. */
   readonly bytes: Buffer;
   /** How connections to the endpoint are opened. */
@@ -54,8 +57,9 @@ export interface Upgrade {
   /** Set-Cookie value to add to the answer; empty: none. */
   readonly cookie: string;
   readonly connectMs: Millis;
-  /** Connection and answer must have come by then. */
-  readonly patienceMs: Millis;
+  readonly headersMs: Millis;
+  /** Of the body of an answer that opens nothing. */
+  readonly idleMs: Millis;
   readonly now: () => Millis;
   /** The upstream said 101: the tunnel is open. */
   opened(latencyUs: number): void;
@@ -72,145 +76,144 @@ export interface Upgrade {
 }
 
 const ALPN: readonly string[] = ["http/1.1"];
-const LATE = new Error("no connection in time");
+const NOTHING = Buffer.alloc(0);
+
+/** What http-proxy-3 listens to a 101 with: it tells the client and joins both sides. */
+type Opens = (response: IncomingMessage, tunnel: Socket, head: Buffer) => void;
 
 const proxy = new ProxyServer({ xfwd: false, ws: true });
 // A request of our own is always given a callback; the listener keeps the emitter from throwing.
-proxy.on("error", () => undefined);
+proxy.on("error", ignore);
 
 const pending = new WeakMap<object, (upstream: ClientRequest) => void>();
 proxy.on("proxyReqWs", (upstream, request) => pending.get(request)?.(upstream));
 
 /** Starts an upgrade. Returns what closes both sides. */
 export function startUpgrade(upgrade: Upgrade): { close(): void } {
-  const { socket } = upgrade;
-  let upstream: ClientRequest | undefined;
-  let settled = false;
-  let sentAt: Millis | undefined;
-  const settle = (run: () => void): void => {
-    if (settled) return;
-    settled = true;
-    clearTimeout(timer);
-    run();
-  };
-  const since = (): number => (sentAt === undefined ? -1 : (upgrade.now() - sentAt) * 1000);
-  const fail = (failure: Failure): void => {
-    settle(() => {
-      upgrade.failed(failure.reason, failure.status, failure.timedOut ? since() : -1);
-      upgrade.refuse(failure);
+  const carrier = new Http1Carrier(upgrade);
+  carrier.start();
+  return carrier;
+}
+
+/** One upgrade over a connection of its own. */
+class Http1Carrier extends Carrier {
+  #request: ClientRequest | undefined = undefined;
+  #tunnel: Socket | undefined = undefined;
+
+  start(): void {
+    const { socket, dialler, connectMs } = this.upgrade;
+    this.arm(connectMs, FAILURES.connectTimeout);
+    const facade = requestFor(this.upgrade);
+    pending.set(facade, (made) => {
+      this.#request = made;
+      // http-proxy-3 normalises the path; it has to go out as it came.
+      made.path = this.upgrade.target;
     });
-  };
-  const timer = setTimeout(() => {
-    fail(FAILURES.headTimeout);
-    upstream?.destroy();
-  }, upgrade.patienceMs);
-  socket.once("close", () => {
-    settle(() => upgrade.failed("client_gone", 499, -1));
-    upstream?.destroy();
-    upgrade.closed();
-  });
-  // The client need not end its side, and what it still sends is dropped.
-  socket.once("finish", () => upgrade.ending());
-  const facade = requestFor(upgrade);
-  pending.set(facade, (made) => {
-    upstream = made;
-    // http-proxy-3 normalises the path; it has to go out as it came.
-    made.path = upgrade.target;
-    made.on("error", () => undefined);
-    made.on("finish", () => (sentAt = upgrade.now()));
-    made.on("upgrade", (response, tunnel) => {
-      tunnel.on("error", () => socket.destroy());
-      socket.once("close", () => tunnel.destroy());
-      addCookie(response, upgrade.cookie);
-      settle(() => upgrade.opened(since()));
+    const target = `http://${dialler.address.authority}`;
+    const agent = new Opener(dialler, () => this.sent());
+    try {
+      proxy.ws(facade, socket, NOTHING, { target, agent }, ignore);
+      if (this.#request !== undefined) this.#listen(this.#request);
+    } catch {
+      this.fail(FAILURES.internal);
+    }
+  }
+
+  protected override stop(): void {
+    this.#request?.destroy();
+    this.#tunnel?.destroy();
+  }
+
+  /** Of the library only the opening is wanted: it would end a broken answer as if that were whole. */
+  #listen(request: ClientRequest): void {
+    const [opens] = request.listeners("upgrade") as Opens[];
+    for (const event of ["error", "response", "upgrade"]) request.removeAllListeners(event);
+    request.on("error", (error) => this.fail(failureOf(error, this.isSent ? "head" : "connect")));
+    request.on("response", (response) => this.#answered(request, response));
+    request.on("upgrade", (response, tunnel: Socket, head) => {
+      this.#tunnel = tunnel;
+      tunnel.on("error", () => this.close());
+      if (!this.isAsked || opens === undefined || !this.#switches(response)) {
+        this.fail(FAILURES.malformed);
+        this.stop();
+        return;
+      }
+      for (const early of this.opened()) tunnel.write(early);
+      opens(response, tunnel, head);
     });
-    made.on("response", (response) => {
-      tidy(response, upgrade.cookie);
-      response.on("error", () => socket.destroy());
-      response.on("close", () => {
-        if (!response.complete) socket.destroy();
-      });
-      // http-proxy-3 writes on whatever the client takes.
-      response.on("data", () => {
-        if (socket.writableNeedDrain) response.pause();
-      });
-      socket.on("drain", () => response.resume());
-      settle(() => upgrade.answered(response.statusCode ?? 502, since()));
+  }
+
+  #answered(request: ClientRequest, response: IncomingMessage): void {
+    const { statusCode = 0, statusMessage = "", rawHeaders } = response;
+    response.on("error", ignore);
+    if (!this.relay(statusCode, statusMessage, rawHeaders, response)) return;
+    const cut = (): void => {
+      if (!response.complete) this.close();
+    };
+    // Node takes a body without a length for whole when its connection is reset, but says this before; what it says behind the end is of bytes that
+    // nobody asked for.
+    request.on("error", cut);
+    response.on("close", cut);
+    response.on("end", () => {
+      if (response.complete) this.end();
     });
-  });
-  proxy.ws(
-    facade,
-    socket,
-    upgrade.bytes,
-    { target: `http://${upgrade.dialler.address.authority}`, agent: new Opener(upgrade) },
-    (error) => fail(sentAt === undefined ? connectFailure(error) : failureOf(error, "head")),
-  );
-  return {
-    close() {
-      socket.destroy();
-      upstream?.destroy();
-    },
-  };
+  }
+
+  /** Whether a 101 opens what was asked for (RFC 6455 §4.1, RFC 9110 §7.8); it has the fields then that the client is to see. */
+  #switches(response: IncomingMessage): boolean {
+    const { version, fields, cookie } = this.upgrade;
+    const { rawHeaders } = response;
+    const head = readResponseFields(101, "", rawHeaders);
+    if (head.malformed !== "" || fieldOf(rawHeaders, "upgrade")?.toLowerCase() !== "websocket") return false;
+    // Of a client that has no key of its own we are the one who has to look.
+    if (version === "2" && fieldOf(rawHeaders, "sec-websocket-accept") !== acceptOf(fields)) return false;
+    if (cookie !== "") head.fields.push("set-cookie", cookie);
+    response.headers = { connection: "Upgrade", upgrade: "websocket", ...recordOf(head.fields) };
+    return true;
+  }
 }
 
 /** Opens the connection of one upgrade, TLS and all; the library takes it for plain HTTP, and looks nothing up. */
 class Opener extends Agent {
-  readonly #upgrade: Upgrade;
+  readonly #dialler: Dialler;
+  readonly #opened: () => void;
 
-  constructor(upgrade: Upgrade) {
+  constructor(dialler: Dialler, opened: () => void) {
     super({ keepAlive: false });
-    this.#upgrade = upgrade;
+    this.#dialler = dialler;
+    this.#opened = opened;
   }
 
   override createConnection(): Socket {
-    const { dialler, connectMs } = this.#upgrade;
-    const { socket } = dialler.dial(ALPN);
-    const late = setTimeout(() => socket.destroy(LATE), connectMs);
-    const inTime = (): void => clearTimeout(late);
-    socket.once(dialler.address.isTls ? "secureConnect" : "connect", inTime);
-    socket.once("close", inTime);
+    const { socket } = this.#dialler.dial(ALPN);
+    // The request, which waits for no more than this, goes out with it.
+    socket.once(this.#dialler.address.isTls ? "secureConnect" : "connect", this.#opened);
     return socket;
   }
 }
 
-function connectFailure(error: unknown): Failure {
-  return error === LATE ? FAILURES.connectTimeout : failureOf(error, "connect");
-}
-
 /** What http-proxy-3 reads of a request: method, target, fields, version. */
-function requestFor(upgrade: Upgrade): IncomingMessage {
-  const headers: Record<string, string | string[]> = { connection: "Upgrade", upgrade: "websocket" };
-  for (let at = 0; at < upgrade.fields.length; at += 2) {
-    const name = (upgrade.fields[at] ?? "").toLowerCase();
-    const value = upgrade.fields[at + 1] ?? "";
-    const before = Object.hasOwn(headers, name) ? headers[name] : undefined;
-    headers[name] =
-      before === undefined ? value : typeof before === "string" ? [before, value] : [...before, value];
-  }
-  const { socket } = upgrade;
+function requestFor({ socket, fields }: Upgrade): IncomingMessage {
   // It uses just these of an IncomingMessage; the real one would bring fields that must not be sent.
   return {
     method: "GET",
     url: "/",
-    headers,
-    httpVersion: upgrade.isPlain ? "1.1" : "1.0",
+    headers: { ...recordOf(fields), connection: "Upgrade", upgrade: "websocket" },
+    httpVersion: "1.1",
     httpVersionMajor: 1,
     socket,
     connection: socket,
   } as unknown as IncomingMessage;
 }
 
-function addCookie(response: IncomingMessage, cookie: string): void {
-  if (cookie === "") return;
-  response.headers["set-cookie"] = [...(response.headers["set-cookie"] ?? []), cookie];
+/** Fields in the form in which they are handed to and by the library: one value by itself, several as a list. */
+function recordOf(fields: readonly string[]): Record<string, string | string[]> {
+  const entries = Object.entries(objectOf(fields));
+  return Object.fromEntries(
+    entries.map(([name, values]) => [name, values.length === 1 ? values.join() : values]),
+  );
 }
 
-/** An answer that is no 101 is an ordinary one, behind which the connection ends. */
-function tidy(response: IncomingMessage, cookie: string): void {
-  const kept = new Set<string>();
-  const { fields } = readResponseFields(response.statusCode ?? 0, "", response.rawHeaders);
-  for (let at = 0; at < fields.length; at += 2) kept.add((fields[at] ?? "").toLowerCase());
-  for (const name of Object.keys(response.headers)) if (!kept.has(name)) delete response.headers[name];
-  response.headers.connection = "close";
-  addCookie(response, cookie);
+function ignore(): void {
+  // what follows from it is told by the listeners of ours
 }

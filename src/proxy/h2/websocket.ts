@@ -56,6 +56,10 @@ export class WebSocketStream extends Duplex implements UpgradeSide {
     });
     stream.on("end", () => this.push(null));
     stream.on("drain", () => this.#written());
+    // A client that still sends is told that nobody reads it (RFC 9113 §8.1).
+    stream.once("finish", () => {
+      if (!stream.readableEnded) this.destroy();
+    });
     stream.once("aborted", () => this.destroy());
     stream.once("close", () => this.destroy());
     stream.pause();
@@ -119,15 +123,16 @@ export class WebSocketStream extends Duplex implements UpgradeSide {
   }
 
   override _final(done: (error?: Error | null) => void): void {
-    if (!this.#stream.destroyed && !this.#stream.writableEnded) this.#stream.end();
-    done();
+    const stream = this.#stream;
+    if (stream.destroyed || stream.writableFinished) done();
+    else stream.end(() => done());
   }
 
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
     const stream = this.#stream;
     if (!stream.closed && !stream.destroyed) {
-      // An end that was written arrives; anything else is told as what it is.
-      if (stream.writableEnded) stream.close(NGHTTP2_NO_ERROR);
+      // An end that was taken arrives; anything else is told as what it is.
+      if (stream.writableFinished) stream.close(NGHTTP2_NO_ERROR);
       // `close` would say END_STREAM first, and what was cut would look whole.
       else stream.destroy(error ?? CUT);
     }
