@@ -5,7 +5,16 @@ import { once as event } from "node:events";
 import type { ServerHttp2Stream } from "node:http2";
 import t from "tap";
 import { answerOn, client2 } from "../support/h2.ts";
-import { http2Upstream, type Http2Upstream, type StreamScript } from "../support/h2-upstream.ts";
+import {
+  frame,
+  frameUpstream,
+  HEADERS,
+  http2Upstream,
+  reset,
+  SETTINGS,
+  type Http2Upstream,
+  type StreamScript,
+} from "../support/h2-upstream.ts";
 import { startPlane, type TestPlane } from "../support/plane.ts";
 import { raw, resetConnection, statusOf } from "../support/raw.ts";
 import { NOBODY } from "../support/upstream.ts";
@@ -184,6 +193,34 @@ void t.test("a WebSocket of an HTTP/2 client goes through a stream on either sid
   await running.plane.close();
   await server.close();
 });
+
+void t.test(
+  "a stream that the upstream resets without an error before any answer is a 502 (reliability 17, 32)",
+  async (t) => {
+    // SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441 §3).
+    const greeting = frame(SETTINGS, 0, 0, Buffer.of(0, 8, 0, 0, 0, 1));
+    const server = await frameUpstream(
+      (connection, { type, stream }) => {
+        if (type === HEADERS) connection.send(reset(stream, 0));
+      },
+      { greeting },
+    );
+    const running = await startPlane({ stable: server.url, canary: server.url });
+    const client = await raw(running.address);
+    client.send(HANDSHAKE);
+    t.equal(statusOf((await client.closed()).text), 502);
+    t.strictSame((await running.settled((now) => now.settled === 1)).counts, { "stable reset": 1 });
+    const other = client2(running.address);
+    await event(other.session, "remoteSettings");
+    const { status, code } = await answerOn(
+      other.open("CONNECT", "/chat", { ":protocol": "websocket", ":scheme": "http" }),
+    );
+    t.strictSame({ status, code }, { status: 502, code: 0 });
+    other.close();
+    await running.plane.close();
+    await server.close();
+  },
+);
 
 void t.test(
   "a tunnel whose client has ended is closed, though its upstream does not end the stream (reliability 32)",

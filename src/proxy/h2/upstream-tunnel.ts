@@ -96,10 +96,7 @@ class Tunnel extends Carrier implements Tenant {
     stream.on("response", (_headers, _flags, list) => this.#answered(stream, list));
     stream.on("wantTrailers", () => stream.sendTrailers({}));
     stream.on("end", () => this.#ended());
-    stream.on("close", () => {
-      if (this.isAsked) this.fail(FAILURES.reset);
-      else this.#ended();
-    });
+    stream.on("close", () => this.#ended());
   }
 
   #answered(stream: ClientHttp2Stream, list: readonly string[]): void {
@@ -135,6 +132,10 @@ class Tunnel extends Carrier implements Tenant {
   #ended(): void {
     const stream = this.#stream;
     if (stream === undefined) return;
+    if (this.isAsked) {
+      this.fail(FAILURES.reset);
+      return;
+    }
     if (!this.#isWhole) {
       this.close();
       return;
