@@ -3,7 +3,6 @@
  * as they are (reliability.md I48, I49, C17, C18).
  */
 
-import { createHash } from "node:crypto";
 import { connect } from "node:net";
 import t from "tap";
 import { millis } from "../../src/domain/units.ts";
@@ -33,7 +32,7 @@ import {
 } from "../support/frames.ts";
 import { startPlane, type TestPlane } from "../support/plane.ts";
 import { strictUpstream } from "../support/strict.ts";
-import { reply, upstream } from "../support/upstream.ts";
+import { reply, upstream, switching } from "../support/upstream.ts";
 import { resetConnection } from "../support/raw.ts";
 
 const PSEUDO: readonly (readonly [string, string])[] = request("/");
@@ -277,12 +276,7 @@ t.test("what goes up through a WebSocket is no flood (reliability 32, 48)", asyn
   const stable = await upstream("");
   stable.onConnection = (socket) => {
     socket.once("data", (request: Buffer) => {
-      const key = /sec-websocket-key: (.*)\r/i.exec(request.toString("latin1"))?.[1] ?? "";
-      // RFC 6455 §4.2.2.
-      const accept = createHash("sha1").update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
-      socket.write(
-        `HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`,
-      );
+      socket.write(switching(/sec-websocket-key: (.*)\r/i.exec(request.toString("latin1"))?.[1]));
       socket.on("data", (chunk: Buffer) => (bytes += chunk.length));
     });
   };

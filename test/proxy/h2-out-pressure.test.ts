@@ -31,7 +31,7 @@ import {
 } from "../support/h2-upstream.ts";
 import { startPlane } from "../support/plane.ts";
 import { poolFor, sendBy, slotsOf } from "../support/h2-sender.ts";
-import { bodyOf, once, raw, statusOf, type RawClient } from "../support/raw.ts";
+import { bodyOf, finalStatusOf, once, raw, type RawClient } from "../support/raw.ts";
 
 const OK: readonly (readonly [string, string])[] = [[":status", "200"]];
 const GET = "GET / HTTP/1.1\nHost: x";
@@ -289,7 +289,7 @@ void t.test(
         { timeouts: { headers: "2s" } },
       );
       const text = await once(running.address, GET);
-      t.equal(statusOf(text), 502, does);
+      t.equal(finalStatusOf(text), 502, does);
       t.ok(text.length < 20_000, does);
       server.script = onRequest((connection, stream) => connection.send(good(stream)));
       t.equal(bodyOf(await once(running.address, GET)), "good!", does);

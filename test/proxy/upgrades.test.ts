@@ -11,7 +11,7 @@ import { DATA, END_STREAM, frame, head, rawHttp2, type Fields, type RawHttp2 } f
 import { inEveryLane } from "../support/lanes.ts";
 import { startPlane } from "../support/plane.ts";
 import { bodyOf, raw, resetConnection, statusOf, type RawClient } from "../support/raw.ts";
-import { reply, upstream, type Script } from "../support/upstream.ts";
+import { reply, switching, upstream, type Script } from "../support/upstream.ts";
 
 const FIELDS = "Host: x\r\nX-User: u\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 const HANDSHAKE = `GET /chat HTTP/1.1\r\n${FIELDS}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n`;
@@ -264,7 +264,11 @@ void inEveryLane(
 void inEveryLane(
   "tunnels to an arm are limited, over HTTP/1.1 and HTTP/2 together: above it a client is told 503, which says nothing about the arm (reliability 32, 33)",
   async (t) => {
-    const { server, running, address, over } = await stand(t, SWITCH, { longLived: { connections: 1 } });
+    const { server, running, address, over } = await stand(
+      t,
+      (socket, seen) => void socket.write(switching(seen.field("sec-websocket-key"))),
+      { longLived: { connections: 1 } },
+    );
     running.weight(100);
     const client = await raw(address);
     client.send(HANDSHAKE);

@@ -91,6 +91,11 @@ export function statusOf(text: string): number {
   return Number(/^HTTP\/1\.1 (\d{3})/.exec(text)?.[1] ?? 0);
 }
 
+/** The status behind informational ones. */
+export function finalStatusOf(text: string): number {
+  return statusOf(text.replace(/^(?:HTTP\/1\.1 1\d\d [^]*?\r\n\r\n)+/, ""));
+}
+
 /** The body of a response text with a length or until its end. */
 export function bodyOf(text: string): string {
   const at = text.indexOf("\r\n\r\n");

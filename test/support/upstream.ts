@@ -1,5 +1,6 @@
 /** Upstreams without an HTTP library: they read requests by hand, remember the very bytes, and answer what a script says. */
 
+import { createHash } from "node:crypto";
 import { createServer, type AddressInfo, type Socket } from "node:net";
 
 /** One request as it came over the wire. */
@@ -17,6 +18,12 @@ export interface Seen {
 
 /** Answers one request; the default ends nothing and keeps the connection. */
 export type Script = (socket: Socket, seen: Seen) => void;
+
+/** The 101 that opens a WebSocket asked for with this key (RFC 6455 §4.2.2). */
+export function switching(key: string | undefined): string {
+  const accept = createHash("sha1").update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
+  return `HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`;
+}
 
 /** A running upstream. */
 export interface Upstream {
