@@ -112,11 +112,17 @@ function parse(bytes: string, nth: number): { readonly seen: Seen; readonly leng
       const line = bytes.indexOf("\r\n", at);
       if (line < 0) return undefined;
       const size = Number.parseInt(bytes.slice(at, line), 16);
+      if (size === 0) {
+        // Trailers may stand before the empty line.
+        const last = bytes.indexOf("\r\n\r\n", line);
+        if (last < 0) return undefined;
+        at = last + 4;
+        break;
+      }
       const next = line + 2 + size + 2;
       if (bytes.length < next) return undefined;
       body += bytes.slice(line + 2, line + 2 + size);
       at = next;
-      if (size === 0) break;
     }
   } else {
     const length = Number(field("content-length") ?? 0);
