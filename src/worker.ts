@@ -13,6 +13,7 @@ import { clock, dice } from "./platform.ts";
 import { murmur3 } from "./domain/hash.ts";
 import { Addresses } from "./proxy/addresses.ts";
 import { Connections } from "./proxy/connections.ts";
+import { EvidenceReader } from "./proxy/evidence-board.ts";
 import { HealthReader } from "./proxy/health-board.ts";
 import { secretKey, type Birth, type Order, type Report } from "./proxy/messages.ts";
 import { LoopDelay } from "./proxy/overload.ts";
@@ -38,10 +39,13 @@ function serve(birth: Birth, port: MessagePort): void {
   splits.learn(birth.splits.salts);
   const health = new HealthReader();
   for (const chunk of birth.health) health.add(chunk);
+  const evidence = new EvidenceReader(birth.index);
+  for (const chunk of birth.evidence) evidence.add(chunk);
   const failure = inBatches((failures) => tell({ type: "failures", failures }));
   const meter = meterOf(
     birth.counters,
     { failure, histograms: (chunk) => tell({ type: "histograms", chunk }) },
+    evidence,
     bypass,
   );
   const late = new LoopDelay(clock);
@@ -69,6 +73,7 @@ function serve(birth: Birth, port: MessagePort): void {
       connections: new Connections(birth.connections, birth.index),
       // The same seed in every worker, and one that no client knows.
       addresses: new Addresses(birth.addresses, birth.index, murmur3(birth.cookieSecret, 0)),
+      crossed: (route, rule) => tell({ type: "crossed", route, rule }),
     },
   );
 
@@ -77,6 +82,7 @@ function serve(birth: Birth, port: MessagePort): void {
     try {
       if (order.splits !== undefined) splits.add(order.splits);
       if (order.health !== undefined) health.add(order.health);
+      if (order.evidence !== undefined) evidence.add(order.evidence);
       if (order.counters !== undefined) meter.add(order.counters);
       ({ secrets } = order);
       path.reconfigure(order.config);
@@ -118,7 +124,7 @@ function serve(birth: Birth, port: MessagePort): void {
   path.listen(birth.places, birth.isShared).then(
     (addresses) => {
       // Getting ready is no overload.
-      late.start();
+      late.start((worstMs) => meter.lag(worstMs));
       tell({ type: "serving", addresses, fastLane: path.fastLane });
     },
     (error: unknown) => {

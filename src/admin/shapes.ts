@@ -66,6 +66,7 @@ const arm: z.ZodType<ArmStatus> = z
 const check: z.ZodType<CheckStatus> = z
   .strictObject({
     rule: z.string(),
+    tier: z.enum(["catastrophic", "sustained", "comparative", "health"]),
     verdict,
     action: z.enum(["observe", "pause", "rollback"]),
     observed: z.number().nullable().meta({ description: "null when there is not enough data" }),
@@ -76,6 +77,10 @@ const check: z.ZodType<CheckStatus> = z
     breachMs: ms.nullable(),
     forMs: ms,
     detail: z.string(),
+    interval: z.strictObject({ low: z.number(), high: z.number() }).optional().meta({
+      description: "where the observed value lies, 95 % at one look; it explains, the evidence decides",
+    }),
+    n: count.optional().meta({ description: "responses of the canary behind the interval" }),
   })
   .meta({ id: "CheckStatus", description: "one rule's part of the verdict, with its evidence" });
 

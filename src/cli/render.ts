@@ -255,7 +255,7 @@ function checkCells(check: CheckStatus): readonly string[] {
     check.verdict,
     check.observed === null ? "-" : inUnit(check.observed, check.unit),
     inUnit(check.limit, check.unit),
-    `${check.have}/${check.need}`,
+    `${Number(check.have.toFixed(1))}/${Number(check.need.toFixed(1))}`,
     check.breachMs === null ? "-" : `${durationText(check.breachMs)} of ${durationText(check.forMs)}`,
     check.detail,
   ];

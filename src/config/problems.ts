@@ -133,17 +133,22 @@ function isElsewhere(issue: Issue): boolean {
   return issue.path.length === 0 && (issue.code === "invalid_type" || issue.code === "invalid_value");
 }
 
-/** When every branch refuses the same field for its value, that field decides the branch: one finding with all values. */
+/** When every branch that knows a field refuses it for its value, that field decides the branch: one finding with all values. */
 function discriminator(errors: readonly (readonly Issue[])[]): Issue | undefined {
-  const found = errors.map((issues) =>
-    issues.find((issue) => issue.code === "invalid_value" && issue.path.length === 1),
-  );
-  const first = found[0];
+  const first = errors[0]?.find((issue) => issue.code === "invalid_value" && issue.path.length === 1);
   if (first?.code !== "invalid_value") return undefined;
-  const values = found.flatMap((issue) =>
-    issue?.code === "invalid_value" && issue.path[0] === first.path[0] ? [issue.values] : [],
-  );
-  return values.length === errors.length ? { ...first, values: values.flat() } : undefined;
+  const [field] = first.path;
+  const values = new Set<(typeof first.values)[number]>();
+  for (const issues of errors) {
+    const found = issues.find((issue) => issue.code === "invalid_value" && issue.path[0] === field);
+    if (found?.code === "invalid_value") for (const value of found.values) values.add(value);
+    else if (!issues.some((issue) => isUnknown(issue, field))) return undefined;
+  }
+  return { ...first, values: [...values] };
+}
+
+function isUnknown(issue: Issue, key: PropertyKey | undefined): boolean {
+  return issue.code === "unrecognized_keys" && issue.keys.some((each) => each === key);
 }
 
 /** How far a branch is from what was written. */

@@ -67,6 +67,35 @@ const rollback = z.strictObject({
     .prefault("60m")
     .meta({ description: "after a rollback no new rollout for so long, unless forced with a reason" }),
   verify: duration.prefault("60m").meta({ description: "stable is watched for so long after a rollback" }),
+  confirm: z.boolean().default(true).meta({
+    description:
+      "an alarm of a sequential rule takes the canary away for 10 s and is final when it comes again; false: final at once",
+  }),
+  loopLag: positiveTimer.prefault("200ms").meta({
+    description: "what was measured while the proxy's own event loop was later than this is no evidence",
+  }),
+  sharedCause: z.enum(["hold", "rollback"]).default("hold").meta({
+    description:
+      "what a rule does that stable breaks as well: hold the weight and page, or roll back all the same",
+  }),
+  knownIssues: z
+    .array(
+      z.strictObject({
+        path: z
+          .string()
+          .regex(/^\/[\x21-\x7e]*$/, 'expected a path like "/api"')
+          .default("/")
+          .meta({ description: "path prefix, matched by whole segments" }),
+        status: z
+          .int()
+          .min(500)
+          .max(599)
+          .meta({ description: "the status that is known to come", examples: [503] }),
+      }),
+    )
+    .max(100)
+    .default([])
+    .meta({ description: "failures that are shown and are no evidence" }),
   whenStableUnhealthy: z
     .enum(["rollback", "hold", "lessBad"])
     .default("rollback")

@@ -32,6 +32,19 @@ const sustained = {
   ...common,
 };
 
+const ALPHA = z.literal(0.0001).default(0.0001).meta({
+  description: "expected false alarms of each guard per rollout, about; fixed",
+});
+
+const sequential = {
+  test: z.literal("sequential").meta({
+    description:
+      "judged with every response, against the limit and against stable: the first alarm takes the canary away for 10 s, a second one confirms it",
+  }),
+  alpha: ALPHA,
+  ...common,
+};
+
 /** One rule. */
 export const ruleSchema = z
   .union([
@@ -52,6 +65,37 @@ export const ruleSchema = z
       ...sustained,
     }),
     z.strictObject({
+      metric: z.literal("error_rate").meta({ description: "share of the canary's exchanges that failed" }),
+      above: rate
+        .refine((value) => value > 0 && value < 500_000, "must be above 0% and below 50%")
+        .meta({ description: "more than this share must be shown" }),
+      ...sequential,
+    }),
+    z.strictObject({
+      metric: z.enum(["p95", "p99"]).meta({ description: "latency from request sent to response head" }),
+      above: positiveDuration.meta({
+        description: "more than 5 % (p95) or 1 % (p99) slower than this must be shown",
+        examples: ["500ms"],
+      }),
+      ...sequential,
+    }),
+    z.strictObject({
+      compare: z.enum(["error_rate", "client_error_rate", "latency"]).meta({
+        description:
+          "what is compared with stable at the same time: failures, 4xx answers, or latencies at stable's own P50, P90 and P99",
+      }),
+      worseBy: rate.prefault("0.1%").meta({
+        description:
+          "the least difference of shares over ten minutes; latencies have a margin of 10 % of their own",
+      }),
+      test: z
+        .literal("sequential")
+        .default("sequential")
+        .meta({ description: "may be looked at at any time" }),
+      alpha: ALPHA,
+      ...common,
+    }),
+    z.strictObject({
       metric: z
         .literal("health_failures")
         .meta({ description: "failed probes in a row of the canary's worst endpoint" }),
@@ -61,10 +105,15 @@ export const ruleSchema = z
   ])
   .meta({ description: "a metric of the canary, a limit, and for how long" });
 
-/** What is watched when nothing is said: the plan's own triggers (plan.md §1.1). */
+/** What is watched when nothing is said: the plan's own triggers, and the same with every response (product.md §3). */
 export const DEFAULT_RULES: z.input<typeof ruleSchema>[] = [
   { metric: "error_rate", above: "1%", for: "5m" },
   { metric: "p95", above: "500ms", for: "5m" },
   { metric: "p99", above: "1000ms", for: "5m" },
   { metric: "health_failures", atLeast: 5 },
+  { metric: "error_rate", above: "1%", test: "sequential" },
+  { metric: "p95", above: "500ms", test: "sequential" },
+  { metric: "p99", above: "1000ms", test: "sequential" },
+  { compare: "error_rate", worseBy: "0.1%" },
+  { compare: "latency" },
 ];

@@ -3,55 +3,24 @@
  *
  * Three verdicts, not two: too little traffic is `inconclusive`, which neither climbs nor rolls back; silence is no success and no
  * failure (product.md §2.9). The breach clock of a sustained rule is an argument and a result, so that it can be recorded and go on after a
- * restart where it was (§2.8). Sequential and comparative tests join as further kinds of rule.
+ * restart where it was (§2.8). What looks at every response is in `tiers.ts`; here its rules take their place in the verdict.
  */
 
+import type { Readings } from "./evidence/route.ts";
 import { indexOfMicros } from "./latency.ts";
+import {
+  isComparing,
+  isSequential,
+  ruleId,
+  type Check,
+  type HealthRule,
+  type Rule,
+  type SustainedRule,
+  type VerdictKind,
+} from "./rule.ts";
+import { checkCompare, checkSequential, type Keys } from "./tiers.ts";
+import { formatDuration, microsOf, millis, type Millis, type Ppm } from "./units.ts";
 import type { Reading } from "./window.ts";
-import { formatDuration, formatRate, microsOf, millis, type Millis, type Ppm } from "./units.ts";
-
-/** What a failed rule does. */
-export type Action = "observe" | "pause" | "rollback";
-
-interface Sustained {
-  readonly for: Millis;
-  readonly window: Millis;
-  readonly minRequests: number;
-  readonly action: Action;
-}
-
-/** A metric of the canary, a limit, and for how long. */
-export type Rule =
-  | ({ readonly metric: "error_rate"; readonly above: Ppm } & Sustained)
-  | ({
-      readonly metric: "p50" | "p95" | "p99";
-      readonly above: Millis;
-      readonly of: "worse" | "all" | "successes";
-    } & Sustained)
-  | { readonly metric: "health_failures"; readonly atLeast: number; readonly action: Action };
-
-type SustainedRule = Exclude<Rule, { metric: "health_failures" }>;
-
-/** What a rule, or all of them together, came to. */
-export type VerdictKind = "successful" | "failed" | "inconclusive";
-
-/** One rule's part of a verdict. */
-export interface Check {
-  /** The rule's id: its own words. */
-  readonly rule: string;
-  readonly kind: VerdictKind;
-  readonly action: Action;
-  /** In the limit's unit; null when there is not enough data. */
-  readonly observed: number | null;
-  readonly limit: number;
-  readonly unit: "fraction" | "ms" | "count";
-  readonly have: number;
-  readonly need: number;
-  /** The breach clock; null when it does not run. */
-  readonly breachMs: Millis | null;
-  readonly forMs: Millis;
-  readonly detail: string;
-}
 
 /** What all rules came to. */
 export interface Verdict {
@@ -77,6 +46,13 @@ export interface Evidence {
   readonly weight: Ppm;
   /** The canary over a window. */
   readonly canary: (windowMs: Millis) => Reading;
+  /** Stable over the same window: what it suffers too is no fault of the canary's (product.md §2.11). */
+  readonly stable: (windowMs: Millis) => Reading;
+  /** Of the tiers that look at every response; undefined: no rollout is under way, or no rule asks. */
+  readonly readings: Readings | undefined;
+  readonly keys: Keys;
+  /** What a rule does that stable breaks as well. */
+  readonly sharedCause: "hold" | "rollback";
   readonly health: Health;
   /** The clocks of the last verdict. */
   readonly clocks: Readonly<Record<string, Millis>>;
@@ -84,35 +60,30 @@ export interface Evidence {
   readonly elapsedMs: Millis;
 }
 
-// Asked for every rule of every route once a second; a rule never changes.
-const IDS = new WeakMap<Rule, string>();
-
-/** A rule in its own words, e.g. `error_rate above 1% for 5m`. Its id everywhere. */
-export function ruleId(rule: Rule): string {
-  let id = IDS.get(rule);
-  if (id === undefined) {
-    id = wordsOf(rule);
-    IDS.set(rule, id);
-  }
-  return id;
+const SHARED = "shared cause: stable is over the limit too, moving the weight would not help";
+/** Whether a check says that both arms suffer from the same. */
+export function isSharedCause({ kind, detail }: Check): boolean {
+  return kind === "inconclusive" && detail.includes("shared cause");
 }
 
-function wordsOf(rule: Rule): string {
-  if (rule.metric === "health_failures") return `health_failures at least ${rule.atLeast}`;
-  const limit = rule.metric === "error_rate" ? formatRate(rule.above) : formatDuration(rule.above);
-  const of = "of" in rule && rule.of !== "worse" ? ` of ${rule.of}` : "";
-  const lasting = rule.for > 0 ? ` for ${formatDuration(rule.for)}` : "";
-  return `${rule.metric}${of} above ${limit}${lasting}`;
-}
+const SHARED_LEAST = 100;
+const SHARED_RATIO = 1.25;
+const SHARED_Z = 4;
 
 /** The verdict on the canary. */
 export function judge(evidence: Evidence): Verdict {
-  const checks = evidence.rules.map((rule) =>
-    rule.metric === "health_failures" ? checkHealth(rule, evidence.health) : checkSustained(rule, evidence),
-  );
+  const checks = evidence.rules.map((rule) => checkOf(rule, evidence));
   const clocks: Record<string, Millis> = {};
   for (const check of checks) if (check.breachMs !== null) clocks[check.rule] = check.breachMs;
   return { kind: together(checks, evidence), checks, clocks };
+}
+
+function checkOf(rule: Rule, evidence: Evidence): Check {
+  if (isComparing(rule)) return checkCompare(rule, evidence.readings, evidence.keys);
+  if (isSequential(rule)) return checkSequential(rule, evidence);
+  return rule.metric === "health_failures"
+    ? checkHealth(rule, evidence.health)
+    : checkSustained(rule, evidence);
 }
 
 function together(checks: readonly Check[], evidence: Evidence): VerdictKind {
@@ -122,11 +93,12 @@ function together(checks: readonly Check[], evidence: Evidence): VerdictKind {
   return binding.every((check) => check.kind === "successful") ? "successful" : "inconclusive";
 }
 
-function checkHealth(rule: Extract<Rule, { metric: "health_failures" }>, health: Health): Check {
+function checkHealth(rule: HealthRule, health: Health): Check {
   const failed = health.failures >= rule.atLeast;
   const known = health.healthy !== null;
   return {
     rule: ruleId(rule),
+    tier: "health",
     kind: failed ? "failed" : known && health.failures === 0 ? "successful" : "inconclusive",
     action: rule.action,
     observed: known || failed ? health.failures : null,
@@ -155,6 +127,7 @@ function checkSustained(rule: SustainedRule, evidence: Evidence): Check {
   const failed = enough && measured.breach && clock !== null && clock >= rule.for;
   const base = {
     rule: id,
+    tier: "sustained" as const,
     action: rule.action,
     observed: enough ? measured.observed : null,
     limit: rule.metric === "error_rate" ? rule.above / 1_000_000 : rule.above,
@@ -164,11 +137,30 @@ function checkSustained(rule: SustainedRule, evidence: Evidence): Check {
     breachMs: clock,
     forMs: rule.for,
   };
+  if (failed && evidence.sharedCause === "hold" && isShared(rule, reading, evidence.stable(rule.window)))
+    return { ...base, kind: "inconclusive", detail: SHARED };
   if (failed) return { ...base, kind: "failed", detail: `above the limit for ${formatDuration(clock)}` };
   if (!enough) return { ...base, kind: "inconclusive", detail: missing(rule, measured.have, evidence) };
   if (clock === null) return { ...base, kind: "successful", detail: "within the limit" };
   const span = `${formatDuration(clock)} of ${formatDuration(rule.for)}`;
   return { ...base, kind: "inconclusive", detail: `above the limit for ${span}` };
+}
+
+/** Stable is over the limit too, and the canary is not clearly worse: pooled z below 4, or below 1.25 times stable (statistics.md §3.4). */
+function isShared(rule: SustainedRule, canary: Reading, stable: Reading): boolean {
+  if (rule.metric !== "error_rate") {
+    const { have, observed, breach } = latency(rule, stable);
+    const slow = latency(rule, canary).observed;
+    return have >= SHARED_LEAST && breach && Number(slow) < SHARED_RATIO * Number(observed);
+  }
+  const { requests, failures } = stable;
+  if (requests < SHARED_LEAST || !errorRate(rule, stable).breach) return false;
+  const p1 = canary.failures / canary.requests;
+  const p0 = failures / requests;
+  if (p1 < SHARED_RATIO * p0) return true;
+  const pooled = (canary.failures + failures) / (canary.requests + requests);
+  const spread = Math.sqrt(pooled * (1 - pooled) * (1 / canary.requests + 1 / requests));
+  return p1 - p0 < SHARED_Z * spread;
 }
 
 /** product.md §2.8: a breach starts and advances the clock, enough data within the limit stops it, too little data leaves it alone. */
@@ -192,7 +184,7 @@ function errorRate(rule: { readonly above: Ppm }, reading: Reading): Measured {
   };
 }
 
-function latency(rule: Extract<Rule, { of: string }>, reading: Reading): Measured {
+function latency(rule: Extract<SustainedRule, { of: string }>, reading: Reading): Measured {
   const all = { have: reading.all.n, observed: reading.all[rule.metric] };
   const successes = { have: reading.successes.n, observed: reading.successes[rule.metric] };
   const worse =

@@ -22,6 +22,7 @@ export const REASONS = [
   "refused", // refused by this proxy: framing, limits
   "unavailable", // draining, shedding load, or our own fault
   "grpc", // a gRPC status that counts as failing
+  "known_issue", // a failing status that the configuration names as known
 ] as const;
 
 /** Why an exchange ended as it did; the closed set behind the `reason` label. */
@@ -48,6 +49,7 @@ export function kindOf(reason: Reason): OutcomeKind {
     case "client_gone":
     case "refused":
     case "unavailable":
+    case "known_issue":
       return "excluded";
     default:
       return reason satisfies never;

@@ -1,6 +1,7 @@
 /** The shapes of a rollout: its state, what can happen to it, and what a decision asks for. Pure data, all of it JSON. */
 
 import type { ErrorCode } from "./errors.ts";
+import type { Confirmation } from "./evidence/confirm.ts";
 import type { Step } from "./plan.ts";
 import type { Millis, Ppm } from "./units.ts";
 import type { Verdict } from "./judge.ts";
@@ -37,6 +38,12 @@ export interface RolloutState {
   readonly cooldownLeftMs: Millis;
   /** Time in service for which stable is still watched after a rollback; 0 when that is over. */
   readonly verifyLeftMs: Millis;
+  /** Time in service since the rollout began. */
+  readonly servedMs: Millis;
+  /** Whether an alarm has taken the canary's weight away for a moment (statistics.md §3.2); times are of `servedMs`. */
+  readonly confirmation: Confirmation;
+  /** The weight that comes back when it is tried again; 0 unless it was taken away. */
+  readonly trippedFrom: Ppm;
   /** Why it is in this phase, for people, e.g. `Paused (manual weight)`. */
   readonly reason: string;
   /** What runs on the canary, for people; empty when not said. */
@@ -76,7 +83,15 @@ export type Command =
 
 /** Everything that can happen to a rollout. */
 export type RolloutEvent =
-  | { readonly type: "tick"; readonly verdict: Verdict; readonly elapsedMs: Millis }
+  | {
+      readonly type: "tick";
+      readonly verdict: Verdict;
+      readonly elapsedMs: Millis;
+      /** Responses of the canary since the last tick. */
+      readonly responses: number;
+    }
+  /** A thread has taken the canary's weight away, by this rule. */
+  | { readonly type: "alarm"; readonly rule: string }
   | (Command & { readonly actor: Actor; readonly rolloutId: string; readonly at: string });
 
 /** How loud a message is. */
@@ -88,6 +103,8 @@ export type Effect =
   | { readonly type: "close_long_lived" }
   /** Judge from here on only what comes from here on. */
   | { readonly type: "reset_windows" }
+  /** The evidence of the fast tier begins anew. */
+  | { readonly type: "reset_alarm" }
   | { readonly type: "save" }
   | { readonly type: "journal"; readonly event: string }
   | { readonly type: "notify"; readonly severity: Severity; readonly event: string }
@@ -111,6 +128,8 @@ export interface RollbackPolicy {
   readonly cooldownMs: Millis;
   readonly verifyMs: Millis;
   readonly whenStableUnhealthy: "rollback" | "hold" | "lessBad";
+  /** Whether an alarm is to be confirmed by a second one. */
+  readonly confirm: boolean;
 }
 
 /** How stable is doing, for the decision to go back to it. */

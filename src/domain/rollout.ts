@@ -6,7 +6,8 @@
  * (product.md §2.14). One function, `move`, orders the two for every event.
  */
 
-import type { Check } from "./judge.ts";
+import { ARMED, confirmed, type Confirmation, type ConfirmEvent } from "./evidence/confirm.ts";
+import type { Check, VerdictKind } from "./rule.ts";
 import type {
   Accepted,
   Command,
@@ -34,6 +35,9 @@ export const IDLE: RolloutState = {
   clocks: {},
   cooldownLeftMs: ZERO,
   verifyLeftMs: ZERO,
+  servedMs: ZERO,
+  confirmation: ARMED,
+  trippedFrom: NONE,
   reason: "",
   version: "",
   revision: 0,
@@ -55,6 +59,8 @@ export function decide(
   switch (event.type) {
     case "tick":
       return passTime(state, event, policy, stable);
+    case "alarm":
+      return alarmed(state, event.rule, policy, stable);
     case "start":
       return start(state, event);
     case "pause":
@@ -80,28 +86,47 @@ function isClimbing(phase: Phase): boolean {
 /** What becomes of a rollout as time passes; never refused. */
 export function passTime(
   before: RolloutState,
-  { verdict, elapsedMs: elapsed }: Extract<RolloutEvent, { type: "tick" }>,
+  { verdict, elapsedMs: elapsed, responses }: Extract<RolloutEvent, { type: "tick" }>,
   policy: RollbackPolicy,
   stable: StableCondition,
 ): Accepted {
   const state: RolloutState = {
     ...before,
     clocks: verdict.clocks,
-    heldMs: isClimbing(before.phase) ? millis(before.heldMs + elapsed) : before.heldMs,
+    servedMs: millis(before.servedMs + elapsed),
+    heldMs: isHolding(before) ? millis(before.heldMs + elapsed) : before.heldMs,
     cooldownLeftMs: millis(Math.max(0, before.cooldownLeftMs - elapsed)),
     verifyLeftMs: millis(Math.max(0, before.verifyLeftMs - elapsed)),
   };
-  const failed = verdict.checks.filter((check) => check.kind === "failed");
-  if (state.weight > NONE && failed.some((check) => check.action === "rollback")) {
+  const all = verdict.checks.filter((check) => check.kind === "failed");
+  // An alarm has its own way: first it takes the weight away for a moment.
+  const alarm = all.find((check) => check.tier === "catastrophic" && check.action === "rollback");
+  const failed = all.filter((check) => check.tier !== "catastrophic" || check.action !== "rollback");
+  // What an alarm took away is still to come back.
+  const isOut = state.weight > NONE || state.trippedFrom > NONE;
+  if (isOut && failed.some((check) => check.action === "rollback")) {
     return rollBack(state, failed, policy, stable);
   }
+  if (state.weight > NONE && alarm !== undefined) return alarmed(state, alarm.rule, policy, stable);
   if (isClimbing(state.phase) && failed.some((check) => check.action === "pause")) {
     const reason = `Paused: ${rulesOf(failed)}`;
     return decided(state, { ...state, phase: "paused", reason }, "ROLLOUT_PAUSED", "warning", reason);
   }
-  if (isClimbing(state.phase) && verdict.kind === "successful" && state.heldMs >= holdOf(state)) {
+  const proven = passConfirmation(state, responses);
+  if (proven.effects.length > 0) return proven;
+  return settle(before, proven.state, verdict.kind, stable);
+}
+
+/** What follows when nothing has failed. */
+function settle(
+  before: RolloutState,
+  state: RolloutState,
+  kind: VerdictKind,
+  stable: StableCondition,
+): Accepted {
+  const isSure = state.confirmation.phase === "armed";
+  if (isHolding(state) && isSure && kind === "successful" && state.heldMs >= holdOf(state))
     return climb(state, "");
-  }
   if (before.verifyLeftMs > 0 && state.verifyLeftMs === 0) {
     const reason = stable.healthy
       ? "stable is healthy after the rollback"
@@ -109,6 +134,60 @@ export function passTime(
     return decided(state, state, "ROLLBACK_VERIFIED", stable.healthy ? "info" : "emergency", reason);
   }
   return { ok: true, state, effects: [], reason: "" };
+}
+
+/** Whether time counts as the step's: the canary has its traffic. */
+function isHolding({ phase, confirmation }: RolloutState): boolean {
+  return isClimbing(phase) && confirmation.phase !== "tripped";
+}
+
+/** An alarm of the fast tier: the canary's weight goes at once, for ten seconds the first time and for good the second (statistics.md §3.2). */
+function alarmed(
+  state: RolloutState,
+  rule: string,
+  policy: RollbackPolicy,
+  stable: StableCondition,
+): Accepted {
+  const nothing: Accepted = { ok: true, state, effects: [], reason: "" };
+  if (state.weight === NONE) return nothing;
+  // What is left after a partial rollback is not tried again.
+  if (state.phase === "rolled_back") return rolledBack(state, NONE, `Rolled back: ${rule}`, policy);
+  const event = { type: "crossing", nowMs: state.servedMs, confirm: policy.confirm } as const;
+  const { state: confirmation, outcome } = confirmed(state.confirmation, event);
+  if (outcome.type === "rollback") {
+    const why = FINAL[outcome.reason];
+    return rollBackFor(state, `Rolled back: ${rule}${why}`, policy, stable);
+  }
+  const reason = `Tripped: ${rule}`;
+  const to: RolloutState = { ...state, confirmation, weight: NONE, trippedFrom: state.weight, reason };
+  return decided(state, to, "TRIPPED", "warning", reason);
+}
+
+const FINAL = {
+  second_crossing: ", confirmed by a second alarm",
+  too_many_trips: ", for the eighth time in a day",
+  confirm_off: "",
+} as const;
+
+/** Time passes for an alarm: the weight comes back, and the alarm is over when it goes well for long enough. */
+function passConfirmation(state: RolloutState, responses: number): Accepted {
+  const { phase } = state.confirmation;
+  if (phase === "armed" || state.phase === "rolled_back") return { ok: true, state, effects: [], reason: "" };
+  const nowMs = state.servedMs;
+  const event: ConfirmEvent =
+    phase === "probing" ? { type: "responses", nowMs, count: responses } : { type: "time", nowMs };
+  const { state: confirmation, outcome } = confirmed(state.confirmation, event);
+  const next: RolloutState = { ...state, confirmation };
+  if (outcome.type !== "resume") return { ok: true, state: next, effects: [], reason: "" };
+  const reason = "the canary is tried again after an alarm";
+  const weight = state.trippedFrom;
+  const to: RolloutState = { ...next, weight, trippedFrom: NONE, reason: "Probing after an alarm" };
+  return decided(state, to, "TRIP_PROBED", "info", reason);
+}
+
+/** Past alarms, without one that is under way. */
+function calm({ trips }: Confirmation): Confirmation {
+  return { phase: "armed", trips };
 }
 
 /** A climbing rollout always stands on a step of its plan. */
@@ -128,6 +207,8 @@ function climb(state: RolloutState, because: string): Accepted {
     ...state,
     step: state.step + 1,
     weight: next.weight,
+    trippedFrom: NONE,
+    confirmation: calm(state.confirmation),
     heldMs: ZERO,
     phase: next.bake ? "baking" : "progressing",
     reason: because,
@@ -147,6 +228,15 @@ function rollBack(
   stable: StableCondition,
 ): Accepted {
   const reason = `Rolled back: ${rulesOf(failed.filter((check) => check.action === "rollback"))}`;
+  return rollBackFor(state, reason, policy, stable);
+}
+
+function rollBackFor(
+  state: RolloutState,
+  reason: string,
+  policy: RollbackPolicy,
+  stable: StableCondition,
+): Accepted {
   const stays =
     !stable.healthy &&
     (policy.whenStableUnhealthy === "hold" ||
@@ -170,6 +260,8 @@ function rolledBack(state: RolloutState, weight: Ppm, reason: string, policy: Ro
     ...state,
     phase: "rolled_back",
     weight,
+    trippedFrom: NONE,
+    confirmation: calm(state.confirmation),
     clocks: {},
     cooldownLeftMs: policy.cooldownMs,
     verifyLeftMs: policy.verifyMs,
@@ -224,6 +316,8 @@ function resume(state: RolloutState, reason: string): Decision {
     ...state,
     phase: present.bake ? "baking" : "progressing",
     weight: present.weight,
+    trippedFrom: NONE,
+    confirmation: calm(state.confirmation),
     // Another weight is another test: what was served at the weight set by hand does not count as the step's.
     heldMs: state.weight === present.weight ? state.heldMs : ZERO,
     reason: "",
@@ -245,6 +339,8 @@ function promote(state: RolloutState, event: Extract<Command, { type: "promote" 
     ...state,
     step: last,
     weight: FULL,
+    trippedFrom: NONE,
+    confirmation: calm(state.confirmation),
     heldMs: bakes && state.step === last ? state.heldMs : ZERO,
     phase: bakes ? "baking" : "succeeded",
     reason: event.reason,
@@ -265,7 +361,14 @@ function setWeight(state: RolloutState, event: Extract<RolloutEvent, { type: "se
     : state;
   return decided(
     state,
-    { ...to, phase: "paused", weight: event.weight, reason: MANUAL_WEIGHT },
+    {
+      ...to,
+      phase: "paused",
+      weight: event.weight,
+      trippedFrom: NONE,
+      confirmation: calm(to.confirmation),
+      reason: MANUAL_WEIGHT,
+    },
     "WEIGHT_SET",
     "info",
     event.reason,
@@ -294,11 +397,21 @@ function decided(
   const record: readonly Effect[] = [{ type: "save" }, { type: "journal", event }];
   const tell: readonly Effect[] = [{ type: "notify", severity, event }];
   const reason = why === "" ? `${formatRate(from.weight)} to ${formatRate(to.weight)}` : why;
-  const changes = to.weight !== from.weight || to.id !== from.id;
+  const isEnd = to.phase === "rolled_back" && from.trippedFrom > NONE;
+  const changes = to.weight !== from.weight || to.id !== from.id || isEnd;
   if (!changes) return { ok: true, state: to, effects: [...record, ...tell], reason };
-  const set: readonly Effect[] = [{ type: "set_weight" }, { type: "reset_windows" }];
+  const isTrip = to.confirmation.phase === "tripped" && from.confirmation.phase !== "tripped";
+  // What was under way when the weight went comes in late, and says nothing about the second try.
+  const isAnew = isTrip || to.confirmation.phase === "probing";
+  const set: readonly Effect[] = [
+    { type: "set_weight" },
+    { type: "reset_windows" },
+    ...(isAnew ? [{ type: "reset_alarm" } as const] : []),
+  ];
   if (to.weight > from.weight) return { ok: true, state: to, effects: [...record, ...set, ...tell], reason };
   const evidence: readonly Effect[] = to.phase === "rolled_back" ? [{ type: "evidence" }] : [];
-  const down: readonly Effect[] = [...set, { type: "close_long_lived" }, ...record, ...tell, ...evidence];
+  // What is taken away for ten seconds keeps its long-lived connections.
+  const close: readonly Effect[] = isTrip ? [] : [{ type: "close_long_lived" }];
+  const down: readonly Effect[] = [...set, ...close, ...record, ...tell, ...evidence];
   return { ok: true, state: to, effects: down, reason };
 }

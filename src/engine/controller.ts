@@ -7,6 +7,7 @@
  */
 
 import { addEvents, PLANE_EVENTS } from "../domain/event.ts";
+import type { HardRule } from "../domain/evidence/catastrophic.ts";
 import type { Config } from "../config/schema.ts";
 import type { ErrorCode } from "../domain/errors.ts";
 import { encode } from "../domain/latency.ts";
@@ -15,7 +16,8 @@ import type { Actor, Command, RolloutEvent } from "../domain/rollout-types.ts";
 import type { Arm } from "../domain/split.ts";
 import { OVERHEAD_BOUNDS } from "../domain/slice.ts";
 import { addCounts } from "../domain/window.ts";
-import { millis, type Millis } from "../domain/units.ts";
+import { ruleOfAlarm } from "../domain/tiers.ts";
+import { NONE, millis, type Millis } from "../domain/units.ts";
 import type { ArmHistograms, CommandResult, Control, Totals } from "./control.ts";
 import type {
   Clock,
@@ -99,7 +101,22 @@ export class Controller implements Control {
       recorder: this.#recorder,
       environment: () => this.#config.environment,
     };
+    ports.plane.onCrossing((route, rule) => void this.#alarmed(route, rule));
     this.reconfigure(config);
+  }
+
+  /** A thread has taken a canary's weight away: what that means is decided here, and now. */
+  async #alarmed(name: string, alarm: HardRule): Promise<void> {
+    const route = this.#routes.get(name);
+    if (route === undefined) return;
+    const now = this.#ports.clock.mono();
+    this.#observe(now);
+    const event = { type: "alarm", rule: ruleOfAlarm(route.config.rollback.onAny, alarm) } as const;
+    const decision = decide(route.state, event, route.policy(), route.stableCondition(now));
+    const done = decision.ok && decision.effects.length > 0 && route.carryOut(decision, "sluice", now);
+    // Nobody may have meant it by now: then what the thread took away is given back.
+    if (route.state.weight > NONE) this.#routing.set(route.split());
+    await done;
   }
 
   get version(): number {
@@ -147,7 +164,7 @@ export class Controller implements Control {
 
   #decideTick(route: RouteControl, now: Millis, elapsedMs: Millis): Promise<boolean> | undefined {
     const verdict = route.judge(now, elapsedMs);
-    const event = { type: "tick", verdict, elapsedMs } as const;
+    const event = { type: "tick", verdict, elapsedMs, responses: route.evidence.responses } as const;
     const decision = passTime(route.state, event, route.policy(), route.stableCondition(now));
     const raises = decision.state.weight > route.state.weight;
     if (decision.effects.length === 0 || (raises && route.isRaising)) {
@@ -161,7 +178,11 @@ export class Controller implements Control {
 
   #observe(now: Millis): void {
     const measure = this.#ports.plane.drain();
-    for (const each of measure.routes) this.#routes.get(each.route)?.stats.take(each, now);
+    for (const each of measure.routes) {
+      const route = this.#routes.get(each.route);
+      route?.stats.take(each, now);
+      route?.evidence.take(each);
+    }
     for (const [status, count] of Object.entries(measure.refused)) {
       this.#refused[status] = (this.#refused[status] ?? 0) + count;
     }

@@ -13,6 +13,7 @@ export interface Hands {
   /** False when the decision has been overtaken and must not be put in force. */
   setWeight(): boolean;
   resetWindows(): void;
+  resetAlarm(): void;
   closeLongLived(): void;
   save(): Promise<boolean>;
   journal(event: string): Promise<boolean>;
@@ -41,6 +42,9 @@ function perform(effect: Effect, hands: Hands): boolean | Promise<boolean> {
       return hands.journal(effect.event);
     case "reset_windows":
       hands.resetWindows();
+      return true;
+    case "reset_alarm":
+      hands.resetAlarm();
       return true;
     case "close_long_lived":
       hands.closeLongLived();

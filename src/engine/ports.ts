@@ -3,6 +3,8 @@
  * tests bring fakes. Nothing here has behaviour.
  */
 
+import type { HardRule } from "../domain/evidence/catastrophic.ts";
+import type { BlockCounts } from "../domain/evidence/counting.ts";
 import type { Slice } from "../domain/slice.ts";
 import type { Arm } from "../domain/split.ts";
 import type { Phase, RolloutState, Severity } from "../domain/rollout-types.ts";
@@ -217,8 +219,26 @@ export interface PlaneGauges {
   >;
 }
 
+/** The judge's counts, over all threads. Every call returns at once. */
+export interface EvidencePort {
+  /** What was counted of a route since `commit`, and how late the latest thread's event loop was of late, ms. */
+  read(route: string): { readonly block: BlockCounts; readonly lagMs: number };
+  /**
+   * Takes a block that `read` gave as committed.
+   *
+   * @param hard the fast tier's evidence with it, for the threads to look at; undefined: they decide nothing about this route
+   */
+  commit(route: string, block: BlockCounts, hard: Float64Array | undefined): void;
+  /** Distinct keys since `forgetKeys`, five at the most: those that failed on the canary, and those that came to it. */
+  keys(route: string): { readonly failed: number; readonly seen: number };
+  forgetKeys(route: string): void;
+}
+
 /** The proxy as the engine sees it. Every call returns at once. */
 export interface DataPlane {
+  readonly evidence: EvidencePort;
+  /** Calls `crossed` when a thread has taken the canary's weight away, and for which rule. One listener. */
+  onCrossing(crossed: (route: string, rule: HardRule) => void): void;
   /** Puts a split in force: the next exchange sees it. */
   apply(split: Split): void;
   /** What was measured since the last call; starts again from zero. */

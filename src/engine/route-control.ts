@@ -6,7 +6,8 @@
  */
 
 import type { RouteConfig } from "../config/schema.ts";
-import { judge, ruleId, type Verdict } from "../domain/judge.ts";
+import { isSharedCause, judge, type Verdict } from "../domain/judge.ts";
+import { ruleId } from "../domain/rule.ts";
 import { IDLE } from "../domain/rollout.ts";
 import type {
   Accepted,
@@ -15,9 +16,11 @@ import type {
   Severity,
   StableCondition,
 } from "../domain/rollout-types.ts";
-import { millis, percentOf, type Millis } from "../domain/units.ts";
+import { isHeldBack } from "../domain/tiers.ts";
+import { NONE, millis, percentOf, type Millis } from "../domain/units.ts";
 import type { Reading } from "../domain/window.ts";
 import { carryOut } from "./effects.ts";
+import { EvidenceKeeper, isConcurrent } from "./evidence.ts";
 import type { Clock, DataPlane, JournalEntry, Log, Notifier, Probes, Reports } from "./ports.ts";
 import type { Recorder } from "./recorder.ts";
 import type { RouteSplit, Routing } from "./routing.ts";
@@ -40,12 +43,23 @@ export interface RoutePorts {
 
 const UNJUDGED: Verdict = { kind: "inconclusive", checks: [], clocks: {} };
 
+const HELD = [
+  ["shared_cause", "critical", isSharedCause],
+  ["one_client", "warning", isHeldBack],
+] as const;
+
+/** Whether there is a canary to be judged. */
+function isRunning({ phase }: RolloutState): boolean {
+  return phase !== "idle" && phase !== "rolled_back";
+}
+
 /** One route's rollout in motion. */
 export class RouteControl {
-  config: RouteConfig;
   readonly stats = new RouteStats();
+  readonly evidence: EvidenceKeeper;
   readonly #ports: RoutePorts;
   readonly #started: Millis;
+  #config: RouteConfig;
   #state: RolloutState;
   #verdict: Verdict = UNJUDGED;
   #lastRollback: RollbackEvidence | null = null;
@@ -55,11 +69,22 @@ export class RouteControl {
   #turn = 0;
 
   constructor(config: RouteConfig, state: RolloutState | undefined, ports: RoutePorts) {
-    this.config = config;
+    this.#config = config;
     this.#ports = ports;
     this.#state = state ?? IDLE;
     this.#started = ports.clock.mono();
     this.stats.since = this.#started;
+    this.evidence = new EvidenceKeeper(config.name, config.rollback.onAny, ports.plane.evidence);
+    if (isRunning(this.#state)) this.evidence.begin(isConcurrent(this.#state.weight));
+  }
+
+  get config(): RouteConfig {
+    return this.#config;
+  }
+
+  set config(config: RouteConfig) {
+    this.#config = config;
+    this.evidence.follow(config.rollback.onAny, isConcurrent(this.#state.weight));
   }
 
   get state(): RolloutState {
@@ -88,8 +113,8 @@ export class RouteControl {
   }
 
   policy(): RollbackPolicy {
-    const { to, cooldown, verify, whenStableUnhealthy } = this.config.rollback;
-    return { to, cooldownMs: cooldown, verifyMs: verify, whenStableUnhealthy };
+    const { to, cooldown, verify, whenStableUnhealthy, confirm } = this.config.rollback;
+    return { to, cooldownMs: cooldown, verifyMs: verify, whenStableUnhealthy, confirm };
   }
 
   /** How stable is doing next to the canary: sick when no endpoint of it is known to be well or still unknown. */
@@ -109,7 +134,9 @@ export class RouteControl {
 
   /** The verdict on what was measured up to now; kept for status. */
   judge(now: Millis, elapsedMs: Millis): Verdict {
+    this.evidence.commit(elapsedMs, this.config.rollback.loopLag);
     const readings = new Map<number, Reading>();
+    const before = this.#verdict;
     this.#verdict = judge({
       rules: this.config.rollback.onAny,
       weight: this.#state.weight,
@@ -118,11 +145,33 @@ export class RouteControl {
         readings.set(window, known);
         return known;
       },
+      stable: (window) => this.#read("stable", window, now),
+      readings: this.evidence.readings,
+      keys: this.evidence.keys,
+      sharedCause: this.config.rollback.sharedCause,
       health: healthOf(this.#ports.probes.health(this.config.name, "canary")),
       clocks: this.#clocks(),
       elapsedMs,
     });
+    this.#tellHeld(before);
     return this.#verdict;
+  }
+
+  /**
+   * Told once, when it begins: a rule would have fired, and something holds it. Both arms suffer, and moving the weight would not help
+   * (product.md §2.11); or it is one client's doing (§2.12).
+   */
+  #tellHeld(before: Verdict): void {
+    const { name } = this.config;
+    for (const [event, severity, isHeld] of HELD) {
+      const known = new Set(before.checks.filter(isHeld).map(({ rule }) => rule));
+      for (const check of this.#verdict.checks) {
+        if (!isHeld(check) || known.has(check.rule)) continue;
+        const summary = `${name}: the weight stays where it is: ${check.rule}: ${check.detail}`;
+        const rollout = this.#state.id;
+        this.#ports.notifier.notify({ severity, event, route: name, rollout, summary, details: { check } });
+      }
+    }
   }
 
   /** Running clocks of rules that still exist. */
@@ -163,6 +212,7 @@ export class RouteControl {
         return true;
       },
       resetWindows: () => (this.stats.since = now),
+      resetAlarm: () => this.evidence.trip(),
       closeLongLived: () => {
         const { onRollback, deadline } = this.config.longLived;
         plane.closeLongLived(route, onRollback, deadline);
@@ -198,8 +248,13 @@ export class RouteControl {
   }
 
   #commit(to: RolloutState): void {
-    if (to.id !== this.#state.id) this.stats.marks = new FailureMarks();
+    const from = this.#state;
+    if (to.id !== from.id) this.stats.marks = new FailureMarks();
     this.#state = to;
+    if (!isRunning(to)) this.evidence.end();
+    else if (to.id !== from.id || !isRunning(from)) this.evidence.begin(isConcurrent(to.weight));
+    else if (to.step !== from.step || (to.weight > from.weight && from.trippedFrom === NONE))
+      this.evidence.step(isConcurrent(to.weight));
   }
 
   #noteRollback(from: RolloutState, to: RolloutState, reason: string, actor: string, now: Millis): void {

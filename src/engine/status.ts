@@ -3,6 +3,7 @@
  * latencies are numbers whose name ends in `Ms`. Types only; `view.ts` fills them.
  */
 
+import type { Tier } from "../domain/rule.ts";
 import type { Phase } from "../domain/rollout-types.ts";
 import type { Reason } from "../domain/outcome.ts";
 import type { EndpointHealth, RescueCounts } from "./ports.ts";
@@ -39,13 +40,15 @@ export interface ArmStatus {
 /** One rule's part of the verdict. */
 export interface CheckStatus {
   readonly rule: string;
+  /** How the rule judges (product.md §2.10). */
+  readonly tier: Tier;
   readonly verdict: "successful" | "failed" | "inconclusive";
   readonly action: "observe" | "pause" | "rollback";
   /** In the unit of the limit: a fraction, milliseconds or a count; null when there is not enough data. */
   readonly observed: number | null;
   readonly limit: number;
   readonly unit: "fraction" | "ms" | "count";
-  /** Exchanges in the window, and how many are needed. */
+  /** Exchanges in the window, and how many are needed; of the tiers that look at every response evidence in nats, at least 0. */
   readonly have: number;
   readonly need: number;
   /** How long it has been above the limit, and how long it may. */
@@ -53,6 +56,9 @@ export interface CheckStatus {
   readonly forMs: number;
   /** One sentence. */
   readonly detail: string;
+  /** Of those tiers: where the observed value lies, 95 % at one look, and the canary's responses behind it. */
+  readonly interval?: { readonly low: number; readonly high: number } | undefined;
+  readonly n?: number | undefined;
 }
 
 /** One step of the ladder. */

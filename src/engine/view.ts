@@ -1,6 +1,7 @@
 /** Status and evidence, built from what a route is and has measured. No decisions here; the shapes are in `status.ts`. */
 
-import type { Check, Verdict } from "../domain/judge.ts";
+import type { Verdict } from "../domain/judge.ts";
+import type { Check } from "../domain/rule.ts";
 import { OUTCOMES, CODE_CLASSES, REASONS, type Reason } from "../domain/outcome.ts";
 import type { RolloutState } from "../domain/rollout-types.ts";
 import type { Arm } from "../domain/split.ts";

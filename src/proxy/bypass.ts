@@ -25,8 +25,8 @@ export class DeafMeter extends PlaneMeter {
 }
 
 class DeafRouteMeter extends RouteMeter {
-  override record(): void {
-    // not counted
+  override record(): boolean {
+    return false;
   }
 
   override sample(): void {

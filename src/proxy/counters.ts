@@ -29,7 +29,8 @@ const STATUSES = 600;
 const OVERHEAD = 2;
 const REFUSED = OVERHEAD + OVERHEAD_BOUNDS.length + 1;
 const DELAYS = REFUSED + STATUSES;
-const EVENTS = DELAYS + DELAY_QUANTILES.length;
+const LAG = DELAYS + DELAY_QUANTILES.length;
+const EVENTS = LAG + 1;
 // Counted up by the reader, so on a cache line of its own.
 const DRAINS = Math.ceil((EVENTS + PLANE_EVENTS.length) / 16) * 16;
 const PLANE_WORDS = DRAINS + 16;
@@ -43,6 +44,8 @@ export const PLANE = {
   statuses: STATUSES,
   /** How late the event loop was, µs, by `DELAY_QUANTILES`. */
   delays: DELAYS,
+  /** How late it was at the worst within the last second or so, ms. */
+  lag: LAG,
   /** By `PLANE_EVENTS`. */
   events: EVENTS,
   /** How often the plane was drained: the writer sees by it that its samples were taken. */

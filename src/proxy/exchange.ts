@@ -10,7 +10,7 @@
 
 import type { RescueConfig } from "../config/schema.ts";
 import { DEADLINE_EXCEEDED, httpOfGrpc, isGrpcIn, NO_GRPC_STATUS } from "../domain/grpc.ts";
-import type { Reason } from "../domain/outcome.ts";
+import { kindOf, type Reason } from "../domain/outcome.ts";
 import { BUCKETS, armOf, type Arm } from "../domain/split.ts";
 import type { Millis } from "../domain/units.ts";
 import type { RouteSplit } from "../engine/routing.ts";
@@ -430,14 +430,19 @@ export class Exchange<R extends ResponseHead> implements AttemptEvents<R> {
     this.#around.meter.overhead(this.#ownMs);
   }
 
-  #settle(reason: Reason, status: number, at: Millis, rescued: boolean): void {
+  #settle(came: Reason, status: number, at: Millis, rescued: boolean): void {
     if (this.#settled) return;
     this.#settled = true;
     const { arm, forced } = this.#choice;
-    const meter = this.#route.meter;
-    meter.record(arm, forced, reason, status, this.#latencyUs, (at - this.#downstream.startedAt) * 1000);
-    if (arm !== "canary" || forced || !isFailure(reason)) return;
+    const { meter, knownIssues } = this.#route;
+    const isKnown = came === "status" && knownIssues?.(status, this.#downstream.view.target) === true;
+    const reason = isKnown ? "known_issue" : came;
+    const totalUs = (at - this.#downstream.startedAt) * 1000;
+    const isBad = meter.record(arm, forced, reason, status, this.#latencyUs, totalUs);
+    if (arm !== "canary" || forced) return;
     const { view } = this.#downstream;
+    this.#route.alarm?.settled(isBad, view, this.#choice.key !== undefined, at);
+    if (!isFailure(reason)) return;
     const key = this.#choice.key ?? this.#route.identify.keyOf(view);
     meter.sample(view, key, reason, status, rescued);
   }
@@ -448,5 +453,5 @@ function onTotal(exchange: { onTotal(): void }): void {
 }
 
 function isFailure(reason: Reason): boolean {
-  return reason !== "ok" && reason !== "client_gone" && reason !== "refused" && reason !== "unavailable";
+  return kindOf(reason) === "failure";
 }

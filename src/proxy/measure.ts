@@ -6,7 +6,7 @@
 
 import { ARM_EVENT_INDEX, PLANE_EVENT_INDEX, type ArmEvent, type PlaneEvent } from "../domain/event.ts";
 import { murmur3 } from "../domain/hash.ts";
-import { REASON_INDEX, type Reason } from "../domain/outcome.ts";
+import { REASONS, REASON_INDEX, kindOf, type Reason } from "../domain/outcome.ts";
 import { LiveSlice, OVERHEAD_BOUNDS, wordsOver } from "../domain/slice.ts";
 import type { Arm } from "../domain/split.ts";
 import type { FailureSample } from "../engine/ports.ts";
@@ -23,8 +23,12 @@ import {
   type RouteBlock,
   type RoutePlace,
 } from "./counters.ts";
+import type { EvidenceCell, EvidenceReader } from "./evidence-board.ts";
 import { pathOf, type RequestView } from "./request.ts";
 
+// By reason, for every exchange: whether it is evidence, and whether it is a failure.
+const IS_EVIDENCE = REASONS.map((reason) => kindOf(reason) !== "excluded");
+const IS_FAILURE = REASONS.map((reason) => kindOf(reason) === "failure");
 const SAMPLES_PER_DRAIN = 300;
 const PATH_LENGTH = 80;
 
@@ -129,6 +133,7 @@ export interface RouteMeterParts {
   readonly place: RoutePlace;
   readonly plane: Uint32Array;
   readonly tidings: Tidings;
+  readonly evidence: EvidenceCell;
 }
 
 /** Counters of one route. They outlive a reload of its configuration. */
@@ -137,16 +142,18 @@ export class RouteMeter {
   readonly stable: ArmMeter;
   readonly canary: ArmMeter;
   readonly rescues: RescueTally;
+  readonly evidence: EvidenceCell;
   readonly #plane: Uint32Array;
   readonly #tidings: Tidings;
   #samples = 0;
   #drain = 0;
 
-  constructor({ name, place, plane, tidings }: RouteMeterParts) {
+  constructor({ name, place, plane, tidings, evidence }: RouteMeterParts) {
     this.name = name;
     this.stable = new ArmMeter(place, "stable");
     this.canary = new ArmMeter(place, "canary");
     this.rescues = new RescueTally(place);
+    this.evidence = evidence;
     this.#plane = plane;
     this.#tidings = tidings;
   }
@@ -155,7 +162,10 @@ export class RouteMeter {
     return arm === "canary" ? this.canary : this.stable;
   }
 
-  /** Counts one exchange for its arm; microseconds, a negative latency is not known. */
+  /**
+   * Counts one exchange for its arm; microseconds, a negative latency is not known. Whether it is evidence against its arm: unforced, and failed or
+   * slower than a rule of the fast tier allows.
+   */
   record(
     arm: Arm,
     forced: boolean,
@@ -163,9 +173,12 @@ export class RouteMeter {
     status: number,
     latencyUs: number,
     totalUs: number,
-  ): void {
+  ): boolean {
     const meter = this.arm(arm);
-    (forced ? meter.forced : meter.evidence).record(REASON_INDEX[reason], status, latencyUs, totalUs);
+    const index = REASON_INDEX[reason];
+    (forced ? meter.forced : meter.evidence).record(index, status, latencyUs, totalUs);
+    if (forced || !IS_EVIDENCE[index]!) return false;
+    return this.evidence.count(arm, IS_FAILURE[index]!, status, latencyUs);
   }
 
   /** Whether a failed canary exchange is kept as evidence: there are not enough yet since the last drain. */
@@ -200,12 +213,15 @@ export class PlaneMeter {
   readonly #counts: Uint32Array;
   readonly #sums: Float64Array;
   readonly #tidings: Tidings;
+  readonly #evidence: EvidenceReader;
 
-  constructor(buffers: CounterBuffers, tidings: Tidings) {
+  /** @param evidence has room for every route that is added */
+  constructor(buffers: CounterBuffers, tidings: Tidings, evidence: EvidenceReader) {
     const words = wordsOver(buffers.plane);
     this.#counts = words.counts;
     this.#sums = words.sums;
     this.#tidings = tidings;
+    this.#evidence = evidence;
     this.#room = new SharedRoom(buffers.histograms, (chunk) => tidings.histograms(chunk));
     for (const block of buffers.routes) this.add(block);
   }
@@ -215,7 +231,7 @@ export class PlaneMeter {
     const plane = this.#counts;
     const tidings = this.#tidings;
     for (const [name, place] of placesOf(block, this.#room))
-      this.#routes.set(name, this.made({ name, place, plane, tidings }));
+      this.#routes.set(name, this.made({ name, place, plane, tidings, evidence: this.#evidence.cell(name) }));
   }
 
   /** The meter of a route; throws when there is no memory for it. */
@@ -249,6 +265,11 @@ export class PlaneMeter {
     DELAY_QUANTILES.forEach((quantile, index) => {
       this.#counts[PLANE.delays + index] = Math.round(secondsAt(quantile) * 1e6);
     });
+  }
+
+  /** Tells how late this thread's event loop was at the worst of late, ms. */
+  lag(worstMs: number): void {
+    this.#counts[PLANE.lag] = Math.ceil(worstMs);
   }
 
   protected made(parts: RouteMeterParts): RouteMeter {

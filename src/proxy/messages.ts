@@ -9,6 +9,8 @@ import type { ErrorCode } from "../domain/errors.ts";
 import type { Millis } from "../domain/units.ts";
 import type { FailureSample, FastLaneSteps, LogFields } from "../engine/ports.ts";
 import type { CounterBuffers, RouteBlock } from "./counters.ts";
+import type { HardRule } from "../domain/evidence/catastrophic.ts";
+import type { EvidenceChunk } from "./evidence-board.ts";
 import type { HealthChunk } from "./health-board.ts";
 import type { TlsMaterial } from "./pem.ts";
 import type { SaltNote, SplitChunk } from "./split-board.ts";
@@ -24,6 +26,7 @@ export interface Birth {
   readonly counters: CounterBuffers;
   readonly splits: { readonly chunks: readonly SplitChunk[]; readonly salts: readonly SaltNote[] };
   readonly health: readonly HealthChunk[];
+  readonly evidence: readonly EvidenceChunk[];
   readonly connections: SharedArrayBuffer;
   /** Connections by client address; see `addresses.ts`. */
   readonly addresses: SharedArrayBuffer;
@@ -45,6 +48,7 @@ export type Order =
       readonly splits: SplitChunk | undefined;
       readonly counters: RouteBlock | undefined;
       readonly health: HealthChunk | undefined;
+      readonly evidence: EvidenceChunk | undefined;
     }
   | { readonly type: "salts"; readonly notes: readonly SaltNote[] }
   | { readonly type: "tls"; readonly material: TlsMaterial }
@@ -64,6 +68,8 @@ export type Report =
   | { readonly type: "failed"; readonly code: ErrorCode; readonly message: string }
   /** Answers a `configure`, in the order of these; the old configuration is still in force when there is trouble. */
   | { readonly type: "configured"; readonly trouble: string }
+  /** It has taken the canary's weight away. */
+  | { readonly type: "crossed"; readonly route: string; readonly rule: HardRule }
   | { readonly type: "failures"; readonly failures: readonly (readonly [string, FailureSample])[] }
   | { readonly type: "histograms"; readonly chunk: SharedArrayBuffer }
   | {

@@ -15,9 +15,14 @@ import type { Clock } from "../engine/ports.ts";
 /** How often the loop's delay is looked at. */
 const SAMPLE_MS = millis(100);
 
+/** So many samples are a little more than a second: what was measured in a second in which the loop was late is seen to be. */
+const LATELY = 12;
+
 /** How late this thread's event loop is. */
 export class LoopDelay {
   readonly #clock: Clock;
+  readonly #lately = new Array<number>(LATELY).fill(0);
+  #samples = 0;
   #late = 0;
   /** When the next timer should come; never, before it is started. */
   #due = Infinity;
@@ -26,13 +31,15 @@ export class LoopDelay {
     this.#clock = clock;
   }
 
-  /** Begins to measure; returns what ends it. */
-  start(): () => void {
+  /** Begins to measure; returns what ends it. @param tell is told the worst delay of the last second or so, ms, ten times a second */
+  start(tell: (worstMs: number) => void = nobody): () => void {
     this.#due = this.#clock.mono() + SAMPLE_MS;
     return this.#clock.every(SAMPLE_MS, () => {
       const now = this.#clock.mono();
       this.#late = Math.max(0, now - this.#due);
       this.#due = now + SAMPLE_MS;
+      this.#lately[this.#samples++ % LATELY] = this.#late;
+      tell(Math.max(...this.#lately));
     });
   }
 
@@ -40,6 +47,10 @@ export class LoopDelay {
   at(now: Millis): Millis {
     return millis(Math.max(this.#late, now - this.#due));
   }
+}
+
+function nobody(): void {
+  // not told
 }
 
 /** What a thread has in flight, and whether it takes more. */

@@ -2,39 +2,34 @@
  * The data plane: listeners, the route table in force, the split in force, and what is measured.
  *
  * `DataPath` is what one thread does of it. It reads the split and counts in shared words, so that whoever steers it may sit in another
- * thread (`workers.ts`) or in this one (`createPlane`). It promises that a change of weight or of configuration is one swap: the next exchange sees it,
+ * thread (`workers.ts`) or in this one (`local-plane.ts`). It promises that a change of weight or of configuration is one swap: the next exchange sees it,
  * those in flight keep what they read. Endpoints that a reload does not change keep their connections; no reload closes a listener.
  */
 
 import type { PlaneEvent } from "../domain/event.ts";
-import { murmur3 } from "../domain/hash.ts";
 import type { Arm } from "../domain/split.ts";
 import type { Millis } from "../domain/units.ts";
 import type { ArmConfig, Config, RouteConfig, SecretConfig } from "../config/schema.ts";
 import type { Secret } from "../config/secret.ts";
 import { networksOf } from "../config/networks.ts";
-import type {
-  Clock,
-  DataPlane,
-  Dice,
-  FastLaneSteps,
-  Log,
-  PlaneGauges,
-  PlaneMeasure,
-} from "../engine/ports.ts";
-import type { Split } from "../engine/routing.ts";
-import { Addresses, addressWords } from "./addresses.ts";
-import { identifier } from "./affinity.ts";
-import { bind, isPath, placesOf, type Place } from "./bind.ts";
+import type { Clock, DataPlane, Dice, FastLaneSteps, Log } from "../engine/ports.ts";
+import { hardLimitsOf, hasFastTier } from "../domain/tiers.ts";
+import type { Addresses } from "./addresses.ts";
+import { identifier, type Identify } from "./affinity.ts";
+import { Alarm } from "./alarm.ts";
+import { bind, isPath, type Place } from "./bind.ts";
 import { DeafMeter, NOBODY } from "./bypass.ts";
-import { Connections, connectionWords } from "./connections.ts";
-import { counterBuffers, routeBlock, type CounterBuffers } from "./counters.ts";
+import type { Connections } from "./connections.ts";
+import type { CounterBuffers } from "./counters.ts";
+import type { EvidenceReader } from "./evidence-board.ts";
 import { begin } from "./exchange.ts";
+import { hardGuards, type HardRule } from "../domain/evidence/catastrophic.ts";
 import { grpcMask } from "../domain/grpc.ts";
 import { originOf } from "./forwarding.ts";
 import { upgradeExchange } from "./general/tunnel.ts";
 import { NO_HANDLES, probeHandles, type Handles } from "./fast/handle.ts";
 import { Wheel } from "./fast/wheel.ts";
+import { knownIssuesOf } from "./known-issues.ts";
 import type { ResponseHead } from "./lane.ts";
 import {
   Listener,
@@ -46,18 +41,16 @@ import {
 } from "./listener.ts";
 import { LongLived } from "./long-lived.ts";
 import { routeTable, type RouteTable } from "./match.ts";
-import { namesOf } from "./messages.ts";
-import { PlaneMeter, type Tidings } from "./measure.ts";
+import { PlaneMeter, type RouteMeter, type Tidings } from "./measure.ts";
 import { PemShelf } from "./pem.ts";
 import { Mirror } from "./mirror.ts";
 import { Overload } from "./overload.ts";
 import { overrideOf } from "./override.ts";
 import { endpointsOf, type EndpointPool } from "./pool.ts";
-import { Readings } from "./readings.ts";
 import { Resolver, systemLookup, type Lookup } from "./resolve.ts";
 import { RescueBudget } from "./rescue.ts";
 import type { Route, Surroundings } from "./route.ts";
-import { SplitBoard, SplitReader, type SplitCell } from "./split-board.ts";
+import type { SplitCell, SplitReader } from "./split-board.ts";
 
 /** What the plane is made of. */
 export interface PlaneOptions {
@@ -115,6 +108,8 @@ export interface PathShares {
   readonly splits: SplitReader;
   readonly connections: Connections;
   readonly addresses: Addresses;
+  /** The canary's weight was taken away in this thread. */
+  readonly crossed: (route: string, rule: HardRule) => void;
 }
 
 interface PlaneRoute extends Route {
@@ -307,9 +302,13 @@ export class DataPath {
     const { cookieSecret, dice, secretOf, bypass } = this.#options;
     const known = before?.byName.get(name);
     const meter = this.#meter.route(name);
+    const identify = bypass === true ? NOBODY : identifier(config, cookieSecret, dice);
+    const split = this.#shares.splits.cell(name);
     return {
       config,
-      identify: bypass === true ? NOBODY : identifier(config, cookieSecret, dice),
+      identify,
+      knownIssues: knownIssuesOf(config),
+      alarm: this.#alarmOf(config, meter, identify, split),
       override: overrideOf(config, secretOf),
       stable: this.#pool.arm(name, "stable", config.stable, meter.stable),
       canary: this.#pool.arm(name, "canary", config.canary, meter.canary),
@@ -320,8 +319,26 @@ export class DataPath {
       timeouts: { ...config.timeouts, stream: config.longLived.idle },
       grpcFailing: grpcMask(config.grpc.failing),
       isPlain: [config.stable, config.canary].every(isPlain),
-      split: this.#shares.splits.cell(name),
+      split,
     };
+  }
+
+  #alarmOf(
+    { name, rollback }: RouteConfig,
+    { evidence }: RouteMeter,
+    identify: Identify,
+    split: SplitCell,
+  ): Alarm | undefined {
+    if (!hasFastTier(rollback.onAny)) return undefined;
+    const { loopDelay } = this.#options;
+    return new Alarm({
+      cell: evidence,
+      guards: hardGuards(hardLimitsOf(rollback.onAny)),
+      split,
+      identify,
+      isLate: (now) => loopDelay !== undefined && loopDelay(now) > rollback.loopLag,
+      rang: (rule) => this.#shares.crossed(name, rule),
+    });
   }
 }
 
@@ -331,103 +348,11 @@ function isPlain({ endpoints, protocol }: ArmConfig): boolean {
 }
 
 /** The meter of a data path. */
-export function meterOf(buffers: CounterBuffers, tidings: Tidings, bypass: boolean): PlaneMeter {
-  return bypass ? new DeafMeter(buffers, tidings) : new PlaneMeter(buffers, tidings);
-}
-
-/** A data plane in this thread. Listens nowhere yet. */
-export function createPlane(options: PlaneOptions): Plane {
-  return new LocalPlane(options);
-}
-
-class LocalPlane implements Plane {
-  readonly #board: SplitBoard;
-  readonly #splits = new SplitReader();
-  readonly #readings: Readings;
-  readonly #meter: PlaneMeter;
-  readonly #connections = new Connections(connectionWords(1), 0);
-  readonly #path: DataPath;
-  #config: Config;
-
-  constructor(options: PlaneOptions) {
-    const { config } = options;
-    this.#config = config;
-    this.#board = new SplitBoard((salts) => this.#splits.learn(salts));
-    const buffers = counterBuffers([]);
-    const readings = new Readings(buffers);
-    this.#readings = readings;
-    this.#meter = meterOf(
-      buffers,
-      {
-        failure: (route, sample) => readings.addFailure(route, sample),
-        histograms: (chunk) => readings.addHistograms(chunk),
-      },
-      options.bypass === true,
-    );
-    this.#grow(config);
-    const shares = {
-      meter: this.#meter,
-      splits: this.#splits,
-      connections: this.#connections,
-      addresses: new Addresses(addressWords(1), 0, murmur3(options.cookieSecret, 0)),
-    };
-    this.#path = new DataPath(options, shares);
-  }
-
-  async listen(): Promise<readonly string[]> {
-    return this.#path.listen(placesOf(this.#config), false);
-  }
-
-  reconfigure(config: Config): Promise<void> {
-    this.#grow(config);
-    this.#path.reconfigure(config);
-    this.#config = config;
-    return Promise.resolve();
-  }
-
-  apply(split: Split): void {
-    this.#board.apply(split);
-  }
-
-  drain(): PlaneMeasure {
-    return this.#readings.take();
-  }
-
-  gauges(): PlaneGauges {
-    const routes: Record<string, PlaneGauges["routes"][string]> = {};
-    for (const name of namesOf(this.#config)) {
-      const load = this.#readings.load(name);
-      if (load !== undefined) routes[name] = load;
-    }
-    const { total } = this.#connections;
-    return {
-      connections: total,
-      routes,
-      workers: 1,
-      workerRestarts: 0,
-      exchangesLost: 0,
-      fastLane: this.#path.fastLane,
-    };
-  }
-
-  closeLongLived(route: string, how: "drain" | "close", deadlineMs: Millis): void {
-    this.#path.closeLongLived(route, how, deadlineMs);
-  }
-
-  retire(deadlineMs: Millis): Promise<{ readonly cut: number }> {
-    return this.#path.retire(deadlineMs);
-  }
-
-  close(): Promise<void> {
-    return this.#path.close();
-  }
-
-  #grow(config: Config): void {
-    const chunk = this.#board.grow(namesOf(config));
-    if (chunk === undefined) return;
-    this.#splits.add(chunk);
-    const block = routeBlock(chunk.names);
-    this.#meter.add(block);
-    this.#readings.add(block);
-  }
+export function meterOf(
+  buffers: CounterBuffers,
+  tidings: Tidings,
+  evidence: EvidenceReader,
+  bypass: boolean,
+): PlaneMeter {
+  return new (bypass ? DeafMeter : PlaneMeter)(buffers, tidings, evidence);
 }

@@ -51,6 +51,11 @@ export class Readings {
   #lastSeconds = 0;
   #failures = new Map<string, FailureSample[]>();
 
+  /** How late the thread's event loop was at the worst within the last second or so, ms. */
+  get lagMs(): number {
+    return this.#plane.counts[PLANE.lag]!;
+  }
+
   constructor(buffers: CounterBuffers) {
     this.#plane = wordsOver(buffers.plane);
     this.#last = new Uint32Array(this.#plane.counts.length);

@@ -114,6 +114,7 @@ export function isRescued(config: RescueConfig, reason: Reason): boolean {
     case "client_gone":
     case "refused":
     case "unavailable":
+    case "known_issue":
       return false;
     default:
       return reason satisfies never;

@@ -8,6 +8,8 @@ import type { Arm } from "../domain/split.ts";
 import type { Millis } from "../domain/units.ts";
 import type { Clock, Dice } from "../engine/ports.ts";
 import type { Identify } from "./affinity.ts";
+import type { Alarm } from "./alarm.ts";
+import type { KnownIssues } from "./known-issues.ts";
 import type { LongLived } from "./long-lived.ts";
 import type { PlaneMeter, RouteMeter } from "./measure.ts";
 import type { Mirror } from "./mirror.ts";
@@ -34,6 +36,10 @@ export interface Route {
   readonly stable: ArmPool;
   readonly canary: ArmPool;
   readonly meter: RouteMeter;
+  /** Undefined: there are none. */
+  readonly knownIssues: KnownIssues | undefined;
+  /** Undefined: no rule is judged with every response. */
+  readonly alarm: Alarm | undefined;
   readonly budget: RescueBudget;
   /** Undefined: no request is copied. */
   readonly mirror: Mirror | undefined;

@@ -178,6 +178,13 @@ export class SplitCell {
     return word === this.#word ? this.#split : this.#unpack(word);
   }
 
+  /** Takes the canary's weight away, for every thread and at once. False: there was none, or somebody else just did. */
+  takeAway(): boolean {
+    const word = Atomics.load(this.#words, this.#index);
+    if ((word & WEIGHT_MASK) === 0) return false;
+    return Atomics.compareExchange(this.#words, this.#index, word, word & ~WEIGHT_MASK) === word;
+  }
+
   learn(note: SaltNote): void {
     this.#note = note;
     this.#unpack(this.#word);

@@ -4,6 +4,7 @@
 
 import { Worker } from "node:worker_threads";
 import type { Config } from "../config/schema.ts";
+import type { HardRule } from "../domain/evidence/catastrophic.ts";
 import { AppError } from "../domain/errors.ts";
 import type { Millis } from "../domain/units.ts";
 import type { FastLaneSteps, Log } from "../engine/ports.ts";
@@ -22,6 +23,7 @@ export interface ThreadOptions {
   readonly log: Log;
   /** It has ended, asked or not; what it had in flight is counted. */
   readonly onEnd: (thread: Thread) => void;
+  readonly onCrossing: (route: string, rule: HardRule) => void;
 }
 
 /** A running worker. */
@@ -36,6 +38,7 @@ export class Thread {
   hasEnded = false;
   readonly #worker: Worker;
   readonly #log: Log;
+  readonly #onCrossing: ThreadOptions["onCrossing"];
   readonly #ended: Promise<void>;
   readonly #configures: { readonly resolve: () => void; readonly reject: (error: Error) => void }[] = [];
   fastLane: FastLaneSteps = NO_HANDLES;
@@ -44,9 +47,10 @@ export class Thread {
   #retired: (cut: number) => void = nothing;
   #closed: () => void = nothing;
 
-  constructor({ entry, birth, log, onEnd }: ThreadOptions) {
+  constructor({ entry, birth, log, onEnd, onCrossing }: ThreadOptions) {
     this.index = birth.index;
     this.#log = log;
+    this.#onCrossing = onCrossing;
     this.readings = new Readings(birth.counters);
     this.serving = new Promise((resolve, reject) => {
       this.#serve = resolve;
@@ -123,6 +127,8 @@ export class Thread {
         return void this.stop();
       case "configured":
         return this.#configured(report.trouble);
+      case "crossed":
+        return this.#onCrossing(report.route, report.rule);
       case "failures":
         for (const [route, sample] of report.failures) this.readings.addFailure(route, sample);
         return undefined;

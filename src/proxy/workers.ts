@@ -13,13 +13,15 @@ import { secretSourcesOf } from "../config/secret.ts";
 import { asAppError } from "../domain/errors.ts";
 import type { Arm } from "../domain/split.ts";
 import { millis, type Millis } from "../domain/units.ts";
-import type { PlaneGauges, PlaneMeasure } from "../engine/ports.ts";
+import type { HardRule } from "../domain/evidence/catastrophic.ts";
+import type { EvidencePort, PlaneGauges, PlaneMeasure } from "../engine/ports.ts";
 import { NO_HANDLES } from "./fast/handle.ts";
 import type { Split } from "../engine/routing.ts";
 import { assertFree, canShare, isAnyPort, isPath, placesOf, type Place } from "./bind.ts";
 import { Addresses, addressWords } from "./addresses.ts";
 import { Connections, connectionWords } from "./connections.ts";
 import { counterBuffers, routeBlock } from "./counters.ts";
+import { EvidenceBoard, evidencePort, limitEvidence } from "./evidence-board.ts";
 import { HealthBoard } from "./health-board.ts";
 import { namesOf, secretKey, type Order, type SecretTexts } from "./messages.ts";
 import { PemShelf } from "./pem.ts";
@@ -71,6 +73,9 @@ class Workers implements WorkersPlane {
   readonly #pems: PemShelf;
   readonly #board = new SplitBoard((notes) => this.#tellAll({ type: "salts", notes }));
   readonly #health = new HealthBoard();
+  readonly #evidence: EvidenceBoard;
+  readonly evidence: EvidencePort;
+  #crossed: (route: string, rule: HardRule) => void = () => undefined;
   /** One word for each worker that there may be. */
   readonly #connections: SharedArrayBuffer;
   readonly #addresses: SharedArrayBuffer;
@@ -96,6 +101,12 @@ class Workers implements WorkersPlane {
     this.#addresses = addressWords(countOf(options.config));
     this.#board.grow(namesOf(options.config));
     this.#health.grow(options.config);
+    this.#evidence = new EvidenceBoard(countOf(options.config));
+    this.#evidence.grow(namesOf(options.config));
+    limitEvidence(this.#evidence, options.config);
+    this.evidence = evidencePort(this.#evidence, () =>
+      Math.max(0, ...this.#threads().map(({ readings }) => readings.lagMs)),
+    );
   }
 
   async listen(): Promise<readonly string[]> {
@@ -127,6 +138,8 @@ class Workers implements WorkersPlane {
     const splits = this.#board.grow(namesOf(config));
     const health = this.#health.grow(config);
     this.#health.refresh(config, this.#options.healthy);
+    const evidence = this.#evidence.grow(namesOf(config));
+    limitEvidence(this.#evidence, config);
     this.#config = config;
     this.#secrets = secrets;
     const share = this.#share();
@@ -134,7 +147,7 @@ class Workers implements WorkersPlane {
       this.#threads().map((thread) => {
         const counters = splits === undefined ? undefined : routeBlock(splits.names);
         if (counters !== undefined) thread.readings.add(counters);
-        return thread.configure({ config: share, secrets, splits, counters, health });
+        return thread.configure({ config: share, secrets, splits, counters, health, evidence });
       }),
     );
   }
@@ -180,6 +193,10 @@ class Workers implements WorkersPlane {
       fastLane: threads[0]?.fastLane ?? NO_HANDLES,
       routes,
     };
+  }
+
+  onCrossing(crossed: (route: string, rule: HardRule) => void): void {
+    this.#crossed = crossed;
   }
 
   closeLongLived(route: string, how: "drain" | "close", deadlineMs: Millis): void {
@@ -252,6 +269,7 @@ class Workers implements WorkersPlane {
         counters: counterBuffers(splits.chunks.flatMap(({ names }) => names)),
         splits,
         health: this.#health.chunks,
+        evidence: this.#evidence.chunks,
         connections: this.#connections,
         addresses: this.#addresses,
         index,
@@ -260,6 +278,7 @@ class Workers implements WorkersPlane {
         tls: this.#pems.material,
       },
       onEnd: (ended) => this.#ended(index, ended),
+      onCrossing: (route, rule) => this.#crossed(route, rule),
     });
     slot.thread = thread;
     slot.startedAt = this.#options.clock.mono();

@@ -16,6 +16,14 @@ import type { StateDocument } from "../engine/ports.ts";
 const weight = z.int().min(0).max(FULL).transform(ppm);
 const duration = z.number().min(0).transform(millis);
 
+const trips = z.array(z.number().min(0)).max(100);
+/** Since when, in time in service. */
+const confirmation = z.discriminatedUnion("phase", [
+  z.object({ phase: z.literal("armed"), trips }),
+  z.object({ phase: z.literal("tripped"), untilMs: z.number().min(0), trips }),
+  z.object({ phase: z.literal("probing"), sinceMs: z.number().min(0), responses: z.int().min(0), trips }),
+]);
+
 const rolloutSchema = z
   .object({
     id: z.string(),
@@ -27,6 +35,10 @@ const rolloutSchema = z
     clocks: z.record(z.string(), duration),
     cooldownLeftMs: duration,
     verifyLeftMs: duration,
+    // Documents of before have none of these three.
+    servedMs: duration.prefault(0),
+    confirmation: confirmation.prefault({ phase: "armed", trips: [] }),
+    trippedFrom: weight.prefault(0),
     reason: z.string(),
     version: z.string(),
     revision: z.int().min(0),

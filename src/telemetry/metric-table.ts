@@ -143,7 +143,7 @@ export const METRICS: readonly Metric[] = [
   },
   {
     name: "sluice_evidence_ratio",
-    help: "How much of the exchanges that a rule needs are in its window, 0 to 1.",
+    help: "How much of what a rule needs is there, 0 to 1: exchanges in its window, or evidence that it fires.",
     type: "gauge",
     labels: ["route", "rule"],
     unit: "ratio",

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import t from "tap";
-import { judge, ruleId, type Evidence, type Rule } from "../../src/domain/judge.ts";
+import { judge, type Evidence } from "../../src/domain/judge.ts";
+import { ruleId, type Rule } from "../../src/domain/rule.ts";
 import { millis, ppm, type Millis } from "../../src/domain/units.ts";
 import type { Latency, Reading } from "../../src/domain/window.ts";
 
@@ -35,6 +36,10 @@ function evidence(over: Partial<Evidence> & { readonly at?: Reading }): Evidence
     rules: [ERRORS],
     weight: ppm(100_000),
     canary: () => over.at ?? reading(0, 0),
+    stable: () => reading(0, 0),
+    readings: undefined,
+    keys: { failed: 0, seen: 0, worst: "" },
+    sharedCause: "hold",
     health: WELL,
     clocks: {},
     elapsedMs: millis(1000),

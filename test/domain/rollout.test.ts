@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import t from "tap";
-import type { Verdict, VerdictKind, Action } from "../../src/domain/judge.ts";
+import type { Verdict } from "../../src/domain/judge.ts";
+import type { Action, VerdictKind } from "../../src/domain/rule.ts";
 import { checkPlan, type Step } from "../../src/domain/plan.ts";
 import { IDLE, MANUAL_WEIGHT, STABLE_SICK, decide } from "../../src/domain/rollout.ts";
 import type {
@@ -30,6 +31,7 @@ const POLICY: RollbackPolicy = {
   cooldownMs: millis(3_600_000),
   verifyMs: millis(60_000),
   whenStableUnhealthy: "rollback",
+  confirm: true,
 };
 const STABLE_WELL: StableCondition = { healthy: true, worseThanCanary: false };
 const STABLE_ILL: StableCondition = { healthy: false, worseThanCanary: true };
@@ -38,6 +40,7 @@ const ACTOR = { actor: { name: "ada" }, at: "2026-01-01T00:00:00.000Z", rolloutI
 function verdict(kind: VerdictKind, action: Action = "rollback"): Verdict {
   const check = {
     rule: "error_rate above 1%",
+    tier: "sustained" as const,
     kind,
     action,
     observed: 0.5,
@@ -55,6 +58,7 @@ const tick = (kind: VerdictKind, elapsed = 1000, action: Action = "rollback"): R
   type: "tick",
   verdict: verdict(kind, action),
   elapsedMs: millis(elapsed),
+  responses: 10,
 });
 const start = (steps = PLAN, force = false): RolloutEvent => ({
   type: "start",
@@ -302,6 +306,7 @@ const anyEvent: fc.Arbitrary<RolloutEvent> = fc.oneof(
     weight: 5,
     arbitrary: fc.tuple(kinds, fc.nat({ max: 90_000 })).map(([kind, elapsed]) => tick(kind, elapsed)),
   },
+  fc.constant({ type: "alarm", rule: "errors" } as const),
   fc.boolean().map((force) => start(PLAN, force)),
   fc.tuple(fc.nat({ max: 100 }), fc.boolean()).map(([percent, force]) => setWeight(percent, force)),
   fc.constantFrom(simple("pause"), simple("resume"), simple("rollback"), promote(), promote(true)),
@@ -311,6 +316,7 @@ const anyPolicy: fc.Arbitrary<RollbackPolicy> = fc.record({
   cooldownMs: fc.constantFrom(millis(0), millis(100_000)),
   verifyMs: fc.constantFrom(millis(0), millis(50_000)),
   whenStableUnhealthy: fc.constantFrom<RollbackPolicy["whenStableUnhealthy"]>("rollback", "hold", "lessBad"),
+  confirm: fc.boolean(),
 });
 const anyStable = fc.record({ healthy: fc.boolean(), worseThanCanary: fc.boolean() });
 
@@ -358,14 +364,143 @@ t.test("nobody is told before it is recorded, and every change is recorded, jour
 });
 
 t.test(
-  "a tick never raises the weight without a successful verdict, and never after a failed one",
+  "a tick never raises the weight without a successful verdict, but to give back what an alarm took, and never after a failed one",
   async () => {
     every(
       ({ before, event, after: to }) =>
-        event.type !== "tick" || to.weight <= before.weight || event.verdict.kind === "successful",
+        event.type !== "tick" ||
+        to.weight <= before.weight ||
+        event.verdict.kind === "successful" ||
+        (event.verdict.kind !== "failed" && to.weight === before.trippedFrom),
     );
   },
 );
+
+const alarm: RolloutEvent = { type: "alarm", rule: "errors" };
+
+/** A rollout at 5 %, climbing. */
+function climbing(): RolloutState {
+  return after([start(), tick("successful")]);
+}
+
+t.test(
+  "an alarm takes the weight away before anything is recorded, and gives it back after ten seconds",
+  async (t) => {
+    const before = climbing();
+    t.equal(before.weight, 50_000);
+    const decision = decide(before, alarm, POLICY, STABLE_WELL);
+    if (!decision.ok) throw new Error("refused");
+    t.strictSame(
+      decision.effects.map(({ type }) => type),
+      ["set_weight", "reset_windows", "reset_alarm", "save", "journal", "notify"],
+    );
+    const { state } = decision;
+    t.match(state, { weight: 0, trippedFrom: 50_000, phase: "progressing", reason: "Tripped: errors" });
+    const held = state.heldMs;
+    const waiting = after(
+      Array.from({ length: 9 }, () => tick("successful")),
+      state,
+    );
+    t.match(waiting, { weight: 0, heldMs: held }, "nothing climbs, and the time does not count");
+    t.match(after([alarm], waiting), waiting, "late responses say nothing new");
+    const probing = after([tick("inconclusive")], waiting);
+    t.match(probing, { weight: 50_000, trippedFrom: 0, phase: "progressing" });
+    t.equal(probing.confirmation.phase, "probing");
+  },
+);
+
+t.test(
+  "a second alarm is a rollback, unless the canary has done well for a minute and a hundred responses",
+  async (t) => {
+    const tripped = after([alarm], climbing());
+    const probing = after(
+      Array.from({ length: 10 }, () => tick("inconclusive")),
+      tripped,
+    );
+    t.match(after([alarm], probing), {
+      phase: "rolled_back",
+      weight: 0,
+      reason: /confirmed by a second alarm/,
+    });
+    const soon = after(
+      Array.from({ length: 59 }, () => tick("inconclusive")),
+      probing,
+    );
+    t.equal(after([alarm], soon).phase, "rolled_back");
+    const well = after([tick("inconclusive")], soon);
+    t.equal(well.confirmation.phase, "armed");
+    t.equal(after([alarm], well).confirmation.phase, "tripped", "then it is a first one again");
+  },
+);
+
+t.test("a rollout that is tried again after an alarm does not climb before that is over", async (t) => {
+  const probing = after([alarm, ...Array.from({ length: 10 }, () => tick("inconclusive"))], climbing());
+  const later = after([tick("successful", 59_000)], probing);
+  t.match(later, { step: probing.step, weight: 50_000 });
+  t.equal(
+    after([tick("successful", 2000), ...Array.from({ length: 10 }, () => tick("successful"))], later).step,
+    probing.step + 1,
+  );
+});
+
+t.test(
+  "an eighth alarm in a day is a rollback, and so is the first one where none is to be confirmed",
+  async (t) => {
+    let state = climbing();
+    const calm = Array.from({ length: 80 }, () => tick("inconclusive"));
+    for (let nth = 1; nth <= 7; nth++) state = after([alarm, ...calm], state);
+    t.equal(state.confirmation.phase, "armed");
+    t.match(after([alarm], state), { phase: "rolled_back", reason: /eighth time in a day/ });
+    const final = decide(climbing(), alarm, { ...POLICY, confirm: false }, STABLE_WELL);
+    t.match(final.ok && final.state, { phase: "rolled_back", reason: "Rolled back: errors" });
+  },
+);
+
+t.test(
+  "a failed check of the fast tier is an alarm; one that only observes, or pauses, is not",
+  async (t) => {
+    const failing = (action: Action): RolloutEvent => {
+      const { checks, ...rest } = verdict("failed", action);
+      const hard = checks.map((check) => ({ ...check, tier: "catastrophic" as const }));
+      return { type: "tick", verdict: { ...rest, checks: hard }, elapsedMs: millis(1000), responses: 1 };
+    };
+    t.equal(after([failing("rollback")], climbing()).confirmation.phase, "tripped");
+    t.match(after([failing("observe")], climbing()), { phase: "progressing", weight: 50_000 });
+    t.match(after([failing("pause")], climbing()), { phase: "paused", weight: 50_000 });
+  },
+);
+
+t.test(
+  "an alarm on what a partial rollback has left takes the rest away; without weight it means nothing",
+  async (t) => {
+    const partial = decide(climbing(), tick("failed"), { ...POLICY, to: ppm(10_000) }, STABLE_WELL);
+    if (!partial.ok) throw new Error("refused");
+    t.match(partial.state, { phase: "rolled_back", weight: 10_000 });
+    t.match(after([alarm], partial.state), { phase: "rolled_back", weight: 0 });
+    t.equal(after([alarm], IDLE), IDLE);
+  },
+);
+
+t.test("whoever sets another weight while an alarm is out has the last word", async (t) => {
+  const tripped = after([alarm], climbing());
+  const byHand = after([setWeight(1)], tripped);
+  t.match(byHand, { weight: 10_000, trippedFrom: 0 });
+  t.equal(
+    after(
+      Array.from({ length: 20 }, () => tick("inconclusive")),
+      byHand,
+    ).weight,
+    10_000,
+  );
+  t.match(after([simple("pause"), simple("resume")], tripped), { weight: 50_000, trippedFrom: 0 });
+  const sick = decide(
+    climbing(),
+    alarm,
+    { ...POLICY, confirm: false, whenStableUnhealthy: "hold" },
+    STABLE_ILL,
+  );
+  t.match(sick.ok && sick.state, { weight: 50_000, phase: "paused" });
+});
 
 t.test("a failed verdict leaves no weight on the canary unless a policy says so", async () => {
   fc.assert(

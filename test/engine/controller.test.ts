@@ -335,6 +335,7 @@ t.test("an unknown effect of a newer program is not taken for done", async (t) =
   const hands = {
     setWeight: () => true,
     resetWindows() {},
+    resetAlarm() {},
     closeLongLived() {},
     save: () => Promise.resolve(true),
     journal: () => Promise.resolve(true),

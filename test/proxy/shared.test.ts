@@ -9,6 +9,7 @@ import type { FailureSample, PlaneMeasure } from "../../src/engine/ports.ts";
 import type { RouteSplit } from "../../src/engine/routing.ts";
 import { Connections, connectionWords } from "../../src/proxy/connections.ts";
 import { counterBuffers, routeBlock } from "../../src/proxy/counters.ts";
+import { EvidenceBoard, EvidenceReader } from "../../src/proxy/evidence-board.ts";
 import { HealthBoard, HealthReader } from "../../src/proxy/health-board.ts";
 import { PlaneMeter } from "../../src/proxy/measure.ts";
 import { Readings, joined } from "../../src/proxy/readings.ts";
@@ -140,11 +141,20 @@ const sample = (reason: string): FailureSample => ({
 function pair(names: readonly string[], later: (() => void)[] = []) {
   const buffers = counterBuffers(names);
   const readings = new Readings(buffers);
-  const meter = new PlaneMeter(buffers, {
-    failure: (route, each) => readings.addFailure(route, each),
-    histograms: (chunk) => void later.push(() => readings.addHistograms(chunk)),
-  });
-  return { meter, readings };
+  const board = new EvidenceBoard(1);
+  const evidence = new EvidenceReader(0);
+  const chunk = board.grow(names);
+  if (chunk !== undefined) evidence.add(chunk);
+  const tidings = {
+    failure: (route: string, each: FailureSample) => readings.addFailure(route, each),
+    histograms: (more: SharedArrayBuffer) => void later.push(() => readings.addHistograms(more)),
+  };
+  const meter = new PlaneMeter(buffers, tidings, evidence);
+  const grow = (more: readonly string[]): void => {
+    const added = board.grow(more);
+    if (added !== undefined) evidence.add(added);
+  };
+  return { meter, readings, grow };
 }
 
 const requests = (measure: PlaneMeasure): number =>
@@ -223,9 +233,10 @@ t.test(
   "routes of a reload are counted beside those before them; the histograms of a thousand busy routes too",
   async (t) => {
     const later: (() => void)[] = [];
-    const { meter, readings } = pair(["app"], later);
+    const { meter, readings, grow } = pair(["app"], later);
     const names = Array.from({ length: 1000 }, (_, index) => `new ${index}`);
     const block = routeBlock(names);
+    grow(names);
     meter.add(block);
     readings.add(block);
     for (const name of ["app", ...names]) meter.route(name).record("canary", false, "ok", 200, 500, 500);

@@ -9,7 +9,7 @@ import t from "tap";
 import { configSchema } from "../../src/config/schema.ts";
 import { Secret } from "../../src/config/secret.ts";
 import { PemWatch } from "../../src/proxy/pem-watch.ts";
-import { createPlane } from "../../src/proxy/plane.ts";
+import { createPlane } from "../../src/proxy/local-plane.ts";
 import { start } from "../../src/start.ts";
 import { fakeClock } from "../support/clock.ts";
 import { fakeDice } from "../support/dice.ts";

@@ -4,7 +4,8 @@
  */
 
 import { configSchema, type Config } from "../../src/config/schema.ts";
-import { REASON_INDEX, type Reason } from "../../src/domain/outcome.ts";
+import type { HardRule } from "../../src/domain/evidence/catastrophic.ts";
+import { REASON_INDEX, kindOf, type Reason } from "../../src/domain/outcome.ts";
 import { LiveSlice } from "../../src/domain/slice.ts";
 import type { Arm } from "../../src/domain/split.ts";
 import type { Command } from "../../src/domain/rollout-types.ts";
@@ -13,6 +14,7 @@ import { TICK_MS, openController, type Controller } from "../../src/engine/contr
 import type {
   DataPlane,
   EndpointHealth,
+  EvidencePort,
   FailureSample,
   Journal,
   JournalEntry,
@@ -23,6 +25,12 @@ import type {
   Store,
 } from "../../src/engine/ports.ts";
 import type { Split } from "../../src/engine/routing.ts";
+import {
+  EvidenceBoard,
+  EvidenceReader,
+  evidencePort,
+  limitEvidence,
+} from "../../src/proxy/evidence-board.ts";
 import { memoryStore } from "../../src/store/memory.ts";
 import { fakeClock, type FakeClock } from "./clock.ts";
 import { fakeDice } from "./dice.ts";
@@ -31,6 +39,8 @@ import { fakeDice } from "./dice.ts";
 export interface Served {
   readonly ok?: number;
   readonly failed?: number;
+  /** Answered 404, which is a success. */
+  readonly missing?: number;
   readonly excluded?: number;
   readonly ms?: number;
   readonly failedMs?: number;
@@ -40,6 +50,13 @@ export interface Served {
 /** A data plane that is told what it measured and remembers what it was told. */
 export class FakePlane implements DataPlane {
   split: Split | undefined;
+  readonly #board = new EvidenceBoard(1);
+  readonly #reader = new EvidenceReader(0);
+  /** How late the workers' event loops were, ms. */
+  lagMs = 0;
+  readonly evidence: EvidencePort = evidencePort(this.#board, () => this.lagMs);
+  /** Says that a thread has taken the weight away. */
+  cross: (route: string, rule: HardRule) => void = () => {};
   /** Every weight of every route that was ever in force, percent. */
   readonly weights: number[] = [];
   readonly closed: { route: string; how: string }[] = [];
@@ -49,14 +66,37 @@ export class FakePlane implements DataPlane {
   #rescued = new Map<string, number>();
   refused: Record<string, number> = {};
 
+  /** Makes room for the counts of a configuration's routes, by its limits. */
+  configure(config: Config): void {
+    const chunk = this.#board.grow(config.routes.map(({ name }) => name));
+    if (chunk !== undefined) this.#reader.add(chunk);
+    limitEvidence(this.#board, config);
+  }
+
+  onCrossing(crossed: (route: string, rule: HardRule) => void): void {
+    this.cross = crossed;
+  }
+
+  /** A key came to the canary, or failed there. */
+  key(route: string, key: number, failed: boolean): void {
+    const cell = this.#reader.cell(route);
+    cell.sawKey(key);
+    if (failed) cell.failedKey(key);
+  }
+
   serve(route: string, arm: Arm, served: Served, kind: "evidence" | "forced" = "evidence"): void {
     const key = `${route}/${arm}`;
     const slice = this.#live[kind].get(key) ?? new LiveSlice();
     this.#live[kind].set(key, slice);
     const record = (count: number, reason: Reason, status: number, ms: number): void => {
-      for (let i = 0; i < count; i++) slice.record(REASON_INDEX[reason], status, ms * 1000, ms * 1000);
+      for (let i = 0; i < count; i++) {
+        slice.record(REASON_INDEX[reason], status, ms * 1000, ms * 1000);
+        if (kind === "evidence" && kindOf(reason) !== "excluded")
+          this.#reader.cell(route).count(arm, kindOf(reason) === "failure", status, ms * 1000);
+      }
     };
     record(served.ok ?? 0, "ok", 200, served.ms ?? 10);
+    record(served.missing ?? 0, "ok", 404, served.ms ?? 10);
     record(served.failed ?? 0, served.reason ?? "status", 500, served.failedMs ?? served.ms ?? 10);
     record(served.excluded ?? 0, "client_gone", 0, 10);
   }
@@ -211,6 +251,7 @@ export async function bench(
   const store = parts.store ?? memoryStore();
   const journal = parts.journal ?? new FakeJournal();
   const plane = new FakePlane();
+  plane.configure(config);
   const notices: Notice[] = [];
   const reports: Record<string, unknown>[] = [];
   const health: Bench["health"] = { stable: {}, canary: {} };

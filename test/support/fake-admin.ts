@@ -102,6 +102,7 @@ export function routeStatus(change: Partial<RouteStatus> = {}): RouteStatus {
     checks: [
       {
         rule: "error_rate above 1% for 5m",
+        tier: "sustained",
         verdict: "inconclusive",
         action: "rollback",
         observed: null,

@@ -11,7 +11,8 @@ import type { PlaneMeasure, RouteMeasure } from "../../src/engine/ports.ts";
 import { clock } from "../../src/platform.ts";
 import { isDocumentedOnly, laneConfig } from "./lanes.ts";
 import { PemWatch } from "../../src/proxy/pem-watch.ts";
-import { createPlane, type Plane, type PlaneOptions } from "../../src/proxy/plane.ts";
+import { createPlane } from "../../src/proxy/local-plane.ts";
+import type { Plane, PlaneOptions } from "../../src/proxy/plane.ts";
 
 /** A running plane with one route `app`. */
 export interface TestPlane {

@@ -53,12 +53,13 @@ export function upgradeExchange(
       around.overload.inFlight--;
     }
     inFlight = false;
-    const totalUs = (around.clock.mono() - startedAt) * 1000;
-    route.meter.record(arm, forced, reason, status, latencyUs, totalUs);
+    const now = around.clock.mono();
+    const isBad = route.meter.record(arm, forced, reason, status, latencyUs, (now - startedAt) * 1000);
+    if (arm === "canary" && !forced) route.alarm?.settled(isBad, view, key !== undefined, now);
     const failed = reason !== "ok" && reason !== "client_gone" && reason !== "unavailable";
     if (failed || reason === "ok") {
       const isAnswer = reason === "ok" || reason === "status";
-      pool.answered(endpoint, isAnswer ? status : NO_ANSWER, around.clock.mono());
+      pool.answered(endpoint, isAnswer ? status : NO_ANSWER, now);
     }
     if (arm === "canary" && !forced && failed)
       route.meter.sample(view, key ?? route.identify.keyOf(view), reason, status, false);

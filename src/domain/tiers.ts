@@ -1,0 +1,216 @@
+/**
+ * The tiers that look at every response, as an operator's rules ask for them: which limits the fast one has, from which latency on a response is
+ * slow, and what each such rule came to. Pure. Sources: product.md §2.10 to §2.12, statistics.md §3.
+ */
+
+import type { HardLimits, HardRule } from "./evidence/catastrophic.ts";
+import type { ComparativeReading, ComparativeRule } from "./evidence/comparative.ts";
+import { enoughKeys, STABLE_CLOSER } from "./evidence/counting.ts";
+import type { HardExplained, Readings } from "./evidence/route.ts";
+import { indexOfMicros } from "./hdr.ts";
+import {
+  isComparing,
+  isSequential,
+  ruleId,
+  type Check,
+  type CompareRule,
+  type Rule,
+  type SequentialRule,
+} from "./rule.ts";
+import { microsOf, millis, type Millis } from "./units.ts";
+
+/** The shares that may be slower than a percentile. */
+const P95_SHARE = 0.05;
+const P99_SHARE = 0.01;
+const MILLION = 1_000_000;
+const ZERO = millis(0);
+
+/** From which bucket of the histogram on a response is slow, canary and stable; Infinity: never. */
+export interface SlowFrom {
+  readonly canary: readonly [p95: number, p99: number];
+  readonly stable: readonly [p95: number, p99: number];
+}
+
+/** Distinct keys on the canary, five at the most, and the one with the most failures, hashed; empty when none is known. */
+export interface Keys {
+  readonly failed: number;
+  readonly seen: number;
+  readonly worst: string;
+}
+
+/** The fast tier's limits, as shares; null: no such rule. */
+export function hardLimitsOf(rules: readonly Rule[]): HardLimits {
+  const limits: { -readonly [K in HardRule]: number | null } = { errors: null, p95: null, p99: null };
+  for (const rule of rules.filter(isSequential)) {
+    if (rule.metric === "error_rate") limits.errors = rule.above / MILLION;
+    else limits[rule.metric] = rule.metric === "p95" ? P95_SHARE : P99_SHARE;
+  }
+  return limits;
+}
+
+/** Whether any rule is judged with every response, or compares. */
+export function hasEvidenceTiers(rules: readonly Rule[]): boolean {
+  return rules.some((rule) => isSequential(rule) || isComparing(rule));
+}
+
+/** Whether any rule is judged with every response. */
+export function hasFastTier(rules: readonly Rule[]): boolean {
+  return rules.some(isSequential);
+}
+
+/** The least difference at which a comparison of failures fires, as a share; 0 without such a rule. */
+export function leastDifferenceOf(rules: readonly Rule[]): number {
+  const found = rules.filter(isComparing).find(({ compare }) => compare === "error_rate");
+  return (found?.worseBy ?? 0) / MILLION;
+}
+
+/** From which bucket on responses are slow by these rules; stable's sooner (statistics.md §3.1). */
+export function slowFromOf(rules: readonly Rule[]): SlowFrom {
+  const limitOf = (metric: "p95" | "p99"): Millis | undefined => {
+    const found = rules.filter(isSequential).find((rule) => rule.metric === metric);
+    return found === undefined || found.metric === "error_rate" ? undefined : found.above;
+  };
+  const indexOf = (limit: Millis | undefined, closer: number): number =>
+    limit === undefined ? Infinity : indexOfMicros(microsOf(millis(limit / closer)));
+  const p95 = limitOf("p95");
+  const p99 = limitOf("p99");
+  return {
+    canary: [indexOf(p95, 1), indexOf(p99, 1)],
+    stable: [indexOf(p95, STABLE_CLOSER), indexOf(p99, STABLE_CLOSER)],
+  };
+}
+
+/** The rule that an alarm of the fast tier means, in its own words. */
+export function ruleOfAlarm(rules: readonly Rule[], alarm: HardRule): string {
+  const rule = rules.filter(isSequential).find((each) => alarmOf(each) === alarm);
+  return rule === undefined ? alarm : ruleId(rule);
+}
+
+function alarmOf({ metric }: SequentialRule): HardRule {
+  return metric === "error_rate" ? "errors" : metric;
+}
+
+/** What a rule that is judged with every response came to; undefined readings: no rollout is under way. */
+export function checkSequential(
+  rule: SequentialRule,
+  evidence: {
+    readonly readings: Readings | undefined;
+    readonly keys: Keys;
+    readonly sharedCause: "hold" | "rollback";
+  },
+): Check {
+  const { readings, keys, sharedCause } = evidence;
+  const found = readings?.catastrophic.find((each) => each.rule === alarmOf(rule));
+  const base = {
+    rule: ruleId(rule),
+    tier: "catastrophic" as const,
+    action: rule.action,
+    limit: rule.metric === "error_rate" ? rule.above / MILLION : rule.above,
+    unit: rule.metric === "error_rate" ? ("fraction" as const) : ("ms" as const),
+    breachMs: null,
+    forMs: ZERO,
+  };
+  if (found === undefined)
+    return {
+      ...base,
+      kind: "inconclusive",
+      observed: null,
+      have: 0,
+      need: 1,
+      detail: "no rollout is under way",
+    };
+  const isOver = found.kind === "fires" || (found.kind === "shared_cause" && sharedCause === "rollback");
+  const fires = isOver && enoughKeys(keys.failed, keys.seen);
+  return {
+    ...base,
+    // Quiet is all that an alarm can say for a canary; whether it may climb is for the other rules.
+    kind: fires ? "failed" : found.kind === "quiet" ? "successful" : "inconclusive",
+    // The share of bad responses; of a percentile that is no number of milliseconds.
+    observed: rule.metric === "error_rate" ? found.observed : null,
+    have: Math.max(0, found.control ? Math.min(found.absolute, found.relative) : found.absolute),
+    need: found.need,
+    detail: hardDetail(found, keys),
+    interval: found.interval,
+    n: found.n,
+  };
+}
+
+function hardDetail({ kind, control, n, observed, stable }: HardExplained, keys: Keys): string {
+  const share = observed === null ? "no response" : `${percent(observed)} of ${n} responses over it`;
+  const other =
+    stable.observed === null ? "stable has none" : `stable ${percent(stable.observed)} of ${stable.n}`;
+  const told = `${share}, ${other}`;
+  if (kind === "fires" && !enoughKeys(keys.failed, keys.seen)) return `${told}; ${heldBack(keys)}`;
+  return `${told}${control ? MEANING[kind] : "; no stable traffic to compare with"}`;
+}
+
+const MEANING: Readonly<Record<HardExplained["kind"], string>> = {
+  quiet: "",
+  undecided: "; over the limit, not yet shown to be worse than stable",
+  shared_cause: "; shared cause: stable is over the limit too, moving the weight would not help",
+  fires: "",
+};
+
+function heldBack({ failed, worst }: Keys): string {
+  const whose = worst === "" ? "" : `, most of them ${worst}'s`;
+  return `held back: one client? Of 5 distinct keys that must fail, ${failed} did${whose}`;
+}
+
+/** Whether a check is held back because too few keys have failed. */
+export function isHeldBack({ kind, detail }: Check): boolean {
+  return kind !== "failed" && detail.includes("held back");
+}
+
+const COMPARED: Readonly<Record<CompareRule["compare"], readonly ComparativeRule[]>> = {
+  error_rate: ["errors"],
+  client_error_rate: ["4xx"],
+  latency: ["latency", "latency_fast"],
+};
+
+/** What a comparison with stable came to; undefined readings: no rollout is under way. */
+export function checkCompare(rule: CompareRule, readings: Readings | undefined, keys: Keys): Check {
+  const all = (readings?.comparative ?? []).filter((each) => COMPARED[rule.compare].includes(each.rule));
+  const strongest = all.toSorted((a, b) => Number(b.fires) - Number(a.fires) || b.have - a.have)[0];
+  const base = {
+    rule: ruleId(rule),
+    tier: "comparative" as const,
+    action: rule.action,
+    limit: rule.compare === "latency" ? 0 : rule.worseBy / MILLION,
+    unit: "fraction" as const,
+    breachMs: null,
+    forMs: ZERO,
+  };
+  if (strongest === undefined)
+    return {
+      ...base,
+      kind: "inconclusive",
+      observed: null,
+      have: 0,
+      need: 1,
+      detail: "no rollout is under way",
+    };
+  const fires = strongest.fires && strongest.difference !== null && strongest.difference >= base.limit;
+  // One client's failures are nobody's evidence; slow answers and 4xx are not counted by key.
+  const isHeld = fires && rule.compare === "error_rate" && !enoughKeys(keys.failed, keys.seen);
+  return {
+    ...base,
+    // Without stable traffic the rule is off, and stands in nobody's way.
+    kind: fires ? (isHeld ? "inconclusive" : "failed") : "successful",
+    observed: strongest.difference,
+    have: Math.max(0, strongest.have),
+    need: strongest.need,
+    detail: isHeld ? `${compareDetail(strongest)}; ${heldBack(keys)}` : compareDetail(strongest),
+    interval: strongest.interval,
+    n: strongest.canary.n,
+  };
+}
+
+function compareDetail({ control, canary, stable, quantile }: ComparativeReading): string {
+  if (!control) return "off: no stable traffic at the same time";
+  const of = quantile === null ? "" : ` slower than stable's P${quantile * 100}`;
+  return `canary ${canary.bad} of ${canary.n}${of}, stable ${stable.bad} of ${stable.n}, over ten minutes`;
+}
+
+function percent(share: number): string {
+  return `${(share * 100).toFixed(2)} %`;
+}

@@ -1,0 +1,183 @@
+/**
+ * The evidence about one route's canary, kept in step with what the data plane counts: a block a second goes in, and the fast tier's part goes
+ * out to the threads, which look at it with every bad response. It exists while a rollout does and a rule asks for it.
+ */
+
+import { HARD_WORDS } from "../domain/evidence/catastrophic.ts";
+import { cappedBad, type ArmCounts, type BlockCounts } from "../domain/evidence/counting.ts";
+import { DEFAULT_MARGIN } from "../domain/evidence/gate.ts";
+import { RouteEvidence, type Readings } from "../domain/evidence/route.ts";
+import type { Rule } from "../domain/rule.ts";
+import type { Slice } from "../domain/slice.ts";
+import {
+  hardLimitsOf,
+  hasEvidenceTiers,
+  hasFastTier,
+  leastDifferenceOf,
+  type Keys,
+} from "../domain/tiers.ts";
+import { FULL, NONE, type Millis, type Ppm } from "../domain/units.ts";
+import type { EvidencePort, FailureSample, RouteMeasure } from "./ports.ts";
+
+const NO_KEYS: Keys = { failed: 0, seen: 0, worst: "" };
+/** Keys whose failures are remembered, to say whose they were. */
+const KEYS_KEPT = 1000;
+
+/** What was measured since the last block, beside the counts. */
+interface Pending {
+  canaryLatency: number[];
+  stableLatency: number[];
+  /** Failures of the canary that were sampled, by key. */
+  byKey: Map<string, number>;
+}
+
+/** One route's evidence. */
+export class EvidenceKeeper {
+  readonly #route: string;
+  readonly #port: EvidencePort;
+  #rules: readonly Rule[];
+  #evidence: RouteEvidence | undefined = undefined;
+  #hard = new Float64Array(HARD_WORDS);
+  #pending: Pending = nothingPending();
+  /** Failures by key since the evidence began, as far as they were sampled. */
+  #failures = new Map<string, number>();
+  /** Responses of the canary in the last block. */
+  responses = 0;
+
+  constructor(route: string, rules: readonly Rule[], port: EvidencePort) {
+    this.#route = route;
+    this.#rules = rules;
+    this.#port = port;
+  }
+
+  /** Other rules: what is known of the ones before says nothing about them. The same ones go on. */
+  follow(rules: readonly Rule[], concurrent: boolean): void {
+    const isSame = JSON.stringify(rules) === JSON.stringify(this.#rules);
+    this.#rules = rules;
+    if (isSame || this.#evidence === undefined) return;
+    this.begin(concurrent);
+  }
+
+  /** A rollout begins, or goes on after a restart: nothing is known yet. @param concurrent whether stable gets traffic */
+  begin(concurrent: boolean): void {
+    this.end();
+    if (!hasEvidenceTiers(this.#rules)) return;
+    this.#hard = new Float64Array(HARD_WORDS);
+    const limits = hardLimitsOf(this.#rules);
+    const leastDifference = leastDifferenceOf(this.#rules);
+    this.#evidence = new RouteEvidence(
+      { limits, margin: DEFAULT_MARGIN, leastDifference },
+      { state: this.#hard, at: 0 },
+    );
+    this.#evidence.fresh();
+    this.#port.forgetKeys(this.#route);
+    this.#failures.clear();
+    // What came before is nobody's evidence.
+    this.#pending = nothingPending();
+    this.#publish(this.#port.read(this.#route).block);
+    this.step(concurrent);
+  }
+
+  /** A step of the plan starts. */
+  step(concurrent: boolean): void {
+    this.#evidence?.stageStart(concurrent);
+  }
+
+  /** An alarm has taken the weight away: the fast tier begins anew. */
+  trip(): void {
+    this.#evidence?.trip();
+    this.#port.forgetKeys(this.#route);
+    this.#publish(this.#port.read(this.#route).block);
+  }
+
+  /** The rollout is over. */
+  end(): void {
+    if (this.#evidence === undefined) return;
+    this.#evidence = undefined;
+    this.#port.commit(this.#route, this.#port.read(this.#route).block, undefined);
+  }
+
+  /** Takes in what was measured. */
+  take({ arms, failures }: RouteMeasure): void {
+    if (this.#evidence === undefined) return;
+    const { canaryLatency, stableLatency, byKey } = this.#pending;
+    addLatencies(canaryLatency, arms.canary);
+    addLatencies(stableLatency, arms.stable);
+    failures.forEach((sample, nth) => {
+      const key = keyOf(sample, byKey.size + nth);
+      byKey.set(key, (byKey.get(key) ?? 0) + 1);
+      this.#remember(sample.keyHash);
+    });
+  }
+
+  /** Closes a block. @param elapsedMs since the last one @param loopLag evidence from later loops is left out */
+  commit(elapsedMs: Millis, loopLag: Millis): void {
+    if (this.#evidence === undefined) {
+      this.responses = 0;
+      return;
+    }
+    const { block, lagMs } = this.#port.read(this.#route);
+    const { canaryLatency, stableLatency, byKey } = this.#pending;
+    this.#pending = nothingPending();
+    this.responses = block.canary.n;
+    const seconds = elapsedMs / 1000;
+    if (lagMs > loopLag) this.#evidence.discard(block, seconds);
+    else {
+      const canary = capped(block.canary, [...byKey.values()]);
+      this.#evidence.commit({ stable: block.stable, canary, canaryLatency, stableLatency }, seconds);
+    }
+    this.#publish(block);
+  }
+
+  /** Of every rule that looks at every response; undefined when there is none, or no rollout. */
+  get readings(): Readings | undefined {
+    return this.#evidence?.readings();
+  }
+
+  get keys(): Keys {
+    if (this.#evidence === undefined) return NO_KEYS;
+    let worst = "";
+    let most = 0;
+    for (const [key, count] of this.#failures) {
+      if (count > most) worst = key;
+      most = Math.max(most, count);
+    }
+    return { ...this.#port.keys(this.#route), worst };
+  }
+
+  #remember(key: string): void {
+    const before = this.#failures.get(key) ?? 0;
+    if (key !== "" && (before > 0 || this.#failures.size < KEYS_KEPT)) this.#failures.set(key, before + 1);
+  }
+
+  #publish(block: BlockCounts): void {
+    this.#port.commit(this.#route, block, hasFastTier(this.#rules) ? this.#hard : undefined);
+  }
+}
+
+/** Whether stable gets traffic beside a canary of this weight. */
+export function isConcurrent(weight: Ppm): boolean {
+  return weight > NONE && weight < FULL;
+}
+
+function nothingPending(): Pending {
+  return { canaryLatency: [], stableLatency: [], byKey: new Map() };
+}
+
+function addLatencies(into: number[], slice: Slice | undefined): void {
+  if (slice === undefined) return;
+  for (const each of slice.successes) into.push(each);
+  for (const each of slice.failures) into.push(each);
+}
+
+/** Failures without a key are of nobody in particular, each of another. */
+function keyOf({ keyHash }: FailureSample, nth: number): string {
+  return keyHash === "" ? `#${nth}` : keyHash;
+}
+
+/** The counts with one key's failures held to its share (product.md §2.12). Only some failures are sampled: the rest is taken to be like them. */
+function capped(counts: ArmCounts, byKey: readonly number[]): ArmCounts {
+  const sampled = byKey.reduce((sum, count) => sum + count, 0);
+  if (sampled === 0) return counts;
+  return { ...counts, e: Math.round((counts.e * cappedBad(byKey)) / sampled) };
+}
