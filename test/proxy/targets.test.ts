@@ -87,3 +87,20 @@ void inEveryLane(
     t.equal(trap.accepted, 0, "nobody was led away");
   },
 );
+
+void inEveryLane(
+  "what is refused behind a HEAD is answered with the body that its head declares (reliability 7)",
+  async (t) => {
+    const { address } = await strictPlane(t);
+    for (const broken of ["GET / HTTP\xb61.1\r\n", "GET / HTTP/1.1\r\nHost: x y\r\n\r\n"]) {
+      const client = await raw(address);
+      client.send(`HEAD / HTTP/1.1\r\nHost: x\r\n\r\n${broken}`);
+      const { text } = await client.closed();
+      t.match(
+        text,
+        /^HTTP\/1\.1 200 [^]*\r\n\r\nHTTP\/1\.1 400 [^]*\r\n\r\n\{.*\}\s*$/,
+        JSON.stringify(broken),
+      );
+    }
+  },
+);

@@ -154,6 +154,8 @@ export class FastClient extends PlainRequest implements Downstream<FastHead>, Re
   }
 
   #refuseHead(status: number, detail: string): void {
+    // That the request before was a HEAD says nothing about this one.
+    this.isHead = false;
     this.#lane.reception.meter.refused(status);
     this.refuse(status, "SPLIT_REQUEST_REFUSED", detail);
   }
