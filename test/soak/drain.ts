@@ -39,6 +39,9 @@ export async function drainUnderLoad(): Promise<string> {
   return told.join("; ");
 }
 
+/** REFUSED_STREAM. */
+const REFUSED = "reset 7";
+
 function drained(delayS: number): Promise<string> {
   const run = async (at: Site): Promise<string> => {
     const term = new AbortController();
@@ -50,8 +53,10 @@ function drained(delayS: number): Promise<string> {
       for (let round = 0; !stop.signal.aborted; round++) {
         const id = `${name}-${isKept}-${nth}-${round}`;
         const result = await way.ask({ path: "/", headers: { "x-id": id, "x-user-id": id } });
-        // Without a delay: a connection that nobody takes any more is no exchange. The kernel resets it, or refuses it.
-        if (delayS === 0 && term.signal.aborted && result.isFresh && result.status === 0) {
+        // Without a delay: a connection that nobody takes any more is no exchange. The kernel resets it, or refuses it. Nor is a request behind the
+        // GOAWAY: it is refused unlooked at, and sent again elsewhere (RFC 9113 §8.7).
+        const isUnasked = result.isFresh || result.error === REFUSED;
+        if (delayS === 0 && term.signal.aborted && isUnasked && result.status === 0) {
           unopened++;
           break;
         }
