@@ -24,6 +24,14 @@ const P95_SHARE = 0.05;
 const P99_SHARE = 0.01;
 const MILLION = 1_000_000;
 const ZERO = millis(0);
+/** What a rule came to before there is a canary. */
+const IDLE = {
+  kind: "inconclusive",
+  observed: null,
+  have: 0,
+  need: 1,
+  detail: "no rollout is under way",
+} as const;
 
 /** From which bucket of the histogram on a response is slow, canary and stable; Infinity: never. */
 export interface SlowFrom {
@@ -110,15 +118,7 @@ export function checkSequential(
     breachMs: null,
     forMs: ZERO,
   };
-  if (found === undefined)
-    return {
-      ...base,
-      kind: "inconclusive",
-      observed: null,
-      have: 0,
-      need: 1,
-      detail: "no rollout is under way",
-    };
+  if (found === undefined) return { ...base, ...IDLE };
   const isOver = found.kind === "fires" || (found.kind === "shared_cause" && sharedCause === "rollback");
   const fires = isOver && enoughKeys(keys.failed, keys.seen);
   return {
@@ -180,15 +180,7 @@ export function checkCompare(rule: CompareRule, readings: Readings | undefined, 
     breachMs: null,
     forMs: ZERO,
   };
-  if (strongest === undefined)
-    return {
-      ...base,
-      kind: "inconclusive",
-      observed: null,
-      have: 0,
-      need: 1,
-      detail: "no rollout is under way",
-    };
+  if (strongest === undefined) return { ...base, ...IDLE };
   const fires = strongest.fires && strongest.difference !== null && strongest.difference >= base.limit;
   // One client's failures are nobody's evidence; slow answers and 4xx are not counted by key.
   const isHeld = fires && rule.compare === "error_rate" && !enoughKeys(keys.failed, keys.seen);

@@ -6,6 +6,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { watched } from "./program.ts";
 
 const ENTRY = fileURLToPath(new URL("../../src/sluice.js", import.meta.url));
 /** That of the image; no such user needs to exist. */
@@ -60,35 +61,7 @@ export function confined(config: string, writable: readonly string[]): Confined 
   const child = spawn("unshare", ["-m", "sh", "-c", SCRIPT, "sluice", ...args], {
     stdio: ["ignore", "pipe", "pipe"],
   });
-  let output = "";
-  const waiting = new Set<() => void>();
-  const take = (part: Buffer): void => {
-    output += part.toString();
-    for (const look of waiting) look();
-  };
-  child.stdout.on("data", take);
-  child.stderr.on("data", take);
-  const ended = new Promise<number | null>((resolve) => child.on("close", resolve));
-  return {
-    pid: child.pid ?? 0,
-    output: () => output,
-    ended,
-    signal: (name) => void child.kill(name),
-    says: (pattern) =>
-      new Promise((resolve, reject) => {
-        const look = (): void => {
-          const found = pattern.exec(output);
-          if (found === null) return;
-          waiting.delete(look);
-          resolve(found);
-        };
-        waiting.add(look);
-        look();
-        void ended.then((code) =>
-          reject(new Error(`ended with ${code} before it said ${pattern}: ${output}`)),
-        );
-      }),
-  };
+  return { pid: child.pid ?? 0, signal: (name) => void child.kill(name), ...watched(child) };
 }
 
 /** A field of what the kernel says of a process, e.g. `CapEff`. */

@@ -12,6 +12,7 @@ import { Agent, createServer, request, type IncomingMessage, type ServerResponse
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { configSchema } from "../../src/config/schema.ts";
 import type { Notice } from "../../src/engine/ports.ts";
@@ -232,6 +233,13 @@ export function command(args: readonly string[], env: Readonly<Record<string, st
     env: { PATH: process.env["PATH"] ?? "", HOME: process.env["HOME"] ?? "", NO_COLOR: "1", ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
+  return { child, ...watched(child) };
+}
+
+/** What a program says on both its outputs, and its end. */
+export function watched(
+  child: ChildProcess & { readonly stdout: Readable; readonly stderr: Readable },
+): Omit<Process, "child"> {
   let output = "";
   const waiting = new Set<() => void>();
   const take = (chunk: Buffer): void => {
@@ -242,7 +250,6 @@ export function command(args: readonly string[], env: Readonly<Record<string, st
   child.stderr.on("data", take);
   const ended = new Promise<number | null>((resolve) => child.on("close", resolve));
   return {
-    child,
     output: () => output,
     ended,
     says: (pattern) =>

@@ -4,7 +4,7 @@
  * Known issues are taken out by the caller, who subtracts their counts: this floor does not know paths.
  */
 
-import type { SparseCounts } from "./histogram.ts";
+import type { SparseCounts } from "../slice.ts";
 
 /** One arm's unforced first attempts in one block (product.md §2.5): sums over all workers and replicas. */
 export interface ArmCounts {

@@ -7,7 +7,9 @@
  * Source: statistics.md §3.3, §4.
  */
 
-import { indexOfMicros, quantilesOf, type Counts, type SparseCounts } from "./histogram.ts";
+import { indexOfMicros } from "../hdr.ts";
+import { quantilesOf, type Counts } from "../latency.ts";
+import type { SparseCounts } from "../slice.ts";
 
 /** The quantiles that the cut points follow. */
 export const CUT_QUANTILES = [0.5, 0.9, 0.99] as const;

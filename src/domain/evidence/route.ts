@@ -8,6 +8,8 @@
  * The catastrophic tier's part may lie in shared memory: then any thread can ask it (`peekHard`) after a bad response.
  */
 
+import { addSparse, emptyCounts } from "../latency.ts";
+import type { SparseCounts } from "../slice.ts";
 import {
   commitHard,
   freshHard,
@@ -44,7 +46,6 @@ import {
   type GateReading,
   type SuccessReading,
 } from "./gate.ts";
-import { addSparse, emptyCounts, type SparseCounts } from "./histogram.ts";
 import { COMPARATIVE_BLOCK_S } from "./planning.ts";
 import { shareInterval, type Interval } from "./proportion.ts";
 import { pushRow, ringOf, rowsOf, sumsOf } from "./recent.ts";
