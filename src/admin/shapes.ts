@@ -66,9 +66,11 @@ const arm: z.ZodType<ArmStatus> = z
 const check: z.ZodType<CheckStatus> = z
   .strictObject({
     rule: z.string(),
-    tier: z.enum(["catastrophic", "sustained", "comparative", "health"]),
+    tier: z.enum(["catastrophic", "sustained", "comparative", "health", "promotion"]),
     verdict,
-    action: z.enum(["observe", "pause", "rollback"]),
+    action: z.enum(["observe", "pause", "rollback", "hold"]).meta({
+      description: "what follows when it fails; `hold`: it never does, the weight stays where it is",
+    }),
     observed: z.number().nullable().meta({ description: "null when there is not enough data" }),
     limit: z.number(),
     unit: z.enum(["fraction", "ms", "count"]),
@@ -81,6 +83,8 @@ const check: z.ZodType<CheckStatus> = z
       description: "where the observed value lies, 95 % at one look; it explains, the evidence decides",
     }),
     n: count.optional().meta({ description: "responses of the canary behind the interval" }),
+    ratio: fraction.optional().meta({ description: "how much of what a promotion asks for is there" }),
+    etaMs: ms.nullable().optional().meta({ description: "until all of it is; null: no telling" }),
   })
   .meta({ id: "CheckStatus", description: "one rule's part of the verdict, with its evidence" });
 
@@ -138,6 +142,10 @@ export const routeStatusSchema: z.ZodType<RouteStatus> = z
     recorded: z.boolean().meta({ description: "false while what is in force could not be recorded yet" }),
     verdict,
     checks: z.array(check),
+    evidenceRatio: fraction.nullable().meta({
+      description: "how much of the evidence for the next step is there; null when none is asked for",
+    }),
+    evidenceEtaMs: ms.nullable().meta({ description: "until all of it is, at best; null: no telling" }),
     rescues,
     rollbacks: count,
     lastRollback: evidence.nullable(),

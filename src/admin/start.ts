@@ -6,12 +6,12 @@
  */
 
 import { z } from "zod";
-import { planSchema, stepsOf, type PlanConfig } from "../config/plan.ts";
+import { DEFAULT_PROMOTION, planSchema, stepsOf, type PlanConfig } from "../config/plan.ts";
 import type { Config } from "../config/schema.ts";
 import { name } from "../config/texts.ts";
 import { duration, positiveDuration } from "../config/units.ts";
 import { checkPlan, type Step } from "../domain/plan.ts";
-import { millis, ppm, ppmOfPercent, type Ppm } from "../domain/units.ts";
+import { millis, ppm, ppmOfPercent, type Millis, type Ppm } from "../domain/units.ts";
 
 /** A weight in percent. */
 export const percent = z
@@ -94,7 +94,12 @@ export function resolvePlan(route: PlanSource, request: StartRequest): Resolved 
     request.steps === undefined ? planned(route, request.plan) : custom(request.steps, request.hold);
   if (!chosen.ok || request.wait === undefined) return chosen;
   const { wait } = request;
-  return { ok: true, steps: chosen.steps.map((step) => ({ ...step, holdMs: wait })) };
+  // A rehearsal is too short for evidence: its limits are met or not, that is all.
+  return { ok: true, steps: chosen.steps.map((step) => rehearsed(step, wait)) };
+}
+
+function rehearsed({ weight, bake, success }: Step, holdMs: Millis): Step {
+  return { weight, holdMs, bake, ...(success === undefined ? {} : { success }) };
 }
 
 /** A weight in percent, checked by `percent`, in the domain's unit. */
@@ -108,6 +113,7 @@ function custom(weights: readonly number[], hold: StartRequest["hold"]): Resolve
     weight: weightOf(weight),
     holdMs: hold ?? millis(0),
     bake: false,
+    ...DEFAULT_PROMOTION,
   }));
   const [problem] = checkPlan(steps);
   if (problem === undefined) return { ok: true, steps };

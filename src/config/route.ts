@@ -4,7 +4,7 @@ import { z } from "zod";
 import { GRPC_STATUSES, DEFAULT_FAILING } from "../domain/grpc.ts";
 import { arm, healthFields } from "./arm.ts";
 import { planSchema } from "./plan.ts";
-import { DEFAULT_RULES, ruleSchema } from "./rules.ts";
+import { DEFAULT_RULES, rulesSchema } from "./rules.ts";
 import { none, off, secret, section } from "./shape.ts";
 import { anonymous, cidr, keySource, name } from "./texts.ts";
 import { duration, positiveTimer, rate, size, timer } from "./units.ts";
@@ -54,11 +54,7 @@ const rescue = z.strictObject({
 });
 
 const rollback = z.strictObject({
-  onAny: z
-    .array(ruleSchema)
-    .min(1)
-    .prefault(DEFAULT_RULES)
-    .meta({ description: "one rule that fails is enough" }),
+  onAny: rulesSchema.prefault(DEFAULT_RULES).meta({ description: "one rule that fails is enough" }),
   to: z
     .union([z.literal("previousStep"), rate])
     .prefault("0%")

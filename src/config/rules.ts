@@ -6,6 +6,7 @@
  */
 
 import { z } from "zod";
+import { isComparing, isSequential, ruleId, type Rule } from "../domain/rule.ts";
 import { duration, positiveDuration, rate } from "./units.ts";
 
 const common = {
@@ -117,3 +118,28 @@ export const DEFAULT_RULES: z.input<typeof ruleSchema>[] = [
   { compare: "error_rate", worseBy: "0.1%" },
   { compare: "latency" },
 ];
+
+/** The rules of a route. Each test that looks at every response can be there once: it has one limit and one body of evidence. */
+export const rulesSchema = z
+  .array(ruleSchema)
+  .min(1)
+  .check((context) => {
+    const seen = new Map<string, Rule>();
+    context.value.forEach((rule, index) => {
+      const other = seen.get(placeOf(rule));
+      if (other !== undefined) {
+        context.issues.push({
+          code: "custom",
+          message: `another rule does this already: ${ruleId(other)}`,
+          path: [index],
+          input: rule,
+        });
+      }
+      seen.set(placeOf(rule), rule);
+    });
+  });
+
+function placeOf(rule: Rule): string {
+  if (isComparing(rule)) return `compare ${rule.compare}`;
+  return isSequential(rule) ? `sequential ${rule.metric}` : ruleId(rule);
+}

@@ -44,6 +44,8 @@ export function demoConfig({ listen, admin, folder, stable, canary }: DemoPlace)
           verify: "1m",
         },
         plan: {
+          // Seconds are no time for evidence that a canary is as good as stable.
+          promotion: "off",
           steps: [
             { setWeight: "0%", hold: "2s" },
             { setWeight: "5%", hold: "5s" },

@@ -8,6 +8,8 @@
 
 import type { Readings } from "./evidence/route.ts";
 import { indexOfMicros } from "./latency.ts";
+import type { Step } from "./plan.ts";
+import { checkPromotion } from "./promotion.ts";
 import {
   isComparing,
   isSequential,
@@ -42,6 +44,8 @@ export interface Health {
 /** What is judged. */
 export interface Evidence {
   readonly rules: readonly Rule[];
+  /** The step that the rollout is at; undefined: no plan is being walked. */
+  readonly step: Step | undefined;
   /** The canary's weight: at 0 no traffic is due, and only health is judged. */
   readonly weight: Ppm;
   /** The canary over a window. */
@@ -73,6 +77,7 @@ const SHARED_Z = 4;
 /** The verdict on the canary. */
 export function judge(evidence: Evidence): Verdict {
   const checks = evidence.rules.map((rule) => checkOf(rule, evidence));
+  if (evidence.step !== undefined) checks.push(...checkPromotion(evidence.step, evidence.readings));
   const clocks: Record<string, Millis> = {};
   for (const check of checks) if (check.breachMs !== null) clocks[check.rule] = check.breachMs;
   return { kind: together(checks, evidence), checks, clocks };

@@ -7,13 +7,34 @@
 
 import { FULL, formatRate, type Millis, type Ppm } from "./units.ts";
 
-/** One weight and the least time at it. */
+/** What the canary must stay below to climb: a share of failures, or a latency percentile. */
+export type SuccessLimit = {
+  /** Whether it must be shown: its upper 95 % bound is below, too, and not only what was observed. */
+  readonly shown: boolean;
+} & (
+  | { readonly metric: "error_rate"; readonly below: Ppm }
+  | { readonly metric: "p50" | "p95" | "p99"; readonly below: Millis }
+);
+
+/** The evidence that the canary is not worse than stable, without which it does not climb (statistics.md §5). */
+export interface Promotion {
+  /** By how much worse a canary must be held back. */
+  readonly notWorseBy: Ppm;
+  /** Evidence of less time is not enough. */
+  readonly leastMs: Millis;
+}
+
+/** One weight, the least time at it, and what must be known of the canary before the next one. */
 export interface Step {
   readonly weight: Ppm;
   /** The least time at this step, counted in service and only while the rollout progresses. */
   readonly holdMs: Millis;
   /** The watch at 100 % before the rollout has succeeded. */
   readonly bake: boolean;
+  /** At most one per metric; left out: none. */
+  readonly success?: readonly SuccessLimit[];
+  /** Left out: it is not asked for. */
+  readonly promotion?: Promotion;
 }
 
 /** What is wrong with one step of a plan. */

@@ -57,8 +57,8 @@ export type Rule = SustainedRule | HealthRule | SequentialRule | CompareRule;
 /** What a rule, or all of them together, came to. */
 export type VerdictKind = "successful" | "failed" | "inconclusive";
 
-/** How a rule judges (product.md §2.10). */
-export type Tier = "catastrophic" | "sustained" | "comparative" | "health";
+/** How a rule judges (product.md §2.10); `promotion`: what the plan asks for before the weight may rise. */
+export type Tier = "catastrophic" | "sustained" | "comparative" | "health" | "promotion";
 
 /** One rule's part of a verdict. */
 export interface Check {
@@ -66,7 +66,8 @@ export interface Check {
   readonly rule: string;
   readonly tier: Tier;
   readonly kind: VerdictKind;
-  readonly action: Action;
+  /** What follows when it fails; `hold`: it never does, the weight only stays where it is. */
+  readonly action: Action | "hold";
   /** In the limit's unit; null when there is not enough data. */
   readonly observed: number | null;
   readonly limit: number;
@@ -80,6 +81,9 @@ export interface Check {
   /** Of a comparison or of a sequential rule: where the observed value lies, 95 % at one look, and how many responses it rests on. */
   readonly interval?: { readonly low: number; readonly high: number };
   readonly n?: number;
+  /** Of what a promotion asks for: how much of it is there, within [0, 1], and the time until all of it is, null when that cannot be said. */
+  readonly ratio?: number;
+  readonly etaMs?: Millis | null;
 }
 
 /** Whether a rule is judged with every response. */

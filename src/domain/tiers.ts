@@ -7,6 +7,7 @@ import type { HardLimits, HardRule } from "./evidence/catastrophic.ts";
 import type { ComparativeReading, ComparativeRule } from "./evidence/comparative.ts";
 import { enoughKeys, STABLE_CLOSER } from "./evidence/counting.ts";
 import type { HardExplained, Readings } from "./evidence/route.ts";
+import { SLOWER_THAN } from "./evidence/success.ts";
 import { indexOfMicros } from "./hdr.ts";
 import {
   isComparing,
@@ -19,9 +20,6 @@ import {
 } from "./rule.ts";
 import { microsOf, millis, type Millis } from "./units.ts";
 
-/** The shares that may be slower than a percentile. */
-const P95_SHARE = 0.05;
-const P99_SHARE = 0.01;
 const MILLION = 1_000_000;
 const ZERO = millis(0);
 /** What a rule came to before there is a canary. */
@@ -51,14 +49,9 @@ export function hardLimitsOf(rules: readonly Rule[]): HardLimits {
   const limits: { -readonly [K in HardRule]: number | null } = { errors: null, p95: null, p99: null };
   for (const rule of rules.filter(isSequential)) {
     if (rule.metric === "error_rate") limits.errors = rule.above / MILLION;
-    else limits[rule.metric] = rule.metric === "p95" ? P95_SHARE : P99_SHARE;
+    else limits[rule.metric] = SLOWER_THAN[rule.metric];
   }
   return limits;
-}
-
-/** Whether any rule is judged with every response, or compares. */
-export function hasEvidenceTiers(rules: readonly Rule[]): boolean {
-  return rules.some((rule) => isSequential(rule) || isComparing(rule));
 }
 
 /** Whether any rule is judged with every response. */

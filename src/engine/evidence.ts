@@ -1,22 +1,18 @@
 /**
  * The evidence about one route's canary, kept in step with what the data plane counts: a block a second goes in, and the fast tier's part goes
- * out to the threads, which look at it with every bad response. It exists while a rollout does and a rule asks for it.
+ * out to the threads, which look at it with every bad response. It exists while a rollout does.
  */
 
 import { HARD_WORDS } from "../domain/evidence/catastrophic.ts";
 import { cappedBad, type ArmCounts, type BlockCounts } from "../domain/evidence/counting.ts";
 import { DEFAULT_MARGIN } from "../domain/evidence/gate.ts";
 import { RouteEvidence, type Readings } from "../domain/evidence/route.ts";
+import type { Step } from "../domain/plan.ts";
+import type { RolloutState } from "../domain/rollout-types.ts";
 import type { Rule } from "../domain/rule.ts";
 import type { Slice } from "../domain/slice.ts";
-import {
-  hardLimitsOf,
-  hasEvidenceTiers,
-  hasFastTier,
-  leastDifferenceOf,
-  type Keys,
-} from "../domain/tiers.ts";
-import { FULL, NONE, type Millis, type Ppm } from "../domain/units.ts";
+import { hardLimitsOf, hasFastTier, leastDifferenceOf, type Keys } from "../domain/tiers.ts";
+import { FULL, NONE, type Millis } from "../domain/units.ts";
 import type { EvidencePort, FailureSample, RouteMeasure } from "./ports.ts";
 
 const NO_KEYS: Keys = { failed: 0, seen: 0, worst: "" };
@@ -51,22 +47,27 @@ export class EvidenceKeeper {
   }
 
   /** Other rules: what is known of the ones before says nothing about them. The same ones go on. */
-  follow(rules: readonly Rule[], concurrent: boolean): void {
+  follow(rules: readonly Rule[], state: RolloutState): void {
     const isSame = JSON.stringify(rules) === JSON.stringify(this.#rules);
     this.#rules = rules;
     if (isSame || this.#evidence === undefined) return;
-    this.begin(concurrent);
+    this.begin(state);
   }
 
-  /** A rollout begins, or goes on after a restart: nothing is known yet. @param concurrent whether stable gets traffic */
-  begin(concurrent: boolean): void {
+  /** A rollout begins, or goes on after a restart: nothing is known yet. */
+  begin(state: RolloutState): void {
     this.end();
-    if (!hasEvidenceTiers(this.#rules)) return;
+    const promotion = stepOf(state)?.promotion;
     this.#hard = new Float64Array(HARD_WORDS);
     const limits = hardLimitsOf(this.#rules);
     const leastDifference = leastDifferenceOf(this.#rules);
     this.#evidence = new RouteEvidence(
-      { limits, margin: DEFAULT_MARGIN, leastDifference },
+      {
+        limits,
+        leastDifference,
+        margin: promotion === undefined ? DEFAULT_MARGIN : promotion.notWorseBy / FULL,
+        ...(promotion === undefined ? {} : { leastS: promotion.leastMs / 1000 }),
+      },
       { state: this.#hard, at: 0 },
     );
     this.#evidence.fresh();
@@ -75,12 +76,13 @@ export class EvidenceKeeper {
     // What came before is nobody's evidence.
     this.#pending = nothingPending();
     this.#publish(this.#port.read(this.#route).block);
-    this.step(concurrent);
+    this.step(state);
   }
 
   /** A step of the plan starts. */
-  step(concurrent: boolean): void {
-    this.#evidence?.stageStart(concurrent);
+  step(state: RolloutState): void {
+    const concurrent = state.weight > NONE && state.weight < FULL;
+    this.#evidence?.stageStart(concurrent, stepOf(state)?.success);
   }
 
   /** An alarm has taken the weight away: the fast tier begins anew. */
@@ -129,7 +131,7 @@ export class EvidenceKeeper {
     this.#publish(block);
   }
 
-  /** Of every rule that looks at every response; undefined when there is none, or no rollout. */
+  /** Everything that is known of the canary; undefined without a rollout. */
   get readings(): Readings | undefined {
     return this.#evidence?.readings();
   }
@@ -155,9 +157,10 @@ export class EvidenceKeeper {
   }
 }
 
-/** Whether stable gets traffic beside a canary of this weight. */
-export function isConcurrent(weight: Ppm): boolean {
-  return weight > NONE && weight < FULL;
+/** The step that a rollout stands at; undefined when it has no plan, or has walked it. */
+export function stepOf({ phase, step, steps }: RolloutState): Step | undefined {
+  const isOver = phase === "idle" || phase === "rolled_back" || phase === "succeeded";
+  return isOver ? undefined : steps[step];
 }
 
 function nothingPending(): Pending {

@@ -20,7 +20,7 @@ import { isHeldBack } from "../domain/tiers.ts";
 import { NONE, millis, percentOf, type Millis } from "../domain/units.ts";
 import type { Reading } from "../domain/window.ts";
 import { carryOut } from "./effects.ts";
-import { EvidenceKeeper, isConcurrent } from "./evidence.ts";
+import { EvidenceKeeper, stepOf } from "./evidence.ts";
 import type { Clock, DataPlane, JournalEntry, Log, Notifier, Probes, Reports } from "./ports.ts";
 import type { Recorder } from "./recorder.ts";
 import type { RouteSplit, Routing } from "./routing.ts";
@@ -75,7 +75,7 @@ export class RouteControl {
     this.#started = ports.clock.mono();
     this.stats.since = this.#started;
     this.evidence = new EvidenceKeeper(config.name, config.rollback.onAny, ports.plane.evidence);
-    if (isRunning(this.#state)) this.evidence.begin(isConcurrent(this.#state.weight));
+    if (isRunning(this.#state)) this.evidence.begin(this.#state);
   }
 
   get config(): RouteConfig {
@@ -84,7 +84,7 @@ export class RouteControl {
 
   set config(config: RouteConfig) {
     this.#config = config;
-    this.evidence.follow(config.rollback.onAny, isConcurrent(this.#state.weight));
+    this.evidence.follow(config.rollback.onAny, this.#state);
   }
 
   get state(): RolloutState {
@@ -139,6 +139,7 @@ export class RouteControl {
     const before = this.#verdict;
     this.#verdict = judge({
       rules: this.config.rollback.onAny,
+      step: stepOf(this.#state),
       weight: this.#state.weight,
       canary: (window) => {
         const known = readings.get(window) ?? this.#read("canary", window, now);
@@ -252,9 +253,9 @@ export class RouteControl {
     if (to.id !== from.id) this.stats.marks = new FailureMarks();
     this.#state = to;
     if (!isRunning(to)) this.evidence.end();
-    else if (to.id !== from.id || !isRunning(from)) this.evidence.begin(isConcurrent(to.weight));
+    else if (to.id !== from.id || !isRunning(from)) this.evidence.begin(to);
     else if (to.step !== from.step || (to.weight > from.weight && from.trippedFrom === NONE))
-      this.evidence.step(isConcurrent(to.weight));
+      this.evidence.step(to);
   }
 
   #noteRollback(from: RolloutState, to: RolloutState, reason: string, actor: string, now: Millis): void {

@@ -43,7 +43,8 @@ export interface CheckStatus {
   /** How the rule judges (product.md §2.10). */
   readonly tier: Tier;
   readonly verdict: "successful" | "failed" | "inconclusive";
-  readonly action: "observe" | "pause" | "rollback";
+  /** What follows when it fails; `hold`: it never does, the weight only stays where it is. */
+  readonly action: "observe" | "pause" | "rollback" | "hold";
   /** In the unit of the limit: a fraction, milliseconds or a count; null when there is not enough data. */
   readonly observed: number | null;
   readonly limit: number;
@@ -59,6 +60,9 @@ export interface CheckStatus {
   /** Of those tiers: where the observed value lies, 95 % at one look, and the canary's responses behind it. */
   readonly interval?: { readonly low: number; readonly high: number } | undefined;
   readonly n?: number | undefined;
+  /** Of what a promotion asks for: how much of it is there, 0…1, and the time until all of it is, null when that cannot be said. */
+  readonly ratio?: number | undefined;
+  readonly etaMs?: number | null | undefined;
 }
 
 /** One step of the ladder. */
@@ -88,6 +92,10 @@ export interface RouteStatus {
   readonly recorded: boolean;
   readonly verdict: "successful" | "failed" | "inconclusive";
   readonly checks: readonly CheckStatus[];
+  /** How much of the evidence for the next step is there: the least of what the plan asks for, 0…1; null when it asks for none. */
+  readonly evidenceRatio: number | null;
+  /** The time until all of it is, at best; null when that cannot be said, or nothing is asked for. */
+  readonly evidenceEtaMs: number | null;
   readonly rescues: RescueCounts;
   readonly rollbacks: number;
   readonly lastRollback: RollbackEvidence | null;

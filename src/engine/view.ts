@@ -73,6 +73,21 @@ function checkStatus(check: Check): CheckStatus {
   return { ...rest, verdict: kind };
 }
 
+/** What is asked for before the next step, as a whole. */
+function evidenceTowards(checks: readonly Check[]): {
+  readonly evidenceRatio: number | null;
+  readonly evidenceEtaMs: number | null;
+} {
+  const asked = checks.filter(({ tier }) => tier === "promotion");
+  if (asked.length === 0) return { evidenceRatio: null, evidenceEtaMs: null };
+  const etas = asked.map(({ kind, etaMs }) => (kind === "successful" ? 0 : (etaMs ?? Infinity)));
+  const longest = Math.max(...etas);
+  return {
+    evidenceRatio: Math.min(...asked.map(({ ratio = 1 }) => ratio)),
+    evidenceEtaMs: longest === Infinity ? null : longest,
+  };
+}
+
 /** One route as people see it. */
 export function routeStatus(
   seen: Seen,
@@ -100,6 +115,7 @@ export function routeStatus(
     recorded: record.recorded,
     verdict: seen.verdict.kind,
     checks: seen.verdict.checks.map(checkStatus),
+    ...evidenceTowards(seen.verdict.checks),
     rescues: stats.rescues,
     rollbacks: Object.values(stats.rollbacks).reduce((a, b) => a + b, 0),
     lastRollback: record.lastRollback,

@@ -24,12 +24,23 @@ const confirmation = z.discriminatedUnion("phase", [
   z.object({ phase: z.literal("probing"), sinceMs: z.number().min(0), responses: z.int().min(0), trips }),
 ]);
 
+const shown = z.boolean();
+const success = z
+  .array(
+    z.union([
+      z.object({ metric: z.literal("error_rate"), below: weight, shown }),
+      z.object({ metric: z.enum(["p50", "p95", "p99"]), below: duration, shown }),
+    ]),
+  )
+  .exactOptional();
+const promotion = z.object({ notWorseBy: weight, leastMs: duration }).exactOptional();
+
 const rolloutSchema = z
   .object({
     id: z.string(),
     phase: z.custom<Phase>((value) => PHASES.some((phase) => phase === value), "not a phase"),
     step: z.int().min(0),
-    steps: z.array(z.object({ weight, holdMs: duration, bake: z.boolean() })),
+    steps: z.array(z.object({ weight, holdMs: duration, bake: z.boolean(), success, promotion })),
     weight,
     heldMs: duration,
     clocks: z.record(z.string(), duration),

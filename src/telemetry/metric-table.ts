@@ -143,15 +143,15 @@ export const METRICS: readonly Metric[] = [
   },
   {
     name: "sluice_evidence_ratio",
-    help: "How much of what a rule needs is there, 0 to 1: exchanges in its window, or evidence that it fires.",
+    help: "How much of what a rule needs is there, 0 to 1: exchanges in its window, evidence that it fires, or evidence to climb.",
     type: "gauge",
     labels: ["route", "rule"],
     unit: "ratio",
     read: (from) =>
       eachRoute(from, (labels, route) =>
-        route.checks.map(({ rule, have, need }) => ({
+        route.checks.map(({ rule, have, need, ratio }) => ({
           labels: { ...labels, rule },
-          value: need > 0 ? Math.min(1, have / need) : 1,
+          value: ratio ?? (need > 0 ? Math.min(1, have / need) : 1),
         })),
       ),
   },

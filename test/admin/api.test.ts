@@ -112,7 +112,10 @@ t.test("the verbs reach the engine as commands, in the name of the token", async
 
 t.test("a start resolves to steps: the route's plan, a named one, one written out, or weights", async (t) => {
   const { ask, control } = await testAdmin(t);
-  const step = (weight: number, holdMs: number, bake = false) => ({ weight: weight * 10_000, holdMs, bake });
+  const bare = (weight: number, holdMs: number, bake = false) => ({ weight: weight * 10_000, holdMs, bake });
+  // Evidence is asked for when nothing is said, but not of a rehearsal.
+  const promotion = { notWorseBy: 1000, leastMs: 900_000 };
+  const step = (...parts: Parameters<typeof bare>) => ({ ...bare(...parts), promotion });
   const quick = [step(10, 60_000), step(100, 0), step(100, 120_000, true)];
   const starts: readonly (readonly [string, InputOf<"start">, object])[] = [
     ["app", {}, { steps: quick, version: "4.0.0", force: false, reason: "" }],
@@ -120,8 +123,8 @@ t.test("a start resolves to steps: the route's plan, a named one, one written ou
     ["app", { plan: { steps: [{ setWeight: "5%", hold: "1h30m" }] } }, { steps: [step(5, 5_400_000)] }],
     ["app", { steps: [0, 5, 100] }, { steps: [step(0, 0), step(5, 0), step(100, 0)] }],
     ["app", { steps: [5, 12.5], hold: "5m" }, { steps: [step(5, 300_000), step(12.5, 300_000)] }],
-    ["app", { steps: [5, 12.5], hold: "5m", wait: "1s" }, { steps: [step(5, 1000), step(12.5, 1000)] }],
-    ["app", { wait: "300s" }, { steps: quick.map((each) => ({ ...each, holdMs: 300_000 })) }],
+    ["app", { steps: [5, 12.5], hold: "5m", wait: "1s" }, { steps: [bare(5, 1000), bare(12.5, 1000)] }],
+    ["app", { wait: "300s" }, { steps: [bare(10, 300_000), bare(100, 300_000), bare(100, 300_000, true)] }],
     ["app", { force: true, reason: "tested" }, { force: true, reason: "tested" }],
   ];
   for (const [route, body, command] of starts) {

@@ -92,6 +92,37 @@ const REFUSED: readonly (readonly [what: string, text: string, expected: readonl
     withRoute("plan:\n      steps:\n        - { setWeight: 5% }\n        - { setWeight: 5% }"),
     ["8:11 the weights of a plan must rise: 5% is followed by 5%"],
   ],
+  [
+    "a test that looks at every response twice, and the same rule twice",
+    withRoute(
+      `rollback:
+      onAny:
+        - { metric: error_rate, above: 1%, test: sequential }
+        - { metric: error_rate, above: 2%, test: sequential }
+        - { metric: error_rate, above: 1%, for: 5m }
+        - { metric: error_rate, above: 2%, for: 5m }
+        - { compare: error_rate, worseBy: 1% }
+        - { compare: error_rate, worseBy: 2% }
+        - { metric: error_rate, above: 1%, for: 5m, window: 30s }`,
+    ),
+    [
+      "8:11 another rule does this already: error_rate above 1% on every response",
+      "12:11 another rule does this already: error_rate worse than stable by 1%",
+      "13:11 another rule does this already: error_rate above 1% for 5m",
+    ],
+  ],
+  [
+    "two success limits on one metric",
+    withRoute(
+      "plan:\n      success: [{ metric: p95, below: 1s }, { metric: p95, below: 2s }]\n      steps: [{ setWeight: 5% }]",
+    ),
+    ["6:16 each metric can have one limit"],
+  ],
+  [
+    "a margin that no canary could fail",
+    withRoute("plan: { promotion: { notWorseBy: 20% }, steps: [{ setWeight: 5% }] }"),
+    ["5:38 must be above 0% and below 20%"],
+  ],
   ["a plan that is nowhere", withRoute("plan: safe"), ['5:11 there is no plan "safe" under plans']],
   [
     "a route without an arm",

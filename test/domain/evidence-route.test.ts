@@ -13,6 +13,7 @@ import { CROSSING } from "../../src/domain/evidence/guard.ts";
 import { pushRow, ringOf, rowsOf, sumsOf } from "../../src/domain/evidence/recent.ts";
 import { RouteEvidence, type Readings, type Snapshot } from "../../src/domain/evidence/route.ts";
 import { indexOfMicros } from "../../src/domain/hdr.ts";
+import { ppm } from "../../src/domain/units.ts";
 
 const RULES = { limits: HARD_LIMITS, margin: 0.001, leastDifference: 0.001 };
 const arm = (n: number, e = 0, more: Partial<ArmCounts> = {}): ArmCounts => ({
@@ -268,11 +269,21 @@ t.test("what was measured while the event loop lagged is left out and counted", 
   t.match(readings.catastrophic[0], { kind: "quiet", observed: 0, n: 25 });
 });
 
-t.test("the gate and the success limit read what was committed", async (t) => {
+t.test("the gate and the success limits read what was committed, of this step", async (t) => {
   const evidence = route();
-  const { gate } = times(900, evidence, block(arm(50), arm(450)));
+  const limits = [{ metric: "error_rate", below: ppm(1000), shown: true }] as const;
+  evidence.stageStart(true, limits);
+  const { gate, success } = times(900, evidence, block(arm(50), arm(450)));
   t.match(gate, { passes: true, seconds: 900 });
-  t.match(evidence.success(0.001), { met: true, shown: true, have: 45_000 });
+  t.match(success, [{ passes: true, n: 45_000, bad: 0 }]);
+  const other = route();
+  other.watch(limits);
+  other.restore(evidence.snapshot());
+  t.same(other.readings().success, success, "a replica that takes over goes on from there");
+  evidence.stageStart(true, limits);
+  t.match(evidence.readings().success, [{ passes: false, n: 0 }]);
+  evidence.stageStart(true);
+  t.same(evidence.readings().success, []);
 });
 
 t.test("a rollout begins with nothing from the one before", async (t) => {

@@ -34,6 +34,7 @@ const WELL = { failures: 0, healthy: true };
 function evidence(over: Partial<Evidence> & { readonly at?: Reading }): Evidence {
   return {
     rules: [ERRORS],
+    step: undefined,
     weight: ppm(100_000),
     canary: () => over.at ?? reading(0, 0),
     stable: () => reading(0, 0),

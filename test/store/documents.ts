@@ -12,7 +12,16 @@ export function rollout(reason: string): RolloutState {
     phase: "progressing",
     step: 1,
     steps: [
-      { weight: ppm(50_000), holdMs: millis(1000), bake: false },
+      {
+        weight: ppm(50_000),
+        holdMs: millis(1000),
+        bake: false,
+        success: [
+          { metric: "error_rate", below: ppm(1000), shown: true },
+          { metric: "p95", below: millis(200), shown: false },
+        ],
+        promotion: { notWorseBy: ppm(1000), leastMs: millis(900_000) },
+      },
       { weight: ppm(1_000_000), holdMs: millis(2000.5), bake: false },
     ],
     weight: ppm(50_000),

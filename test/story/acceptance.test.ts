@@ -119,14 +119,19 @@ t.test(
   },
 );
 
+/** A plan without evidence that the canary is as good as stable: that takes a quarter of an hour at least. */
+const byTime = (hold: string, ...weights: readonly string[]) => ({
+  promotion: "off",
+  steps: weights.map((setWeight) => ({ setWeight, hold })),
+});
+
 t.test(
   "without a measurement nothing climbs and nothing rolls back, over the API as well (acceptance 4)",
   async (t) => {
     const p = await program();
     t.teardown(() => p.close());
     const started = await p.api("/v1/rollouts/app/start", {
-      steps: [5, 50, 100],
-      hold: "1s",
+      plan: byTime("1s", "5%", "50%", "100%"),
       reason: "release",
     });
     t.equal(started.status, 200, JSON.stringify(started.body));
@@ -139,8 +144,7 @@ t.test("a rollout climbs to 100 % on what it measures, and the journal says how"
   const p = await program();
   t.teardown(() => p.close());
   await p.api("/v1/rollouts/app/start", {
-    steps: [0, 25, 100],
-    hold: "5s",
+    plan: byTime("5s", "0%", "25%", "100%"),
     reason: "release",
     version: "4.0.0",
   });

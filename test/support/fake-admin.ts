@@ -115,6 +115,8 @@ export function routeStatus(change: Partial<RouteStatus> = {}): RouteStatus {
         detail: "8 more exchanges are needed",
       },
     ],
+    evidenceRatio: null,
+    evidenceEtaMs: null,
     rescues: { answered: 0, failed: 0, refused: 0 },
     rollbacks: 0,
     lastRollback: null,

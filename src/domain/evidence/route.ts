@@ -9,6 +9,7 @@
  */
 
 import { addSparse, emptyCounts } from "../latency.ts";
+import type { SuccessLimit } from "../plan.ts";
 import type { SparseCounts } from "../slice.ts";
 import {
   commitHard,
@@ -37,18 +38,17 @@ import {
 } from "./comparative.ts";
 import { EMPTY_BLOCK, type Block, type BlockCounts } from "./counting.ts";
 import { addAbove, countOf, CUT_WORDS, moveCuts } from "./cuts.ts";
-import {
-  commitGate,
-  errorSuccess,
-  GATE_WORDS,
-  gateReading,
-  startGate,
-  type GateReading,
-  type SuccessReading,
-} from "./gate.ts";
+import { commitGate, GATE_WORDS, gateReading, startGate, type GateReading } from "./gate.ts";
 import { COMPARATIVE_BLOCK_S } from "./planning.ts";
 import { shareInterval, type Interval } from "./proportion.ts";
 import { pushRow, ringOf, rowsOf, sumsOf } from "./recent.ts";
+import {
+  countSuccess,
+  startSuccess,
+  SUCCESS_WORDS,
+  successReadings,
+  type SuccessReading,
+} from "./success.ts";
 import { LONGEST_MINUTES, sustained, type Minute, type SustainedReading } from "./sustained.ts";
 
 /** What a route is judged by. */
@@ -56,6 +56,8 @@ export interface RouteRules {
   readonly limits: HardLimits;
   /** The promotion gate's margin, a share: `DEFAULT_MARGIN`. */
   readonly margin: number;
+  /** Its least time with evidence, seconds; left out: 15 minutes. */
+  readonly leastS?: number;
   /** The least difference at which errors and 4xx of the comparative tier fire, a share, e.g. 0.001. */
   readonly leastDifference: number;
 }
@@ -90,6 +92,8 @@ export interface Readings {
   readonly sustained: Readonly<Partial<Record<HardRule, SustainedReading>>>;
   /** Null when there is no concurrent stable traffic. */
   readonly gate: GateReading | null;
+  /** The step's success limits, as of the last whole ten seconds. */
+  readonly success: readonly SuccessReading[];
   /** Stable's P50, P90 and P99 of late, µs; 0 while they are not known. */
   readonly cutsUs: readonly number[];
   readonly discarded: Discarded;
@@ -105,7 +109,7 @@ export interface Snapshot {
   readonly latency: SparseCounts;
 }
 
-const LAYOUT = 1;
+const LAYOUT = 2;
 const ROWS = ringOf(60, COLUMNS);
 // Of a minute: responses, errors, slow, very slow; of the canary, then of stable.
 const PER_ARM = 4;
@@ -125,7 +129,8 @@ const COMPARATIVE = 0;
 const CUTS = COMPARATIVE + COMPARATIVE_WORDS;
 const CUTS_S = CUTS + CUT_WORDS;
 const GATE = CUTS_S + 1;
-const ROW = GATE + GATE_WORDS;
+const SUCCESS = GATE + GATE_WORDS;
+const ROW = SUCCESS + SUCCESS_WORDS;
 const ROW_S = ROW + COLUMNS;
 const PAST = ROW_S + 1;
 const MINUTE = PAST + ROWS.words;
@@ -143,6 +148,9 @@ export class RouteEvidence {
   readonly #at: number;
   readonly #rest = new Float64Array(REST_WORDS);
   readonly #latency = emptyCounts();
+  #limits: readonly SuccessLimit[] = [];
+  /** Some take a thousand steps to tell, so they are told every ten seconds. */
+  #success: readonly SuccessReading[] = [];
 
   /** @param place shared memory for the catastrophic tier; memory of its own without */
   constructor(rules: RouteRules, place: HardPlace = { state: new Float64Array(HARD_WORDS), at: 0 }) {
@@ -165,12 +173,21 @@ export class RouteEvidence {
    * stays.
    *
    * @param concurrent whether stable gets traffic at this step; false at 100 % without a holdback
+   * @param limits     the step's success limits
    */
-  stageStart(concurrent: boolean): void {
+  stageStart(concurrent: boolean, limits: readonly SuccessLimit[] = []): void {
     startHard(this.#guards, this.#hard, this.#at, concurrent);
     startComparative(this.#rest, COMPARATIVE);
     startGate(this.#rest, GATE);
+    startSuccess(this.#rest, SUCCESS);
     this.#rest.fill(0, MINUTE, DISCARDED_S);
+    this.watch(limits);
+  }
+
+  /** The success limits of the present step, where `restore` has the counts already. */
+  watch(limits: readonly SuccessLimit[]): void {
+    this.#limits = limits;
+    this.#success = successReadings(this.#rest, SUCCESS, limits);
   }
 
   /** A trip: the catastrophic tier's evidence starts again. */
@@ -181,6 +198,7 @@ export class RouteEvidence {
   /** Takes in a block of about a second: its counts, and the time that it covers in seconds. */
   commit(block: Block, seconds: number): void {
     commitHard(this.#guards, this.#hard, this.#at, block, seconds);
+    countSuccess(this.#rest, SUCCESS, this.#limits, block.canary, block.canaryLatency, seconds);
     this.#addToRow(block, seconds);
     this.#addToMinute(block, seconds);
   }
@@ -197,21 +215,17 @@ export class RouteEvidence {
     return peekHard(this.#guards, this.#hard, this.#at, counts, seconds);
   }
 
-  /** The success limit on errors at this step: is less than `limit` of the responses an error? */
-  success(limit: number): SuccessReading {
-    return errorSuccess(this.#rest, GATE, limit);
-  }
-
   /** Every rule's evidence with what was observed. */
   readings(): Readings {
     const sums = sumsOf(ROWS, this.#rest, PAST, ROW);
     const control = hasControl(this.#hard, this.#at);
-    const { leastDifference, margin } = this.#rules;
+    const { leastDifference, leastS, margin } = this.#rules;
     return {
       catastrophic: hardReadings(this.#guards, this.#hard, this.#at).map((each) => explained(each, sums)),
       comparative: comparativeReadings(this.#rest, COMPARATIVE, sums, leastDifference, control),
       sustained: this.#sustained(),
-      gate: control ? gateReading(this.#rest, GATE, margin) : null,
+      gate: control ? gateReading(this.#rest, GATE, margin, leastS) : null,
+      success: this.#success,
       cutsUs: [...this.#rest.subarray(CUTS, CUTS + CUT_WORDS)],
       discarded: { seconds: this.#rest[DISCARDED_S]!, responses: this.#rest[DISCARDED_N]! },
     };
@@ -235,6 +249,7 @@ export class RouteEvidence {
     this.#hard.set(hard, this.#at);
     this.#rest.set(rest);
     addSparse(this.#latency, latency);
+    this.watch(this.#limits);
     return true;
   }
 
@@ -272,6 +287,7 @@ export class RouteEvidence {
     if (moveCuts(rest, CUTS, this.#latency, rest[CUTS_S]!)) rest[CUTS_S] = 0;
     pushRow(ROWS, rest, PAST, ROW);
     rest[ROW_S] = 0;
+    this.#success = successReadings(rest, SUCCESS, this.#limits);
   }
 
   #addToMinute({ canary, stable }: Block, seconds: number): void {
