@@ -8,7 +8,7 @@ import { parentPort, workerData, type MessagePort } from "node:worker_threads";
 import { Secret, type SecretSource } from "./config/secret.ts";
 import { AppError, asAppError } from "./domain/errors.ts";
 import { millis } from "./domain/units.ts";
-import type { FailureSample, Log, LogFields } from "./engine/ports.ts";
+import type { Sample, Log, LogFields } from "./engine/ports.ts";
 import { clock, dice } from "./platform.ts";
 import { murmur3 } from "./domain/hash.ts";
 import { Addresses } from "./proxy/addresses.ts";
@@ -41,10 +41,10 @@ function serve(birth: Birth, port: MessagePort): void {
   for (const chunk of birth.health) health.add(chunk);
   const evidence = new EvidenceReader(birth.index);
   for (const chunk of birth.evidence) evidence.add(chunk);
-  const failure = inBatches((failures) => tell({ type: "failures", failures }));
+  const sample = inBatches((samples) => tell({ type: "samples", samples }));
   const meter = meterOf(
     birth.counters,
-    { failure, histograms: (chunk) => tell({ type: "histograms", chunk }) },
+    { sample, histograms: (chunk) => tell({ type: "histograms", chunk }) },
     evidence,
     bypass,
   );
@@ -134,17 +134,15 @@ function serve(birth: Birth, port: MessagePort): void {
   );
 }
 
-type Failure = readonly [route: string, sample: FailureSample];
+type Routed = readonly [route: string, sample: Sample];
 
 /** Takes samples one by one and sends those of one turn of the loop together. */
-function inBatches(
-  send: (failures: readonly Failure[]) => void,
-): (route: string, sample: FailureSample) => void {
-  let batch: Failure[] = [];
+function inBatches(send: (samples: readonly Routed[]) => void): (route: string, sample: Sample) => void {
+  let batch: Routed[] = [];
   const flush = (): void => {
-    const failures = batch;
+    const samples = batch;
     batch = [];
-    send(failures);
+    send(samples);
   };
   return (route, sample) => {
     if (batch.push([route, sample]) === 1) setImmediate(flush);

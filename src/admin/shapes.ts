@@ -63,6 +63,19 @@ const arm: z.ZodType<ArmStatus> = z
   })
   .meta({ id: "ArmStatus", description: "one arm: counts since start, quantiles over the window" });
 
+const tally: z.ZodType<Tally> = z
+  .strictObject({ name: z.string(), count })
+  .meta({ id: "Tally", description: "a name with how often it came" });
+
+const marks = {
+  worstPaths: z.array(tally),
+  worstMethods: z.array(tally),
+  byReason: z.array(tally).meta({ description: "how they were bad: `status 503`, `connect`, `slow`" }),
+  distinctKeys: count,
+  keysCapped: z.boolean(),
+  traceIds: z.array(z.string()),
+};
+
 const check: z.ZodType<CheckStatus> = z
   .strictObject({
     rule: z.string(),
@@ -85,16 +98,16 @@ const check: z.ZodType<CheckStatus> = z
     n: count.optional().meta({ description: "responses of the canary behind the interval" }),
     ratio: fraction.optional().meta({ description: "how much of what a promotion asks for is there" }),
     etaMs: ms.nullable().optional().meta({ description: "until all of it is; null: no telling" }),
+    marks: z.strictObject(marks).optional().meta({
+      description: "what the bad responses of the last five to ten minutes have in common",
+    }),
+    advice: z.string().meta({ description: "what to do about it; empty when there is nothing to be done" }),
   })
   .meta({ id: "CheckStatus", description: "one rule's part of the verdict, with its evidence" });
 
 const step: z.ZodType<StepStatus> = z
   .strictObject({ weight, holdMs: ms, bake: z.boolean() })
   .meta({ id: "StepStatus", description: "one step of the plan" });
-
-const tally: z.ZodType<Tally> = z
-  .strictObject({ name: z.string(), count })
-  .meta({ id: "Tally", description: "a name with how often it came" });
 
 const evidence: z.ZodType<RollbackEvidence> = z
   .strictObject({
@@ -110,12 +123,8 @@ const evidence: z.ZodType<RollbackEvidence> = z
     failed: z.array(check),
     checks: z.array(check),
     arms: z.strictObject({ stable: arm, canary: arm }),
-    worstPaths: z.array(tally),
-    worstMethods: z.array(tally),
-    byReason: z.array(tally),
-    distinctKeys: count,
-    keysCapped: z.boolean(),
-    traceIds: z.array(z.string()),
+    ...marks,
+    explanation: z.array(z.string()).meta({ description: "what happened and what to do, in a few lines" }),
     requestsFailed: count,
     requestsRescued: count,
     breachMs: ms.nullable(),

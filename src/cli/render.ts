@@ -7,6 +7,7 @@
 
 import { stripVTControlCharacters, styleText } from "node:util";
 import { formatDuration, millis } from "../domain/units.ts";
+import { explain } from "../engine/explain.ts";
 import type { JournalLine } from "../engine/ports.ts";
 import type { HealthReport } from "./client.ts";
 import type { ArmStatus, CheckStatus, RouteStatus } from "../engine/status.ts";
@@ -27,6 +28,7 @@ export function routeText(route: RouteStatus, style: Style): string {
     ...(route.reason === "" ? [] : [`  ${plain(route.reason)}`]),
     `  weight  ${bar(route.weight, 30)} ${percent(route.weight)}`,
     ...(route.steps.length === 0 ? [] : [`  plan    ${ladder(route, style)}`]),
+    ...evidenceLines(route),
     ...noteLines(route, style),
     "",
     ...table(ARM_HEAD, [armCells("stable", stable), armCells("canary", canary)], style).map(indent),
@@ -35,7 +37,8 @@ export function routeText(route: RouteStatus, style: Style): string {
     `  verdict ${verdictText(route.verdict, style)}${rescuesText(route)}`,
     ...table(CHECK_HEAD, route.checks.map(checkCells), style).map(indent),
   ];
-  return lines.map((line) => clip(line, style.columns)).join("\n");
+  const cut = lines.map((line) => clip(line, style.columns));
+  return [...cut, ...explained(route, style)].join("\n");
 }
 
 /** One route as a single line, for logs and pipes. */
@@ -183,6 +186,41 @@ function noteLines(route: RouteStatus, style: Style): readonly string[] {
     );
   }
   return notes;
+}
+
+/** How far the evidence for the next step is. */
+function evidenceLines({ evidenceRatio, evidenceEtaMs }: RouteStatus): readonly string[] {
+  if (evidenceRatio === null) return [];
+  const left =
+    evidenceEtaMs === null
+      ? "no telling how long the rest takes"
+      : evidenceEtaMs === 0
+        ? "enough to climb"
+        : `about ${durationText(evidenceEtaMs)} to go at best`;
+  return [`  proof   ${bar(100 * evidenceRatio, 30)} ${Math.floor(100 * evidenceRatio)} %, ${left}`];
+}
+
+/** What happened and what to do, in whole sentences: of a rollback, or of whatever asks for somebody. */
+function explained(route: RouteStatus, style: Style): readonly string[] {
+  const isOver = route.phase === "rolled_back" && route.lastRollback !== null;
+  const said = isOver
+    ? route.lastRollback.explanation
+    : route.checks.flatMap((check) => (check.advice === "" ? [] : explain(check)));
+  const lines = [...new Set(said)].flatMap((text) => wrapped(plain(text), style.columns - 4));
+  return lines.length === 0 ? [] : ["", ...lines.map((line) => `  ${line}`)];
+}
+
+/** `text` in lines of at most `columns`, the further ones indented; a longer word stands alone. */
+function wrapped(text: string, columns: number): readonly string[] {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(" ")) {
+    if (line !== "" && line.length + 1 + word.length > columns) {
+      lines.push(line);
+      line = `  ${word}`;
+    } else line = line === "" ? word : `${line} ${word}`;
+  }
+  return [...lines, line];
 }
 
 const ARM_HEAD = [

@@ -65,11 +65,14 @@ export function leastDifferenceOf(rules: readonly Rule[]): number {
   return (found?.worseBy ?? 0) / MILLION;
 }
 
-/** From which bucket on responses are slow by these rules; stable's sooner (statistics.md §3.1). */
+/**
+ * From which bucket on responses are slow by these rules; stable's sooner (statistics.md §3.1). A limit that holds for some time serves where none is judged
+ * with every response: nothing follows from it, but it is known which responses were slow.
+ */
 export function slowFromOf(rules: readonly Rule[]): SlowFrom {
   const limitOf = (metric: "p95" | "p99"): Millis | undefined => {
-    const found = rules.filter(isSequential).find((rule) => rule.metric === metric);
-    return found === undefined || found.metric === "error_rate" ? undefined : found.above;
+    const found = rules.flatMap((rule) => (!isComparing(rule) && rule.metric === metric ? [rule] : []));
+    return (found.find(isSequential) ?? found[0])?.above;
   };
   const indexOf = (limit: Millis | undefined, closer: number): number =>
     limit === undefined ? Infinity : indexOfMicros(microsOf(millis(limit / closer)));

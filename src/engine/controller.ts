@@ -41,6 +41,8 @@ import { SHOWN_WINDOW } from "./view.ts";
 export const TICK_MS = millis(1000);
 /** A gap between ticks above it means that the process was stopped: what was measured in it says nothing (reliability.md 37). */
 const GAP_MS = 5 * TICK_MS;
+/** The time in service that a tick may stand for. */
+const LONGEST_MS = millis(2 * TICK_MS);
 
 /** What the controller works with. */
 export interface ControllerPorts {
@@ -112,6 +114,7 @@ export class Controller implements Control {
     const now = this.#ports.clock.mono();
     this.#observe(now);
     const event = { type: "alarm", rule: ruleOfAlarm(route.config.rollback.onAny, alarm) } as const;
+    route.judgeAlarm(now, event.rule, LONGEST_MS);
     const decision = decide(route.state, event, route.policy(), route.stableCondition(now));
     const done = decision.ok && decision.effects.length > 0 && route.carryOut(decision, "sluice", now);
     // Nobody may have meant it by now: then what the thread took away is given back.
@@ -152,7 +155,7 @@ export class Controller implements Control {
     this.#observe(now);
     this.#recorder.retry();
     // Time for which the process stood still was no time in service.
-    const elapsed = millis(Math.min(Math.max(0, passed), 2 * TICK_MS));
+    const elapsed = millis(Math.min(Math.max(0, passed), LONGEST_MS));
     const carried: Promise<boolean>[] = [];
     for (const route of this.#routes.values()) {
       if (passed > GAP_MS) route.stats.since = now;
@@ -163,7 +166,7 @@ export class Controller implements Control {
   }
 
   #decideTick(route: RouteControl, now: Millis, elapsedMs: Millis): Promise<boolean> | undefined {
-    const verdict = route.judge(now, elapsedMs);
+    const verdict = route.judge(now, elapsedMs, LONGEST_MS);
     const event = { type: "tick", verdict, elapsedMs, responses: route.evidence.responses } as const;
     const decision = passTime(route.state, event, route.policy(), route.stableCondition(now));
     const raises = decision.state.weight > route.state.weight;

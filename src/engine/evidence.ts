@@ -13,7 +13,7 @@ import type { Rule } from "../domain/rule.ts";
 import type { Slice } from "../domain/slice.ts";
 import { hardLimitsOf, hasFastTier, leastDifferenceOf, type Keys } from "../domain/tiers.ts";
 import { FULL, NONE, type Millis } from "../domain/units.ts";
-import type { EvidencePort, FailureSample, RouteMeasure } from "./ports.ts";
+import type { EvidencePort, Sample, RouteMeasure } from "./ports.ts";
 
 const NO_KEYS: Keys = { failed: 0, seen: 0, worst: "" };
 /** Keys whose failures are remembered, to say whose they were. */
@@ -100,12 +100,13 @@ export class EvidenceKeeper {
   }
 
   /** Takes in what was measured. */
-  take({ arms, failures }: RouteMeasure): void {
+  take({ arms, samples }: RouteMeasure): void {
     if (this.#evidence === undefined) return;
     const { canaryLatency, stableLatency, byKey } = this.#pending;
     addLatencies(canaryLatency, arms.canary);
     addLatencies(stableLatency, arms.stable);
-    failures.forEach((sample, nth) => {
+    samples.forEach((sample, nth) => {
+      if (sample.kind !== "failure") return;
       const key = keyOf(sample, byKey.size + nth);
       byKey.set(key, (byKey.get(key) ?? 0) + 1);
       this.#remember(sample.keyHash);
@@ -174,7 +175,7 @@ function addLatencies(into: number[], slice: Slice | undefined): void {
 }
 
 /** Failures without a key are of nobody in particular, each of another. */
-function keyOf({ keyHash }: FailureSample, nth: number): string {
+function keyOf({ keyHash }: Sample, nth: number): string {
   return keyHash === "" ? `#${nth}` : keyHash;
 }
 

@@ -147,8 +147,12 @@ export interface Reports {
   ): Promise<string | undefined>;
 }
 
-/** One failed exchange on the canary, as evidence. */
-export interface FailureSample {
+/** What was bad about a response: it failed, was slower than a rule's limit, or was a 4xx. */
+export type BadKind = "failure" | "slow" | "client_error";
+
+/** One bad response of the canary, unforced, for people to look at. */
+export interface Sample {
+  readonly kind: BadKind;
   readonly method: string;
   /** The path with its variable parts folded, at most 80 characters. */
   readonly path: string;
@@ -181,8 +185,8 @@ export interface RouteMeasure {
   readonly rescues: RescueCounts;
   /** What happened to the arms, by `ARM_EVENTS`. */
   readonly events: Readonly<Partial<Record<Arm, readonly number[]>>>;
-  /** Failed canary exchanges, unforced, at most a few hundred per drain. */
-  readonly failures: readonly FailureSample[];
+  /** Bad responses of the canary, unforced, at most a few hundred of each kind per drain. */
+  readonly samples: readonly Sample[];
 }
 
 /** What the data plane measured since it was last drained. */

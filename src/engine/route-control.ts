@@ -21,12 +21,14 @@ import { NONE, millis, percentOf, type Millis } from "../domain/units.ts";
 import type { Reading } from "../domain/window.ts";
 import { carryOut } from "./effects.ts";
 import { EvidenceKeeper, stepOf } from "./evidence.ts";
-import type { Clock, DataPlane, JournalEntry, Log, Notifier, Probes, Reports } from "./ports.ts";
+import type { Clock, DataPlane, JournalEntry, Log, Notice, Notifier, Probes, Reports } from "./ports.ts";
 import type { Recorder } from "./recorder.ts";
 import type { RouteSplit, Routing } from "./routing.ts";
-import { FailureMarks, RouteStats } from "./stats.ts";
-import type { RollbackEvidence, RouteStatus } from "./status.ts";
-import { SHOWN_WINDOW, evidenceOf, healthOf, routeStatus, type Seen } from "./view.ts";
+import { explain } from "./explain.ts";
+import { FailureMarks } from "./marks.ts";
+import { RouteStats } from "./stats.ts";
+import type { CheckStatus, RollbackEvidence, RouteStatus } from "./status.ts";
+import { SHOWN_WINDOW, checkStatuses, evidenceOf, healthOf, routeStatus, type Seen } from "./view.ts";
 
 /** What a route works with. */
 export interface RoutePorts {
@@ -62,6 +64,7 @@ export class RouteControl {
   #config: RouteConfig;
   #state: RolloutState;
   #verdict: Verdict = UNJUDGED;
+  #judgedAt: Millis;
   #lastRollback: RollbackEvidence | null = null;
   /** The raise that is being recorded; undefined when none is. */
   #raising: Promise<boolean> | undefined;
@@ -73,6 +76,7 @@ export class RouteControl {
     this.#ports = ports;
     this.#state = state ?? IDLE;
     this.#started = ports.clock.mono();
+    this.#judgedAt = this.#started;
     this.stats.since = this.#started;
     this.evidence = new EvidenceKeeper(config.name, config.rollback.onAny, ports.plane.evidence);
     if (isRunning(this.#state)) this.evidence.begin(this.#state);
@@ -132,9 +136,16 @@ export class RouteControl {
     return this.stats.arms[arm].window.read(window, now, this.stats.since);
   }
 
-  /** The verdict on what was measured up to now; kept for status. */
-  judge(now: Millis, elapsedMs: Millis): Verdict {
-    this.evidence.commit(elapsedMs, this.config.rollback.loopLag);
+  /**
+   * The verdict on what was measured up to now; kept for status.
+   *
+   * @param elapsedMs time in service since the last tick
+   * @param longestMs a block of evidence covers no more than this: for longer the process stood still
+   */
+  judge(now: Millis, elapsedMs: Millis, longestMs: Millis): Verdict {
+    const blockMs = millis(Math.min(longestMs, Math.max(0, now - this.#judgedAt)));
+    this.#judgedAt = now;
+    this.evidence.commit(blockMs, this.config.rollback.loopLag);
     const readings = new Map<number, Reading>();
     const before = this.#verdict;
     this.#verdict = judge({
@@ -154,25 +165,40 @@ export class RouteControl {
       clocks: this.#clocks(),
       elapsedMs,
     });
-    this.#tellHeld(before);
+    this.#tellHeld(before, now);
     return this.#verdict;
+  }
+
+  /** A thread has taken the weight away by this rule, between two ticks: the verdict on everything up to here says so. */
+  judgeAlarm(now: Millis, rule: string, longestMs: Millis): void {
+    const { checks, ...verdict } = this.judge(now, millis(0), longestMs);
+    const failed = checks.map((check) =>
+      check.rule === rule ? { ...check, kind: "failed" as const } : check,
+    );
+    this.#verdict = { ...verdict, kind: "failed", checks: failed };
   }
 
   /**
    * Told once, when it begins: a rule would have fired, and something holds it. Both arms suffer, and moving the weight would not help
    * (product.md §2.11); or it is one client's doing (§2.12).
    */
-  #tellHeld(before: Verdict): void {
+  #tellHeld(before: Verdict, now: Millis): void {
     const { name } = this.config;
     for (const [event, severity, isHeld] of HELD) {
       const known = new Set(before.checks.filter(isHeld).map(({ rule }) => rule));
-      for (const check of this.#verdict.checks) {
-        if (!isHeld(check) || known.has(check.rule)) continue;
-        const summary = `${name}: the weight stays where it is: ${check.rule}: ${check.detail}`;
+      const held = this.#verdict.checks.filter((check) => isHeld(check) && !known.has(check.rule));
+      for (const { rule, detail } of held) {
+        const check = this.#checks(now, this.#state).find((each) => each.rule === rule)!;
+        const summary = `${name}: the weight stays where it is: ${rule}: ${detail}`;
         const rollout = this.#state.id;
-        this.#ports.notifier.notify({ severity, event, route: name, rollout, summary, details: { check } });
+        const details = { check, explanation: explain(check) };
+        this.#ports.notifier.notify({ severity, event, route: name, rollout, summary, details });
       }
     }
+  }
+
+  #checks(now: Millis, { weight }: RolloutState): readonly CheckStatus[] {
+    return checkStatuses(this.#seen(now), weight);
   }
 
   /** Running clocks of rules that still exist. */
@@ -221,12 +247,12 @@ export class RouteControl {
       // A raise that was overtaken while it was being recorded goes no further.
       save: async () => (await recorder.record(route, raises ? to : this.#state)) && this.#turn === turn,
       journal: (event) => {
-        const entry = this.#entry(event, before, to, decision.reason, actor);
+        const entry = this.#entry(event, before, to, decision.reason, actor, now);
         entries.push(entry);
         return recorder.journal(entry);
       },
       notify: (severity, event) =>
-        notifier.notify(this.#notice(severity, event, before, to, decision.reason)),
+        notifier.notify(this.#notice(severity, event, before, to, decision.reason, now)),
       evidence: () => {
         if (this.#lastRollback !== null) void reports.write({ ...this.#lastRollback });
       },
@@ -270,13 +296,21 @@ export class RouteControl {
       at: new Date(clock.wall()).toISOString(),
       tookMs,
       stableHealthy: this.stableCondition(now).healthy,
+      cooldownMs: to.cooldownLeftMs,
     });
     this.#lastRollback = evidence;
     this.stats.countRollback(evidence.failed[0]?.rule ?? "manual", tookMs / 1000);
     log.warn("rolled back", { route: this.config.name, rollout: from.id, reason, failed: evidence.failed });
   }
 
-  #entry(event: string, from: RolloutState, to: RolloutState, reason: string, actor: string): JournalEntry {
+  #entry(
+    event: string,
+    from: RolloutState,
+    to: RolloutState,
+    reason: string,
+    actor: string,
+    now: Millis,
+  ): JournalEntry {
     const point = (state: RolloutState) => ({ phase: state.phase, step: state.step, weight: state.weight });
     const entry = {
       event,
@@ -287,19 +321,29 @@ export class RouteControl {
       before: point(from),
       after: point(to),
     };
-    return actor === "sluice" ? { ...entry, details: { checks: this.#verdict.checks } } : entry;
+    return actor === "sluice" ? { ...entry, details: { checks: this.#checks(now, to) } } : entry;
   }
 
-  #notice(severity: Severity, event: string, from: RolloutState, to: RolloutState, reason: string) {
+  #notice(
+    severity: Severity,
+    event: string,
+    from: RolloutState,
+    to: RolloutState,
+    reason: string,
+    now: Millis,
+  ): Notice {
     const move = `${percentOf(from.weight)}% to ${percentOf(to.weight)}%`;
     const { name } = this.config;
-    const failed = this.#verdict.checks.filter((check) => check.kind === "failed");
+    const failed = this.#checks(now, to).filter((check) => check.verdict === "failed");
+    const isRollback = to.phase === "rolled_back" && this.#lastRollback !== null;
+    const explanation = isRollback ? this.#lastRollback!.explanation : failed.flatMap(explain);
     const details = {
       from: percentOf(from.weight),
       to: percentOf(to.weight),
       phase: to.phase,
       reason,
       failed,
+      explanation,
     };
     return {
       severity,

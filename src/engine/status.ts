@@ -37,7 +37,25 @@ export interface ArmStatus {
   readonly endpoints: readonly EndpointHealth[];
 }
 
-/** One rule's part of the verdict. */
+/** A name with how often it came. */
+export interface Tally {
+  readonly name: string;
+  readonly count: number;
+}
+
+/** What bad responses of the canary have in common, most first. */
+export interface Marks {
+  readonly worstPaths: readonly Tally[];
+  readonly worstMethods: readonly Tally[];
+  /** How they were bad: `status 503`, `connect`, `slow`. */
+  readonly byReason: readonly Tally[];
+  /** Distinct keys among them, by murmur3; `keysCapped` when there were more than are counted. */
+  readonly distinctKeys: number;
+  readonly keysCapped: boolean;
+  readonly traceIds: readonly string[];
+}
+
+/** One rule's part of the verdict: the same in API, journal, evidence pack, messages and on the terminal. */
 export interface CheckStatus {
   readonly rule: string;
   /** How the rule judges (product.md §2.10). */
@@ -63,6 +81,10 @@ export interface CheckStatus {
   /** Of what a promotion asks for: how much of it is there, 0…1, and the time until all of it is, null when that cannot be said. */
   readonly ratio?: number | undefined;
   readonly etaMs?: number | null | undefined;
+  /** What the responses that it is about had in common in the last five to ten minutes; left out when there were none. */
+  readonly marks?: Marks | undefined;
+  /** What to do about it; empty when there is nothing to be done. */
+  readonly advice: string;
 }
 
 /** One step of the ladder. */
@@ -102,14 +124,8 @@ export interface RouteStatus {
   readonly arms: { readonly stable: ArmStatus; readonly canary: ArmStatus };
 }
 
-/** A name with how often it came. */
-export interface Tally {
-  readonly name: string;
-  readonly count: number;
-}
-
 /** Why a rollback was, and what it cost: the evidence pack (product.md §6). */
-export interface RollbackEvidence {
+export interface RollbackEvidence extends Marks {
   readonly route: string;
   readonly rollout: string;
   readonly environment: string;
@@ -124,13 +140,8 @@ export interface RollbackEvidence {
   readonly failed: readonly CheckStatus[];
   readonly checks: readonly CheckStatus[];
   readonly arms: { readonly stable: ArmStatus; readonly canary: ArmStatus };
-  readonly worstPaths: readonly Tally[];
-  readonly worstMethods: readonly Tally[];
-  readonly byReason: readonly Tally[];
-  /** Distinct keys among the failures, by murmur3; `keysCapped` when there were more than are counted. */
-  readonly distinctKeys: number;
-  readonly keysCapped: boolean;
-  readonly traceIds: readonly string[];
+  /** What happened and what to do about it, for somebody who was just woken: a few lines. */
+  readonly explanation: readonly string[];
   /** Failed canary exchanges of this rollout, and how many of them a rescue answered. */
   readonly requestsFailed: number;
   readonly requestsRescued: number;

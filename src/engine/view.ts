@@ -8,6 +8,7 @@ import type { Arm } from "../domain/split.ts";
 import { byOutcome } from "../domain/window.ts";
 import { millis, percentOf, type Millis, type Ppm } from "../domain/units.ts";
 import type { EndpointHealth, PlaneGauges } from "./ports.ts";
+import { adviceFor, explainRollback, kindAsked } from "./explain.ts";
 import type { RouteStats } from "./stats.ts";
 import type { ArmStatus, CheckStatus, RollbackEvidence, RouteStatus } from "./status.ts";
 
@@ -68,9 +69,22 @@ function forcedOf(byClass: readonly number[]): { readonly requests: number; read
   return { requests: sum(OUTCOMES.indexOf("success")) + failures, failures };
 }
 
-function checkStatus(check: Check): CheckStatus {
-  const { kind, ...rest } = check;
-  return { ...rest, verdict: kind };
+/** The checks of the last verdict, with what is known around them. @param weight the canary's share that is in force, or comes into force */
+export function checkStatuses(seen: Seen, weight: Ppm): readonly CheckStatus[] {
+  const { state, stats, name, now } = seen;
+  return seen.verdict.checks.map((check) => {
+    const { kind, ...rest } = check;
+    const asked = kindAsked(check);
+    const marks = asked === undefined ? undefined : stats.recent.of(asked, now);
+    const advice = adviceFor(check, {
+      route: name,
+      weight: percentOf(weight),
+      isClimbing: state.phase === "progressing" || state.phase === "baking",
+      marks,
+      endpoints: seen.health("canary"),
+    });
+    return { ...rest, verdict: kind, ...(marks === undefined ? {} : { marks }), advice };
+  });
 }
 
 /** What is asked for before the next step, as a whole. */
@@ -114,7 +128,7 @@ export function routeStatus(
     version: state.revision,
     recorded: record.recorded,
     verdict: seen.verdict.kind,
-    checks: seen.verdict.checks.map(checkStatus),
+    checks: checkStatuses(seen, state.weight),
     ...evidenceTowards(seen.verdict.checks),
     rescues: stats.rescues,
     rollbacks: Object.values(stats.rollbacks).reduce((a, b) => a + b, 0),
@@ -135,10 +149,15 @@ export function evidenceOf(
     readonly at: string;
     readonly tookMs: Millis;
     readonly stableHealthy: boolean;
+    readonly cooldownMs: Millis;
   },
 ): RollbackEvidence {
   const { marks } = seen.stats;
-  const checks = seen.verdict.checks.map(checkStatus);
+  const { actor, reason, cooldownMs } = rollback;
+  const fromWeight = percentOf(rollback.from.weight || rollback.from.trippedFrom);
+  const toWeight = percentOf(rollback.toWeight);
+  const { requestsFailed, requestsRescued } = marks;
+  const checks = checkStatuses(seen, rollback.toWeight);
   const failed = rollback.actor === "sluice" ? checks.filter((check) => check.verdict === "failed") : [];
   const breaches = failed.flatMap((check) => (check.breachMs === null ? [] : [check.breachMs]));
   return {
@@ -146,22 +165,27 @@ export function evidenceOf(
     rollout: rollback.from.id,
     environment: rollback.environment,
     at: rollback.at,
-    actor: rollback.actor,
-    reason: rollback.reason,
+    actor,
+    reason,
     step: rollback.from.step,
-    fromWeight: percentOf(rollback.from.weight),
-    toWeight: percentOf(rollback.toWeight),
+    fromWeight,
+    toWeight,
     failed,
     checks,
     arms: { stable: armStatus(seen, "stable"), canary: armStatus(seen, "canary") },
-    worstPaths: marks.worstPaths,
-    worstMethods: marks.worstMethods,
-    byReason: marks.byReason,
-    distinctKeys: marks.distinctKeys,
-    keysCapped: marks.keysCapped,
-    traceIds: marks.traceIds,
-    requestsFailed: marks.requestsFailed,
-    requestsRescued: marks.requestsRescued,
+    ...marks.marks,
+    explanation: explainRollback({
+      actor,
+      reason,
+      fromWeight,
+      toWeight,
+      failed,
+      requestsFailed,
+      requestsRescued,
+      cooldownMs,
+    }),
+    requestsFailed,
+    requestsRescued,
     breachMs: breaches.length === 0 ? null : Math.max(...breaches),
     tookMs: rollback.tookMs,
     stableHealthy: rollback.stableHealthy,

@@ -10,7 +10,7 @@
 
 import type { RescueConfig } from "../config/schema.ts";
 import { DEADLINE_EXCEEDED, httpOfGrpc, isGrpcIn, NO_GRPC_STATUS } from "../domain/grpc.ts";
-import { kindOf, type Reason } from "../domain/outcome.ts";
+import type { Reason } from "../domain/outcome.ts";
 import { BUCKETS, armOf, type Arm } from "../domain/split.ts";
 import type { Millis } from "../domain/units.ts";
 import type { RouteSplit } from "../engine/routing.ts";
@@ -442,16 +442,13 @@ export class Exchange<R extends ResponseHead> implements AttemptEvents<R> {
     if (arm !== "canary" || forced) return;
     const { view } = this.#downstream;
     this.#route.alarm?.settled(isBad, view, this.#choice.key !== undefined, at);
-    if (!isFailure(reason)) return;
+    const kind = meter.wanted(isBad, reason, status);
+    if (kind === undefined) return;
     const key = this.#choice.key ?? this.#route.identify.keyOf(view);
-    meter.sample(view, key, reason, status, rescued);
+    meter.sample(kind, view, key, { reason, status, rescued });
   }
 }
 
 function onTotal(exchange: { onTotal(): void }): void {
   exchange.onTotal();
-}
-
-function isFailure(reason: Reason): boolean {
-  return kindOf(reason) === "failure";
 }

@@ -45,7 +45,7 @@ class LocalPlane implements Plane {
     this.#meter = meterOf(
       buffers,
       {
-        failure: (route, sample) => readings.addFailure(route, sample),
+        sample: (route, sample) => readings.addSample(route, sample),
         histograms: (chunk) => readings.addHistograms(chunk),
       },
       this.#evidenceReader,

@@ -1,5 +1,5 @@
 /**
- * What the data path counts, written: slices of evidence and of forced traffic, failure samples, rescues, refusals, the proxy's own time. Each
+ * What the data path counts, written: slices of evidence and of forced traffic, samples of bad responses, rescues, refusals, the proxy's own time. Each
  * is an addition to a shared word (`counters.ts`) that `readings.ts` reads, in this thread or another; nothing is formatted before
  * someone reads it. Only samples are told as they come, for they are texts.
  */
@@ -9,7 +9,7 @@ import { murmur3 } from "../domain/hash.ts";
 import { REASONS, REASON_INDEX, kindOf, type Reason } from "../domain/outcome.ts";
 import { LiveSlice, OVERHEAD_BOUNDS, wordsOver } from "../domain/slice.ts";
 import type { Arm } from "../domain/split.ts";
-import type { FailureSample } from "../engine/ports.ts";
+import type { BadKind, Sample } from "../engine/ports.ts";
 import {
   DELAY_QUANTILES,
   PLANE,
@@ -29,13 +29,13 @@ import { pathOf, type RequestView } from "./request.ts";
 // By reason, for every exchange: whether it is evidence, and whether it is a failure.
 const IS_EVIDENCE = REASONS.map((reason) => kindOf(reason) !== "excluded");
 const IS_FAILURE = REASONS.map((reason) => kindOf(reason) === "failure");
-const SAMPLES_PER_DRAIN = 300;
+const SAMPLES_PER_DRAIN: Readonly<Record<BadKind, number>> = { failure: 300, slow: 100, client_error: 50 };
 const PATH_LENGTH = 80;
 
 /** Who is told what does not lie in words. */
 export interface Tidings {
-  /** A failed canary exchange, unforced. At most a few hundred of a route between two drains. */
-  failure(route: string, sample: FailureSample): void;
+  /** A bad response of the canary, unforced. At most a few hundred of a kind and a route between two drains. */
+  sample(route: string, sample: Sample): void;
   /** More histograms have been made. */
   histograms(chunk: SharedArrayBuffer): void;
 }
@@ -145,7 +145,7 @@ export class RouteMeter {
   readonly evidence: EvidenceCell;
   readonly #plane: Uint32Array;
   readonly #tidings: Tidings;
-  #samples = 0;
+  #samples: Record<BadKind, number> = { failure: 0, slow: 0, client_error: 0 };
   #drain = 0;
 
   constructor({ name, place, plane, tidings, evidence }: RouteMeterParts) {
@@ -181,20 +181,27 @@ export class RouteMeter {
     return this.evidence.count(arm, IS_FAILURE[index]!, status, latencyUs);
   }
 
-  /** Whether a failed canary exchange is kept as evidence: there are not enough yet since the last drain. */
-  get wantsSample(): boolean {
+  /** What was bad about an unforced exchange of the canary, if a sample of it is wanted: there are not enough of its kind since the last drain. */
+  wanted(isBad: boolean, reason: Reason, status: number): BadKind | undefined {
+    const kind = kindOfBad(isBad, reason, status);
+    if (kind === undefined) return undefined;
     const drain = this.#plane[PLANE.drains]!;
     if (drain !== this.#drain) {
       this.#drain = drain;
-      this.#samples = 0;
+      this.#samples = { failure: 0, slow: 0, client_error: 0 };
     }
-    return this.#samples < SAMPLES_PER_DRAIN;
+    return this.#samples[kind]++ < SAMPLES_PER_DRAIN[kind] ? kind : undefined;
   }
 
-  sample(view: RequestView, key: string | undefined, reason: Reason, status: number, rescued: boolean): void {
-    if (!this.wantsSample) return;
-    this.#samples++;
-    this.#tidings.failure(this.name, {
+  /** Keeps a sample that is `wanted`. */
+  sample(
+    kind: BadKind,
+    view: RequestView,
+    key: string | undefined,
+    { reason, status, rescued }: Pick<Sample, "status" | "rescued"> & { readonly reason: Reason },
+  ): void {
+    this.#tidings.sample(this.name, {
+      kind,
       method: view.method.slice(0, 20),
       path: foldedPath(view.target),
       reason,
@@ -204,6 +211,12 @@ export class RouteMeter {
       rescued,
     });
   }
+}
+
+function kindOfBad(isBad: boolean, reason: Reason, status: number): BadKind | undefined {
+  if (IS_FAILURE[REASON_INDEX[reason]]!) return "failure";
+  if (isBad) return "slow";
+  return reason === "ok" && status >= 400 && status < 500 ? "client_error" : undefined;
 }
 
 /** Counters of one thread's data path. */

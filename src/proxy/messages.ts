@@ -7,7 +7,7 @@ import type { Place } from "./bind.ts";
 import type { Config } from "../config/schema.ts";
 import type { ErrorCode } from "../domain/errors.ts";
 import type { Millis } from "../domain/units.ts";
-import type { FailureSample, FastLaneSteps, LogFields } from "../engine/ports.ts";
+import type { Sample, FastLaneSteps, LogFields } from "../engine/ports.ts";
 import type { CounterBuffers, RouteBlock } from "./counters.ts";
 import type { HardRule } from "../domain/evidence/catastrophic.ts";
 import type { EvidenceChunk } from "./evidence-board.ts";
@@ -70,7 +70,7 @@ export type Report =
   | { readonly type: "configured"; readonly trouble: string }
   /** It has taken the canary's weight away. */
   | { readonly type: "crossed"; readonly route: string; readonly rule: HardRule }
-  | { readonly type: "failures"; readonly failures: readonly (readonly [string, FailureSample])[] }
+  | { readonly type: "samples"; readonly samples: readonly (readonly [string, Sample])[] }
   | { readonly type: "histograms"; readonly chunk: SharedArrayBuffer }
   | {
       readonly type: "log";

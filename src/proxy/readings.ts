@@ -15,13 +15,7 @@ import {
   type Words,
 } from "../domain/slice.ts";
 import { ARMS, type Arm } from "../domain/split.ts";
-import type {
-  FailureSample,
-  PlaneGauges,
-  PlaneMeasure,
-  RescueCounts,
-  RouteMeasure,
-} from "../engine/ports.ts";
+import type { Sample, PlaneGauges, PlaneMeasure, RescueCounts, RouteMeasure } from "../engine/ports.ts";
 import {
   DELAY_QUANTILES,
   PLANE,
@@ -49,7 +43,7 @@ export class Readings {
   readonly #routes = new Map<string, RouteReading>();
   readonly #last: Uint32Array;
   #lastSeconds = 0;
-  #failures = new Map<string, FailureSample[]>();
+  #samples = new Map<string, Sample[]>();
 
   /** How late the thread's event loop was at the worst within the last second or so, ms. */
   get lagMs(): number {
@@ -75,19 +69,19 @@ export class Readings {
   }
 
   /** The thread has told of a failed exchange. */
-  addFailure(route: string, sample: FailureSample): void {
-    const known = this.#failures.get(route);
-    if (known === undefined) this.#failures.set(route, [sample]);
+  addSample(route: string, sample: Sample): void {
+    const known = this.#samples.get(route);
+    if (known === undefined) this.#samples.set(route, [sample]);
     else known.push(sample);
   }
 
   /** Everything since the last call; routes of which there is nothing are left out. */
   take(): PlaneMeasure {
-    const failures = this.#failures;
-    this.#failures = new Map();
+    const samples = this.#samples;
+    this.#samples = new Map();
     const routes: RouteMeasure[] = [];
     for (const reading of this.#routes.values()) {
-      const measure = reading.take(failures.get(reading.name) ?? []);
+      const measure = reading.take(samples.get(reading.name) ?? []);
       if (measure !== undefined) routes.push(measure);
     }
     const refused: Record<string, number> = {};
@@ -150,21 +144,21 @@ class RouteReading {
     this.#place = place;
   }
 
-  take(failures: readonly FailureSample[]): RouteMeasure | undefined {
+  take(samples: readonly Sample[]): RouteMeasure | undefined {
     const arms = this.#taken(false);
     const forced = this.#taken(true);
     const rescues = this.#takenRescues();
     const events = this.#takenEvents();
     const isQuiet =
       arms === undefined && forced === undefined && rescues === undefined && events === undefined;
-    if (isQuiet && failures.length === 0) return undefined;
+    if (isQuiet && samples.length === 0) return undefined;
     return {
       route: this.name,
       arms: arms ?? {},
       forced: forced ?? {},
       rescues: rescues ?? NO_RESCUES,
       events: events ?? {},
-      failures,
+      samples,
     };
   }
 

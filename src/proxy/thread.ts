@@ -129,8 +129,8 @@ export class Thread {
         return this.#configured(report.trouble);
       case "crossed":
         return this.#onCrossing(report.route, report.rule);
-      case "failures":
-        for (const [route, sample] of report.failures) this.readings.addFailure(route, sample);
+      case "samples":
+        for (const [route, sample] of report.samples) this.readings.addSample(route, sample);
         return undefined;
       case "histograms":
         return this.readings.addHistograms(report.chunk);

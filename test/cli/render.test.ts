@@ -56,6 +56,7 @@ t.test("what is unusual is said: cooldown, an unrecorded weight, rescues, the la
         distinctKeys: 4,
         keysCapped: false,
         traceIds: [],
+        explanation: ["The weight went from 25 % to 0 % by itself.", "Look in the canary's log."],
         requestsFailed: 9,
         requestsRescued: 8,
         breachMs: 300_000,
@@ -72,6 +73,7 @@ t.test("what is unusual is said: cooldown, an unrecorded weight, rescues, the la
     }),
     WIDE,
   );
+  t.match(text, /\n\n {2}The weight went from 25 % to 0 % by itself\.\n {2}Look in the canary's log\.$/);
   t.match(text, "no new rollout for 59m (cooldown)");
   t.match(text, "could not be recorded");
   t.match(text, "rescues: 3 answered, 1 failed, 0 refused");

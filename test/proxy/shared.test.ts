@@ -5,7 +5,7 @@ import t from "tap";
 import { configSchema, type Config } from "../../src/config/schema.ts";
 import { REASON_INDEX } from "../../src/domain/outcome.ts";
 import { ppm } from "../../src/domain/units.ts";
-import type { FailureSample, PlaneMeasure } from "../../src/engine/ports.ts";
+import type { Sample, PlaneMeasure } from "../../src/engine/ports.ts";
 import type { RouteSplit } from "../../src/engine/routing.ts";
 import { Connections, connectionWords } from "../../src/proxy/connections.ts";
 import { counterBuffers, routeBlock } from "../../src/proxy/counters.ts";
@@ -127,7 +127,8 @@ t.test(
   },
 );
 
-const sample = (reason: string): FailureSample => ({
+const sample = (reason: string): Sample => ({
+  kind: "failure",
   method: "GET",
   path: "/",
   reason,
@@ -146,7 +147,7 @@ function pair(names: readonly string[], later: (() => void)[] = []) {
   const chunk = board.grow(names);
   if (chunk !== undefined) evidence.add(chunk);
   const tidings = {
-    failure: (route: string, each: FailureSample) => readings.addFailure(route, each),
+    sample: (route: string, each: Sample) => readings.addSample(route, each),
     histograms: (more: SharedArrayBuffer) => void later.push(() => readings.addHistograms(more)),
   };
   const meter = new PlaneMeter(buffers, tidings, evidence);
@@ -183,7 +184,7 @@ t.test("everything that is counted on one side is read on the other, once", asyn
     canary: { inFlight: 1, longLived: 5 },
   });
   t.equal(readings.load("unheard of"), undefined);
-  readings.addFailure("app", sample("status"));
+  readings.addSample("app", sample("status"));
   const measure = readings.take();
   t.match(measure, {
     routes: [
@@ -192,7 +193,7 @@ t.test("everything that is counted on one side is read on the other, once", asyn
         arms: { stable: { durationSeconds: 0.002 } },
         forced: { canary: { durationSeconds: 0.002 } },
         rescues: { answered: 1, failed: 2, refused: 3 },
-        failures: [{ reason: "status" }],
+        samples: [{ reason: "status" }],
       },
     ],
     refused: { 404: 1, 0: 1 },
@@ -209,7 +210,7 @@ t.test("everything that is counted on one side is read on the other, once", asyn
   t.throws(() => meter.route("unheard of"), /no counters for the route/);
 });
 
-t.test("samples are kept until there are three hundred, and again after the next drain", async (t) => {
+t.test("samples are kept until there are enough of a kind, and again after the next drain", async (t) => {
   const { meter, readings } = pair(["app"]);
   const view = {
     method: "GET",
@@ -220,12 +221,24 @@ t.test("samples are kept until there are three hundred, and again after the next
     bucketOf: () => -1,
   };
   const fill = (): void => {
-    for (let each = 0; each < 500; each++) meter.route("app").sample(view, "k", "status", 500, false);
+    const route = meter.route("app");
+    const keep = (isBad: boolean, reason: "status" | "ok", status: number): void => {
+      const kind = route.wanted(isBad, reason, status);
+      if (kind !== undefined) route.sample(kind, view, "k", { reason, status, rescued: false });
+    };
+    for (let each = 0; each < 500; each++) {
+      keep(true, "status", 500);
+      keep(true, "ok", 200);
+      keep(false, "ok", 404);
+      keep(false, "ok", 200);
+    }
   };
   for (let round = 0; round < 2; round++) {
     fill();
-    t.notOk(meter.route("app").wantsSample);
-    t.equal(readings.take().routes[0]?.failures.length, 300);
+    t.equal(meter.route("app").wanted(true, "status", 500), undefined);
+    const samples = readings.take().routes[0]?.samples ?? [];
+    const count = (kind: string): number => samples.filter((each) => each.kind === kind).length;
+    t.strictSame([count("failure"), count("slow"), count("client_error")], [300, 100, 50]);
   }
 });
 

@@ -208,7 +208,7 @@ t.test("failed exchanges of both come with their samples, at most some hundred o
   await Promise.all(users(50).map((user) => s.get(user, {}, "/api/users/1234")));
   const samples: string[] = [];
   await until(() => {
-    for (const { failures } of s.plane.drain().routes) samples.push(...failures.map(({ path }) => path));
+    for (const route of s.plane.drain().routes) samples.push(...route.samples.map(({ path }) => path));
     return samples.length >= 50;
   });
   t.same(new Set(samples), new Set(["/api/users/…"]));

@@ -15,7 +15,7 @@ import type {
   DataPlane,
   EndpointHealth,
   EvidencePort,
-  FailureSample,
+  Sample,
   Journal,
   JournalEntry,
   JournalLine,
@@ -62,7 +62,7 @@ export class FakePlane implements DataPlane {
   readonly closed: { route: string; how: string }[] = [];
   onApply: (weight: number) => void = () => {};
   #live = { evidence: new Map<string, LiveSlice>(), forced: new Map<string, LiveSlice>() };
-  #samples = new Map<string, FailureSample[]>();
+  #samples = new Map<string, Sample[]>();
   #rescued = new Map<string, number>();
   refused: Record<string, number> = {};
 
@@ -101,8 +101,9 @@ export class FakePlane implements DataPlane {
     record(served.excluded ?? 0, "client_gone", 0, 10);
   }
 
-  sample(route: string, sample: Partial<FailureSample>): void {
+  sample(route: string, sample: Partial<Sample>): void {
     const whole = {
+      kind: "failure" as const,
       method: "GET",
       path: "/",
       reason: "status",
@@ -147,7 +148,7 @@ export class FakePlane implements DataPlane {
       forced: take("forced", route),
       rescues: { answered: this.#rescued.get(route) ?? 0, failed: 0, refused: 0 },
       events: {},
-      failures: this.#samples.get(route) ?? [],
+      samples: this.#samples.get(route) ?? [],
     }));
     this.#samples = new Map();
     this.#rescued = new Map();

@@ -113,6 +113,7 @@ export function routeStatus(change: Partial<RouteStatus> = {}): RouteStatus {
         breachMs: null,
         forMs: 300_000,
         detail: "8 more exchanges are needed",
+        advice: "",
       },
     ],
     evidenceRatio: null,

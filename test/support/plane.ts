@@ -40,7 +40,7 @@ export interface Totals {
   readonly settled: number;
   readonly rescues: { readonly answered: number; readonly failed: number; readonly refused: number };
   readonly refused: Readonly<Record<string, number>>;
-  readonly failures: RouteMeasure["failures"];
+  readonly failures: RouteMeasure["samples"];
   /** Latencies recorded, by arm and histogram. */
   readonly latencies: Readonly<Record<string, number>>;
   /** What happened beside exchanges, by name; that of an arm as `canary retried`. */
@@ -138,7 +138,7 @@ function emptyTotals() {
   const refused: Record<string, number> = {};
   const latencies: Record<string, number> = {};
   const events: Record<string, number> = {};
-  const failures: RouteMeasure["failures"][number][] = [];
+  const failures: RouteMeasure["samples"][number][] = [];
   return {
     counts,
     refused,
@@ -162,7 +162,7 @@ function add(totals: ReturnType<typeof emptyTotals>, measure: PlaneMeasure): voi
     totals.rescues.answered += route.rescues.answered;
     totals.rescues.failed += route.rescues.failed;
     totals.rescues.refused += route.rescues.refused;
-    totals.failures.push(...route.failures);
+    totals.failures.push(...route.samples.filter(({ kind }) => kind === "failure"));
   }
 }
 

@@ -55,14 +55,16 @@ export function upgradeExchange(
     inFlight = false;
     const now = around.clock.mono();
     const isBad = route.meter.record(arm, forced, reason, status, latencyUs, (now - startedAt) * 1000);
-    if (arm === "canary" && !forced) route.alarm?.settled(isBad, view, key !== undefined, now);
     const failed = reason !== "ok" && reason !== "client_gone" && reason !== "unavailable";
     if (failed || reason === "ok") {
       const isAnswer = reason === "ok" || reason === "status";
       pool.answered(endpoint, isAnswer ? status : NO_ANSWER, now);
     }
-    if (arm === "canary" && !forced && failed)
-      route.meter.sample(view, key ?? route.identify.keyOf(view), reason, status, false);
+    if (arm !== "canary" || forced) return;
+    route.alarm?.settled(isBad, view, key !== undefined, now);
+    const kind = route.meter.wanted(isBad, reason, status);
+    if (kind === undefined) return;
+    route.meter.sample(kind, view, key ?? route.identify.keyOf(view), { reason, status, rescued: false });
   };
   const isOverTunnels = tunnels[arm] >= route.config.longLived.connections;
   if (isOverTunnels || meter.inFlight > pool.concurrency) {
