@@ -6,7 +6,7 @@
  */
 
 import { z } from "zod";
-import { isComparing, isSequential, ruleId, type Rule } from "../domain/rule.ts";
+import { isComparing, isRobust, isSequential, ruleId, type Rule } from "../domain/rule.ts";
 import { duration, positiveDuration, rate } from "./units.ts";
 
 const common = {
@@ -46,6 +46,14 @@ const sequential = {
   ...common,
 };
 
+const robust = {
+  test: z.literal("robust").meta({
+    description:
+      "for five minutes, in the form that survives real life: 100 responses and 10 bad ones (over 30 minutes if need be), four of five parts of the time above the limit, and clearly worse than stable",
+  }),
+  ...common,
+};
+
 /** One rule. */
 export const ruleSchema = z
   .union([
@@ -64,6 +72,19 @@ export const ruleSchema = z
           "over all exchanges, over the successful, or the worse of both, so that fast errors do not hide slow answers",
       }),
       ...sustained,
+    }),
+    z.strictObject({
+      metric: z.literal("error_rate").meta({ description: "share of the canary's exchanges that failed" }),
+      above: rate.meta({ description: "strictly above it is a breach" }),
+      ...robust,
+    }),
+    z.strictObject({
+      metric: z.enum(["p95", "p99"]).meta({ description: "latency from request sent to response head" }),
+      above: positiveDuration.meta({
+        description: "more than 5 % (p95) or 1 % (p99) slower than this is a breach",
+        examples: ["500ms"],
+      }),
+      ...robust,
     }),
     z.strictObject({
       metric: z.literal("error_rate").meta({ description: "share of the canary's exchanges that failed" }),
@@ -108,9 +129,9 @@ export const ruleSchema = z
 
 /** What is watched when nothing is said: the plan's own triggers, and the same with every response (product.md §3). */
 export const DEFAULT_RULES: z.input<typeof ruleSchema>[] = [
-  { metric: "error_rate", above: "1%", for: "5m" },
-  { metric: "p95", above: "500ms", for: "5m" },
-  { metric: "p99", above: "1000ms", for: "5m" },
+  { metric: "error_rate", above: "1%", test: "robust" },
+  { metric: "p95", above: "500ms", test: "robust" },
+  { metric: "p99", above: "1000ms", test: "robust" },
   { metric: "health_failures", atLeast: 5 },
   { metric: "error_rate", above: "1%", test: "sequential" },
   { metric: "p95", above: "500ms", test: "sequential" },
@@ -124,22 +145,27 @@ export const rulesSchema = z
   .array(ruleSchema)
   .min(1)
   .check((context) => {
+    const rules: readonly Rule[] = context.value;
+    const refuse = (index: number, message: string): void => {
+      context.issues.push({ code: "custom", message, path: [index], input: context.value[index] });
+    };
     const seen = new Map<string, Rule>();
-    context.value.forEach((rule, index) => {
+    rules.forEach((rule, index) => {
       const other = seen.get(placeOf(rule));
-      if (other !== undefined) {
-        context.issues.push({
-          code: "custom",
-          message: `another rule does this already: ${ruleId(other)}`,
-          path: [index],
-          input: rule,
-        });
-      }
+      if (other !== undefined) refuse(index, `another rule does this already: ${ruleId(other)}`);
       seen.set(placeOf(rule), rule);
+    });
+    // Responses are counted as slow by one limit for each percentile.
+    rules.forEach((rule, index) => {
+      if (!isRobust(rule) || rule.metric === "error_rate") return;
+      const other = rules.filter(isSequential).find(({ metric }) => metric === rule.metric);
+      if (other !== undefined && other.above !== rule.above)
+        refuse(index, `must have the same limit as: ${ruleId(other)}`);
     });
   });
 
 function placeOf(rule: Rule): string {
   if (isComparing(rule)) return `compare ${rule.compare}`;
+  if (isRobust(rule)) return `robust ${rule.metric}`;
   return isSequential(rule) ? `sequential ${rule.metric}` : ruleId(rule);
 }

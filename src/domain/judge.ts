@@ -12,6 +12,7 @@ import type { Step } from "./plan.ts";
 import { checkPromotion } from "./promotion.ts";
 import {
   isComparing,
+  isRobust,
   isSequential,
   ruleId,
   type Check,
@@ -20,7 +21,7 @@ import {
   type SustainedRule,
   type VerdictKind,
 } from "./rule.ts";
-import { checkCompare, checkSequential, type Keys } from "./tiers.ts";
+import { checkCompare, checkRobust, checkSequential, SHARED_CAUSE, type Keys } from "./tiers.ts";
 import { formatDuration, microsOf, millis, type Millis, type Ppm } from "./units.ts";
 import type { Reading } from "./window.ts";
 
@@ -64,7 +65,6 @@ export interface Evidence {
   readonly elapsedMs: Millis;
 }
 
-const SHARED = "shared cause: stable is over the limit too, moving the weight would not help";
 /** Whether a check says that both arms suffer from the same. */
 export function isSharedCause({ kind, detail }: Check): boolean {
   return kind === "inconclusive" && detail.includes("shared cause");
@@ -86,6 +86,7 @@ export function judge(evidence: Evidence): Verdict {
 function checkOf(rule: Rule, evidence: Evidence): Check {
   if (isComparing(rule)) return checkCompare(rule, evidence.readings, evidence.keys);
   if (isSequential(rule)) return checkSequential(rule, evidence);
+  if (isRobust(rule)) return checkRobust(rule, evidence);
   return rule.metric === "health_failures"
     ? checkHealth(rule, evidence.health)
     : checkSustained(rule, evidence);
@@ -143,7 +144,7 @@ function checkSustained(rule: SustainedRule, evidence: Evidence): Check {
     forMs: rule.for,
   };
   if (failed && evidence.sharedCause === "hold" && isShared(rule, reading, evidence.stable(rule.window)))
-    return { ...base, kind: "inconclusive", detail: SHARED };
+    return { ...base, kind: "inconclusive", detail: SHARED_CAUSE };
   if (failed) return { ...base, kind: "failed", detail: `above the limit for ${formatDuration(clock)}` };
   if (!enough) return { ...base, kind: "inconclusive", detail: missing(rule, measured.have, evidence) };
   if (clock === null) return { ...base, kind: "successful", detail: "within the limit" };

@@ -28,20 +28,20 @@ export interface HealthRule {
   readonly action: Action;
 }
 
+interface Limited<T extends string> {
+  readonly test: T;
+  readonly action: Action;
+}
+
+type Limit =
+  | { readonly metric: "error_rate"; readonly above: Ppm }
+  | { readonly metric: "p95" | "p99"; readonly above: Millis };
+
 /** A limit that is judged with every response (statistics.md §3.1). */
-export type SequentialRule =
-  | {
-      readonly test: "sequential";
-      readonly metric: "error_rate";
-      readonly above: Ppm;
-      readonly action: Action;
-    }
-  | {
-      readonly test: "sequential";
-      readonly metric: "p95" | "p99";
-      readonly above: Millis;
-      readonly action: Action;
-    };
+export type SequentialRule = Limited<"sequential"> & Limit;
+
+/** Above a limit for five minutes, in the form that survives real life (statistics.md §3.4). */
+export type RobustRule = Limited<"robust"> & Limit;
 
 /** The canary against stable at the same time (statistics.md §3.3). */
 export interface CompareRule {
@@ -52,7 +52,7 @@ export interface CompareRule {
 }
 
 /** One rule. */
-export type Rule = SustainedRule | HealthRule | SequentialRule | CompareRule;
+export type Rule = SustainedRule | RobustRule | HealthRule | SequentialRule | CompareRule;
 
 /** What a rule, or all of them together, came to. */
 export type VerdictKind = "successful" | "failed" | "inconclusive";
@@ -88,7 +88,12 @@ export interface Check {
 
 /** Whether a rule is judged with every response. */
 export function isSequential(rule: Rule): rule is SequentialRule {
-  return "test" in rule && "metric" in rule;
+  return "test" in rule && rule.test === "sequential" && "metric" in rule;
+}
+
+/** Whether a rule is the robust form of "for five minutes". */
+export function isRobust(rule: Rule): rule is RobustRule {
+  return "test" in rule && rule.test === "robust";
 }
 
 /** Whether a rule compares the canary with stable. */
@@ -117,6 +122,7 @@ function wordsOf(rule: Rule): string {
   if (rule.metric === "health_failures") return `health_failures at least ${rule.atLeast}`;
   const limit = rule.metric === "error_rate" ? formatRate(rule.above) : formatDuration(rule.above);
   if (isSequential(rule)) return `${rule.metric} above ${limit} on every response`;
+  if (isRobust(rule)) return `${rule.metric} above ${limit} for 5m, robust`;
   const of = "of" in rule && rule.of !== "worse" ? ` of ${rule.of}` : "";
   const lasting = rule.for > 0 ? ` for ${formatDuration(rule.for)}` : "";
   return `${rule.metric}${of} above ${limit}${lasting}`;

@@ -8,20 +8,26 @@ import type { ComparativeReading, ComparativeRule } from "./evidence/comparative
 import { enoughKeys, STABLE_CLOSER } from "./evidence/counting.ts";
 import type { HardExplained, Readings } from "./evidence/route.ts";
 import { SLOWER_THAN } from "./evidence/success.ts";
+import { ENOUGH_RESPONSES, type SustainedReading } from "./evidence/sustained.ts";
 import { indexOfMicros } from "./hdr.ts";
 import {
   isComparing,
+  isRobust,
   isSequential,
   ruleId,
   type Check,
   type CompareRule,
+  type RobustRule,
   type Rule,
   type SequentialRule,
 } from "./rule.ts";
-import { microsOf, millis, type Millis } from "./units.ts";
+import { microsOf, millis, type Millis, type Ppm } from "./units.ts";
 
 const MILLION = 1_000_000;
 const ZERO = millis(0);
+const FIVE_MINUTES = millis(300_000);
+/** What is said of both arms suffering from the same. */
+export const SHARED_CAUSE = "shared cause: stable is over the limit too, moving the weight would not help";
 /** What a rule came to before there is a canary. */
 const IDLE = {
   kind: "inconclusive",
@@ -46,8 +52,17 @@ export interface Keys {
 
 /** The fast tier's limits, as shares; null: no such rule. */
 export function hardLimitsOf(rules: readonly Rule[]): HardLimits {
+  return limitsOf(rules.filter(isSequential));
+}
+
+/** The limits of the robust form of "for five minutes", as shares; null: no such rule. */
+export function robustLimitsOf(rules: readonly Rule[]): HardLimits {
+  return limitsOf(rules.filter(isRobust));
+}
+
+function limitsOf(rules: readonly (SequentialRule | RobustRule)[]): HardLimits {
   const limits: { -readonly [K in HardRule]: number | null } = { errors: null, p95: null, p99: null };
-  for (const rule of rules.filter(isSequential)) {
+  for (const rule of rules) {
     if (rule.metric === "error_rate") limits.errors = rule.above / MILLION;
     else limits[rule.metric] = SLOWER_THAN[rule.metric];
   }
@@ -72,7 +87,7 @@ export function leastDifferenceOf(rules: readonly Rule[]): number {
 export function slowFromOf(rules: readonly Rule[]): SlowFrom {
   const limitOf = (metric: "p95" | "p99"): Millis | undefined => {
     const found = rules.flatMap((rule) => (!isComparing(rule) && rule.metric === metric ? [rule] : []));
-    return (found.find(isSequential) ?? found[0])?.above;
+    return (found.find(isSequential) ?? found.find(isRobust) ?? found[0])?.above;
   };
   const indexOf = (limit: Millis | undefined, closer: number): number =>
     limit === undefined ? Infinity : indexOfMicros(microsOf(millis(limit / closer)));
@@ -90,7 +105,7 @@ export function ruleOfAlarm(rules: readonly Rule[], alarm: HardRule): string {
   return rule === undefined ? alarm : ruleId(rule);
 }
 
-function alarmOf({ metric }: SequentialRule): HardRule {
+function alarmOf({ metric }: SequentialRule | RobustRule): HardRule {
   return metric === "error_rate" ? "errors" : metric;
 }
 
@@ -140,10 +155,53 @@ function hardDetail({ kind, control, n, observed, stable }: HardExplained, keys:
   return `${told}${control ? MEANING[kind] : "; no stable traffic to compare with"}`;
 }
 
+/** What the robust form of "for five minutes" came to. */
+export function checkRobust(
+  rule: RobustRule,
+  evidence: {
+    readonly readings: Readings | undefined;
+    readonly sharedCause: "hold" | "rollback";
+    readonly weight: Ppm;
+  },
+): Check {
+  const found = evidence.readings?.sustained[alarmOf(rule)];
+  const base = {
+    rule: ruleId(rule),
+    tier: "sustained" as const,
+    action: rule.action,
+    limit: rule.metric === "error_rate" ? rule.above / MILLION : rule.above,
+    unit: rule.metric === "error_rate" ? ("fraction" as const) : ("ms" as const),
+    breachMs: null,
+    forMs: FIVE_MINUTES,
+  };
+  if (found === undefined) return { ...base, ...IDLE };
+  const { kind, observed, n } = found;
+  const isOver = kind === "breach" || (kind === "shared_cause" && evidence.sharedCause === "rollback");
+  return {
+    ...base,
+    kind: isOver ? "failed" : kind === "within" ? "successful" : "inconclusive",
+    observed: rule.metric === "error_rate" && n > 0 ? observed : null,
+    have: n,
+    need: ENOUGH_RESPONSES,
+    detail: evidence.weight === 0 ? "no traffic is due at weight 0" : robustDetail(found),
+    n,
+  };
+}
+
+function robustDetail({ kind, n, bad, minutes, partsOver, limit }: SustainedReading): string {
+  const told = `${bad} of ${n} over it in ${minutes} min`;
+  if (kind === "shared_cause") return `${told}; ${SHARED_CAUSE}`;
+  if (kind === "breach") return `${told}, ${partsOver} of 5 parts of the time above ${percent(limit)}`;
+  if (kind === "within")
+    return partsOver === 0 ? told : `${told}, ${partsOver} of 5 parts of the time above ${percent(limit)}`;
+  if (n < ENOUGH_RESPONSES) return `${told}; needs ${ENOUGH_RESPONSES} responses within 30 min`;
+  return minutes < 5 ? `${told}; not for five minutes yet` : `${told}; needs 10 bad ones within 30 min`;
+}
+
 const MEANING: Readonly<Record<HardExplained["kind"], string>> = {
   quiet: "",
   undecided: "; over the limit, not yet shown to be worse than stable",
-  shared_cause: "; shared cause: stable is over the limit too, moving the weight would not help",
+  shared_cause: `; ${SHARED_CAUSE}`,
   fires: "",
 };
 

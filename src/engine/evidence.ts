@@ -7,17 +7,20 @@ import { HARD_WORDS } from "../domain/evidence/catastrophic.ts";
 import { cappedBad, type ArmCounts, type BlockCounts } from "../domain/evidence/counting.ts";
 import { DEFAULT_MARGIN } from "../domain/evidence/gate.ts";
 import { RouteEvidence, type Readings } from "../domain/evidence/route.ts";
+import { murmur3 } from "../domain/hash.ts";
 import type { Step } from "../domain/plan.ts";
 import type { RolloutState } from "../domain/rollout-types.ts";
 import type { Rule } from "../domain/rule.ts";
 import type { Slice } from "../domain/slice.ts";
-import { hardLimitsOf, hasFastTier, leastDifferenceOf, type Keys } from "../domain/tiers.ts";
+import { hardLimitsOf, hasFastTier, leastDifferenceOf, robustLimitsOf, type Keys } from "../domain/tiers.ts";
 import { FULL, NONE, type Millis } from "../domain/units.ts";
-import type { EvidencePort, Sample, RouteMeasure } from "./ports.ts";
+import type { EvidencePort, RecordedEvidence, RouteMeasure, Sample } from "./ports.ts";
 
 const NO_KEYS: Keys = { failed: 0, seen: 0, worst: "" };
 /** Keys whose failures are remembered, to say whose they were. */
 const KEYS_KEPT = 1000;
+/** Evidence is some kilobytes, and a few seconds of it are soon had again. */
+const RECORD_MS = 10_000;
 
 /** What was measured since the last block, beside the counts. */
 interface Pending {
@@ -32,6 +35,7 @@ export class EvidenceKeeper {
   readonly #route: string;
   readonly #port: EvidencePort;
   #rules: readonly Rule[];
+  #fingerprint = "";
   #evidence: RouteEvidence | undefined = undefined;
   #hard = new Float64Array(HARD_WORDS);
   #pending: Pending = nothingPending();
@@ -39,6 +43,9 @@ export class EvidenceKeeper {
   #failures = new Map<string, number>();
   /** Responses of the canary in the last block. */
   responses = 0;
+  /** What is recorded, and for how long there has been newer evidence. */
+  #recorded: RecordedEvidence | undefined = undefined;
+  #sinceRecordedMs = 0;
 
   constructor(route: string, rules: readonly Rule[], port: EvidencePort) {
     this.#route = route;
@@ -54,16 +61,18 @@ export class EvidenceKeeper {
     this.begin(state);
   }
 
-  /** A rollout begins, or goes on after a restart: nothing is known yet. */
-  begin(state: RolloutState): void {
+  /** A rollout begins, or goes on after a restart with what was `recorded`. */
+  begin(state: RolloutState, recorded?: RecordedEvidence): void {
     this.end();
     const promotion = stepOf(state)?.promotion;
+    this.#fingerprint = murmur3(JSON.stringify([this.#rules, promotion]), 0).toString(16);
     this.#hard = new Float64Array(HARD_WORDS);
     const limits = hardLimitsOf(this.#rules);
     const leastDifference = leastDifferenceOf(this.#rules);
     this.#evidence = new RouteEvidence(
       {
         limits,
+        robust: robustLimitsOf(this.#rules),
         leastDifference,
         margin: promotion === undefined ? DEFAULT_MARGIN : promotion.notWorseBy / FULL,
         ...(promotion === undefined ? {} : { leastS: promotion.leastMs / 1000 }),
@@ -71,23 +80,32 @@ export class EvidenceKeeper {
       { state: this.#hard, at: 0 },
     );
     this.#evidence.fresh();
+    this.step(state);
+    if (recorded?.rules === this.#fingerprint) this.#evidence.restore(recorded.snapshot);
     this.#port.forgetKeys(this.#route);
     this.#failures.clear();
     // What came before is nobody's evidence.
     this.#pending = nothingPending();
     this.#publish(this.#port.read(this.#route).block);
-    this.step(state);
   }
 
   /** A step of the plan starts. */
   step(state: RolloutState): void {
     const concurrent = state.weight > NONE && state.weight < FULL;
     this.#evidence?.stageStart(concurrent, stepOf(state)?.success);
+    this.#recorded = undefined;
+  }
+
+  /** The weight has changed. */
+  reweigh(): void {
+    this.#evidence?.reweigh();
+    this.#recorded = undefined;
   }
 
   /** An alarm has taken the weight away: the fast tier begins anew. */
   trip(): void {
     this.#evidence?.trip();
+    this.#recorded = undefined;
     this.#port.forgetKeys(this.#route);
     this.#publish(this.#port.read(this.#route).block);
   }
@@ -123,6 +141,7 @@ export class EvidenceKeeper {
     const { canaryLatency, stableLatency, byKey } = this.#pending;
     this.#pending = nothingPending();
     this.responses = block.canary.n;
+    this.#sinceRecordedMs += elapsedMs;
     const seconds = elapsedMs / 1000;
     if (lagMs > loopLag) this.#evidence.discard(block, seconds);
     else {
@@ -130,6 +149,16 @@ export class EvidenceKeeper {
       this.#evidence.commit({ stable: block.stable, canary, canaryLatency, stableLatency }, seconds);
     }
     this.#publish(block);
+  }
+
+  /** What a restart goes on from: at most ten seconds old; undefined without a rollout. */
+  get recorded(): RecordedEvidence | undefined {
+    if (this.#evidence === undefined) return undefined;
+    if (this.#recorded === undefined || this.#sinceRecordedMs >= RECORD_MS) {
+      this.#recorded = { rules: this.#fingerprint, snapshot: this.#evidence.snapshot() };
+      this.#sinceRecordedMs = 0;
+    }
+    return this.#recorded;
   }
 
   /** Everything that is known of the canary; undefined without a rollout. */

@@ -4,6 +4,7 @@
  */
 
 import type { HardRule } from "../domain/evidence/catastrophic.ts";
+import type { Snapshot } from "../domain/evidence/route.ts";
 import type { BlockCounts } from "../domain/evidence/counting.ts";
 import type { Slice } from "../domain/slice.ts";
 import type { Arm } from "../domain/split.ts";
@@ -48,7 +49,20 @@ export interface StateDocument {
   /** Wall clock, ISO 8601, for display. */
   readonly savedAt: string;
   /** By route name. */
-  readonly routes: Readonly<Record<string, RolloutState>>;
+  readonly routes: Readonly<Record<string, RecordedState>>;
+}
+
+/** What is recorded of one route. */
+export type RecordedState = RolloutState & {
+  /** As of some seconds before; left out: there is none. What cannot be read is left out, too: it costs time, never safety. */
+  readonly evidence?: RecordedEvidence;
+};
+
+/** Evidence that a restart goes on from. */
+export interface RecordedEvidence {
+  /** Fingerprint of the rules that it is for: it says nothing to others. */
+  readonly rules: string;
+  readonly snapshot: Snapshot;
 }
 
 /** What a store found when asked for the state. */

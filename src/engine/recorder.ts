@@ -6,8 +6,7 @@
  * `retry` until it is written. So a full or hanging disk stops climbing and delays nothing towards stable (product.md §2.14).
  */
 
-import type { RolloutState } from "../domain/rollout-types.ts";
-import type { Clock, Journal, JournalEntry, Log, StateDocument, Store } from "./ports.ts";
+import type { Clock, Journal, JournalEntry, Log, RecordedState, StateDocument, Store } from "./ports.ts";
 
 const JOURNAL_WAITING = 1000;
 
@@ -24,7 +23,7 @@ export interface RecorderPorts {
 /** The one writer of state and journal. */
 export class Recorder {
   readonly #ports: RecorderPorts;
-  #routes: Record<string, RolloutState>;
+  #routes: Record<string, RecordedState>;
   #version: number;
   #dirty = false;
   #saving: Promise<boolean> | undefined;
@@ -34,7 +33,7 @@ export class Recorder {
   storeErrors = 0;
   journalErrors = 0;
 
-  constructor(ports: RecorderPorts, version: number, routes: Readonly<Record<string, RolloutState>>) {
+  constructor(ports: RecorderPorts, version: number, routes: Readonly<Record<string, RecordedState>>) {
     this.#ports = ports;
     this.#version = version;
     this.#routes = { ...routes };
@@ -46,7 +45,7 @@ export class Recorder {
   }
 
   /** What is, or is being, recorded of a route, also of one that is not configured now; undefined when there is nothing. */
-  stateOf(route: string): RolloutState | undefined {
+  stateOf(route: string): RecordedState | undefined {
     return this.#routes[route];
   }
 
@@ -56,14 +55,14 @@ export class Recorder {
   }
 
   /** The state to be on disk from now on; written soon. */
-  offer(route: string, state: RolloutState): void {
+  offer(route: string, state: RecordedState): void {
     this.#routes[route] = state;
     this.#dirty = true;
     void this.#flush();
   }
 
   /** Writes `state`; resolves whether a document that holds it, or what replaced it since, is durable. Never rejects. */
-  async record(route: string, state: RolloutState): Promise<boolean> {
+  async record(route: string, state: RecordedState): Promise<boolean> {
     this.#routes[route] = state;
     this.#dirty = true;
     // A save that is under way holds an older document: its end is not ours.

@@ -21,7 +21,17 @@ import { NONE, millis, percentOf, type Millis } from "../domain/units.ts";
 import type { Reading } from "../domain/window.ts";
 import { carryOut } from "./effects.ts";
 import { EvidenceKeeper, stepOf } from "./evidence.ts";
-import type { Clock, DataPlane, JournalEntry, Log, Notice, Notifier, Probes, Reports } from "./ports.ts";
+import type {
+  Clock,
+  DataPlane,
+  JournalEntry,
+  Log,
+  Notice,
+  Notifier,
+  Probes,
+  RecordedState,
+  Reports,
+} from "./ports.ts";
 import type { Recorder } from "./recorder.ts";
 import type { RouteSplit, Routing } from "./routing.ts";
 import { explain } from "./explain.ts";
@@ -71,15 +81,16 @@ export class RouteControl {
   /** One more per change of state that is not a mere tick: a raise that finds another number was overtaken. */
   #turn = 0;
 
-  constructor(config: RouteConfig, state: RolloutState | undefined, ports: RoutePorts) {
+  constructor(config: RouteConfig, recorded: RecordedState | undefined, ports: RoutePorts) {
     this.#config = config;
     this.#ports = ports;
-    this.#state = state ?? IDLE;
+    const { evidence, ...state }: RecordedState = recorded ?? IDLE;
+    this.#state = state;
     this.#started = ports.clock.mono();
     this.#judgedAt = this.#started;
     this.stats.since = this.#started;
     this.evidence = new EvidenceKeeper(config.name, config.rollback.onAny, ports.plane.evidence);
-    if (isRunning(this.#state)) this.evidence.begin(this.#state);
+    if (isRunning(this.#state)) this.evidence.begin(this.#state, evidence);
   }
 
   get config(): RouteConfig {
@@ -214,7 +225,13 @@ export class RouteControl {
     const same = state.phase === "idle" || JSON.stringify(state) === JSON.stringify(this.#state);
     this.#state = state;
     // While a raise is being recorded, the record is the raise's.
-    if (!same && this.#raising === undefined) this.#ports.recorder.offer(this.config.name, state);
+    if (!same && this.#raising === undefined)
+      this.#ports.recorder.offer(this.config.name, this.#recorded(state));
+  }
+
+  #recorded(state: RolloutState): RecordedState {
+    const evidence = isRunning(state) ? this.evidence.recorded : undefined;
+    return evidence === undefined ? state : { ...state, evidence };
   }
 
   /** Puts a decision in force, in its order; resolves whether it came into force. Towards stable it is when this returns. */
@@ -238,14 +255,18 @@ export class RouteControl {
         if (to.phase === "rolled_back") this.#noteRollback(before, to, decision.reason, actor, now);
         return true;
       },
-      resetWindows: () => (this.stats.since = now),
+      resetWindows: () => {
+        this.stats.since = now;
+        this.evidence.reweigh();
+      },
       resetAlarm: () => this.evidence.trip(),
       closeLongLived: () => {
         const { onRollback, deadline } = this.config.longLived;
         plane.closeLongLived(route, onRollback, deadline);
       },
       // A raise that was overtaken while it was being recorded goes no further.
-      save: async () => (await recorder.record(route, raises ? to : this.#state)) && this.#turn === turn,
+      save: async () =>
+        (await recorder.record(route, this.#recorded(raises ? to : this.#state))) && this.#turn === turn,
       journal: (event) => {
         const entry = this.#entry(event, before, to, decision.reason, actor, now);
         entries.push(entry);
@@ -266,7 +287,7 @@ export class RouteControl {
       this.#raising = undefined;
       if (!inForce) {
         for (const entry of entries) this.#ports.recorder.withdraw(entry);
-        this.#ports.recorder.offer(this.config.name, this.#state);
+        this.#ports.recorder.offer(this.config.name, this.#recorded(this.#state));
       }
       return inForce;
     });

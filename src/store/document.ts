@@ -8,10 +8,12 @@
  */
 
 import { createHash } from "node:crypto";
+import { deflateRawSync, inflateRawSync } from "node:zlib";
 import { z } from "zod";
+import type { Snapshot } from "../domain/evidence/route.ts";
 import { PHASES, type Phase } from "../domain/rollout-types.ts";
 import { FULL, millis, ppm } from "../domain/units.ts";
-import type { StateDocument } from "../engine/ports.ts";
+import type { RecordedEvidence, StateDocument } from "../engine/ports.ts";
 
 const weight = z.int().min(0).max(FULL).transform(ppm);
 const duration = z.number().min(0).transform(millis);
@@ -35,6 +37,38 @@ const success = z
   .exactOptional();
 const promotion = z.object({ notWorseBy: weight, leastMs: duration }).exactOptional();
 
+const snapshotSchema = z.object({
+  layout: z.int(),
+  hard: z.array(z.number()),
+  rest: z.array(z.number()),
+  latency: z.array(z.number()),
+}) satisfies z.ZodType<Snapshot>;
+
+// Mostly zeros, hence packed; and written every second, while it is taken every ten.
+const PACKED = new WeakMap<RecordedEvidence, string>();
+
+function packed(evidence: RecordedEvidence): string {
+  let text = PACKED.get(evidence);
+  if (text === undefined) {
+    text = deflateRawSync(JSON.stringify(evidence.snapshot)).toString("base64");
+    PACKED.set(evidence, text);
+  }
+  return text;
+}
+
+/** Evidence that was packed; undefined when it cannot be read: it is had again in time. */
+function unpacked(written: {
+  readonly rules: string;
+  readonly packed: string;
+}): RecordedEvidence | undefined {
+  try {
+    const bytes = inflateRawSync(Buffer.from(written.packed, "base64"), { maxOutputLength: 10_000_000 });
+    return { rules: written.rules, snapshot: snapshotSchema.parse(JSON.parse(bytes.toString())) };
+  } catch {
+    return undefined;
+  }
+}
+
 const rolloutSchema = z
   .object({
     id: z.string(),
@@ -54,10 +88,15 @@ const rolloutSchema = z
     version: z.string(),
     revision: z.int().min(0),
     startedAt: z.string(),
+    evidence: z.object({ rules: z.string(), packed: z.string() }).optional().catch(undefined),
   })
   .refine((state) => state.steps.length === 0 || state.step <= state.steps.length, {
     message: "there is no such step in the plan",
     path: ["step"],
+  })
+  .transform(({ evidence: written, ...state }) => {
+    const evidence = written === undefined ? undefined : unpacked(written);
+    return evidence === undefined ? state : { ...state, evidence };
   });
 
 const documentSchema = z.object({
@@ -88,10 +127,21 @@ export type Encoded =
 
 /** The text of a document, indented for people. Not ok for what `decodeState` would refuse, such as a NaN. */
 export function encodeState(document: StateDocument, lineage: string): Encoded {
-  const checked = documentSchema.safeParse(document);
+  const written = writtenOf(document);
+  const checked = documentSchema.safeParse(written);
   if (!checked.success) return { ok: false, detail: `not a state document: ${firstIssue(checked.error)}` };
-  const checksum = checksumOf(lineage, document);
-  return { ok: true, text: `${JSON.stringify({ lineage, checksum, document }, null, 2)}\n` };
+  const checksum = checksumOf(lineage, written);
+  return { ok: true, text: `${JSON.stringify({ lineage, checksum, document: written }, null, 2)}\n` };
+}
+
+function writtenOf(document: StateDocument): object {
+  const routes = Object.entries(document.routes).map(([name, { evidence, ...state }]) => [
+    name,
+    evidence === undefined
+      ? state
+      : { ...state, evidence: { rules: evidence.rules, packed: packed(evidence) } },
+  ]);
+  return { ...document, routes: Object.fromEntries(routes) };
 }
 
 /** The document in a text; not ok, with a reason in words, for anything but a whole and undamaged one. */

@@ -112,6 +112,22 @@ const REFUSED: readonly (readonly [what: string, text: string, expected: readonl
     ],
   ],
   [
+    "a percentile with two limits that one count cannot serve",
+    withRoute(
+      `rollback:
+      onAny:
+        - { metric: p95, above: 500ms, test: robust }
+        - { metric: p95, above: 400ms, test: sequential }
+        - { metric: error_rate, above: 2%, test: robust }
+        - { metric: error_rate, above: 3%, test: robust }
+        - { metric: error_rate, above: 1%, test: sequential }`,
+    ),
+    [
+      "7:11 must have the same limit as: p95 above 400ms on every response",
+      "10:11 another rule does this already: error_rate above 2% for 5m, robust",
+    ],
+  ],
+  [
     "two success limits on one metric",
     withRoute(
       "plan:\n      success: [{ metric: p95, below: 1s }, { metric: p95, below: 2s }]\n      steps: [{ setWeight: 5% }]",

@@ -361,7 +361,13 @@ t.test("little traffic is looked at over a longer window, and over thirty minute
   t.match(sustained(steady(minute(12, 1)), 0.01), { kind: "breach", minutes: 10, n: 120, bad: 10 });
   t.match(sustained(steady(minute(3, 0)), 0.01), { kind: "inconclusive", minutes: 30, n: 90 });
   t.match(sustained([], 0.01), { kind: "inconclusive", observed: null, n: 0 });
-  t.match(sustained(steady(minute(300, 0), 4), 0.01), { kind: "inconclusive", minutes: 4 });
+  t.match(sustained(steady(minute(300, 4), 4), 0.01), { kind: "inconclusive", minutes: 4 });
+});
+
+t.test("before five minutes a canary may be well so far, and is never over the limit", async (t) => {
+  t.match(sustained([minute(100, 1)], 0.01), { kind: "within", minutes: 1 });
+  t.match(sustained([minute(99, 0)], 0.01), { kind: "inconclusive" });
+  t.match(sustained(steady(minute(300, 300), 4), 0.01), { kind: "inconclusive", partsOver: 4 });
 });
 
 t.test("too few bad responses are looked at over a longer window, too", async (t) => {

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { chmod, copyFile, mkdir, readFile, readdir, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { deflateRawSync } from "node:zlib";
 import t from "tap";
 import { nodeDisk, type Disk } from "../../src/store/disk.ts";
 import { fileStore } from "../../src/store/file.ts";
@@ -8,7 +9,7 @@ import { openStore } from "../../src/store/open.ts";
 import { temporaryFolder, tinyDisk } from "../support/disk.ts";
 import { quietLog } from "../support/silence.ts";
 import { storeContract } from "./contract.ts";
-import { documentOf, leftovers, saveTo, versionIn } from "./documents.ts";
+import { documentOf, leftovers, rollout, saveTo, versionIn } from "./documents.ts";
 
 storeContract("file", async (t) => {
   const folder = await temporaryFolder(t);
@@ -34,6 +35,46 @@ t.test(
     t.same(JSON.parse(await readFile(join(folder, "state.json"), "utf8")).document, documentOf(30));
     t.same(JSON.parse(await readFile(join(folder, "state.json.last"), "utf8")).document, documentOf(29));
     t.equal((await stat(join(folder, "state.json"))).mode & 0o777, 0o600);
+  },
+);
+
+t.test(
+  "evidence goes with the state, packed, and what of it cannot be read costs nothing else",
+  async (t) => {
+    const folder = await temporaryFolder(t);
+    const store = await fileStore(folder, quietLog());
+    const evidence = {
+      rules: "1a2b",
+      snapshot: {
+        layout: 2,
+        hard: [0.5, 1e290, -3],
+        rest: new Array<number>(2000).fill(0),
+        latency: [17, 3],
+      },
+    };
+    const document = { ...documentOf(1), routes: { app: { ...rollout("kept"), evidence } } };
+    await store.save(document);
+    const path = join(folder, "state.json");
+    const text = await readFile(path, "utf8");
+    t.ok(text.length < 3000, `${text.length} bytes`);
+    t.same(await (await fileStore(folder, quietLog())).load(), { kind: "found", document });
+    const { document: written } = JSON.parse(text) as {
+      document: { routes: { app: { evidence: { packed: string } } } };
+    };
+    const { packed } = written.routes.app.evidence;
+    for (const broken of [
+      "",
+      "AAAA",
+      packed.slice(4),
+      7,
+      deflateRawSync('{"layout":2,"hard":["x"]}').toString("base64"),
+    ]) {
+      const app = { ...rollout("kept"), evidence: { rules: "1a2b", packed: broken } };
+      await writeFile(path, envelope({ ...documentOf(1), routes: { app } }));
+      await rm(join(folder, "state.json.saves"), { recursive: true, force: true });
+      const loaded = await (await fileStore(folder, quietLog())).load();
+      t.same(loaded, { kind: "found", document: { ...documentOf(1), routes: { app: rollout("kept") } } });
+    }
   },
 );
 

@@ -54,6 +54,8 @@ import { LONGEST_MINUTES, sustained, type Minute, type SustainedReading } from "
 /** What a route is judged by. */
 export interface RouteRules {
   readonly limits: HardLimits;
+  /** Those of the robust sustained rules; left out: the same. */
+  readonly robust?: HardLimits;
   /** The promotion gate's margin, a share: `DEFAULT_MARGIN`. */
   readonly margin: number;
   /** Its least time with evidence, seconds; left out: 15 minutes. */
@@ -88,7 +90,7 @@ export interface Discarded {
 export interface Readings {
   readonly catastrophic: readonly HardExplained[];
   readonly comparative: readonly ComparativeReading[];
-  /** By rule of the catastrophic tier, over whole minutes since the weight changed. */
+  /** The robust form of "for five minutes", by what it is about, over whole minutes since the weight changed. */
   readonly sustained: Readonly<Partial<Record<HardRule, SustainedReading>>>;
   /** Null when there is no concurrent stable traffic. */
   readonly gate: GateReading | null;
@@ -115,6 +117,7 @@ const ROWS = ringOf(60, COLUMNS);
 const PER_ARM = 4;
 const MINUTES = ringOf(LONGEST_MINUTES, 2 * PER_ARM);
 const MINUTE_S = 60;
+const EARLY_MINUTES = 4;
 // Ticks come a little early or late; a block is whole when less than half a tick is missing.
 const HALF_TICK_S = 0.5;
 const COLUMN_OF: Readonly<Record<HardRule, readonly [number, number]>> = {
@@ -169,8 +172,8 @@ export class RouteEvidence {
   }
 
   /**
-   * A step of the plan starts: fresh mass for every guard, and the gate and the minutes of the sustained rule start anew. All other evidence
-   * stays.
+   * A step of the plan starts: fresh mass for every guard, and the gate, the success limits and the minutes of the sustained rule start anew. All
+   * other evidence stays.
    *
    * @param concurrent whether stable gets traffic at this step; false at 100 % without a holdback
    * @param limits     the step's success limits
@@ -180,8 +183,13 @@ export class RouteEvidence {
     startComparative(this.#rest, COMPARATIVE);
     startGate(this.#rest, GATE);
     startSuccess(this.#rest, SUCCESS);
-    this.#rest.fill(0, MINUTE, DISCARDED_S);
+    this.reweigh();
     this.watch(limits);
+  }
+
+  /** The weight changes: another weight is another test for the sustained rule, and for nothing else. */
+  reweigh(): void {
+    this.#rest.fill(0, MINUTE, DISCARDED_S);
   }
 
   /** The success limits of the present step, where `restore` has the counts already. */
@@ -301,19 +309,23 @@ export class RouteEvidence {
   }
 
   #sustained(): Partial<Record<HardRule, SustainedReading>> {
-    const rows = rowsOf(MINUTES, this.#rest, MINUTES_PAST);
-    return Object.fromEntries(
-      this.#guards.map(({ rule, absolute }) => {
-        const bad = IN_MINUTE[rule];
-        const minutes = rows.map((row): Minute => ({
-          n1: row[0]!,
-          x1: row[bad]!,
-          n0: row[PER_ARM]!,
-          x0: row[PER_ARM + bad]!,
-        }));
-        return [rule, sustained(minutes, absolute.limit)];
-      }),
-    );
+    const whole = rowsOf(MINUTES, this.#rest, MINUTES_PAST);
+    // The minute that is being filled says something while there are few others.
+    const isEarly = whole.length < EARLY_MINUTES;
+    const rows = isEarly ? [...whole, this.#rest.subarray(MINUTE, MINUTE + MINUTES.columns)] : whole;
+    const limits = Object.entries(this.#rules.robust ?? this.#rules.limits) as [HardRule, number | null][];
+    const readings: Partial<Record<HardRule, SustainedReading>> = {};
+    for (const [rule, limit] of limits) {
+      const bad = IN_MINUTE[rule];
+      const minutes = rows.map((row): Minute => ({
+        n1: row[0]!,
+        x1: row[bad]!,
+        n0: row[PER_ARM]!,
+        x0: row[PER_ARM + bad]!,
+      }));
+      if (limit !== null) readings[rule] = sustained(minutes, limit);
+    }
+    return readings;
   }
 }
 

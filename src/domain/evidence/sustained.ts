@@ -14,7 +14,7 @@ export interface Minute {
   readonly x0: number;
 }
 
-/** `breach`: roll back. `shared_cause`: over the limit, but stable is about as bad: hold. `inconclusive`: not enough data. */
+/** `breach`: roll back. `shared_cause`: over the limit, but stable is about as bad: hold. `inconclusive`: not enough data, or not enough time to be over. */
 export type SustainedKind = "within" | "breach" | "shared_cause" | "inconclusive";
 
 /** What the rule came to, over the window that it took. */
@@ -34,7 +34,8 @@ export interface SustainedReading {
 const PARTS = 5;
 /** The longest window, minutes: what a caller keeps. */
 export const LONGEST_MINUTES = 30;
-const MIN_RESPONSES = 100;
+/** Fewer responses of an arm say nothing. */
+export const ENOUGH_RESPONSES = 100;
 const MIN_BAD = 10;
 const PARTS_OVER = 4;
 const CLEAR_Z = 4;
@@ -52,11 +53,14 @@ export function sustained(minutes: readonly Minute[], limit: number): SustainedR
     const window = minutes.slice(-length);
     const sum = sumOf(window);
     const over = sum.x1 > limit * sum.n1;
-    if (sum.n1 >= MIN_RESPONSES && (!over || sum.x1 >= MIN_BAD))
+    if (sum.n1 >= ENOUGH_RESPONSES && (!over || sum.x1 >= MIN_BAD))
       return reading(over ? breachOf(window, sum, limit) : "within", window, sum, limit);
   }
   const window = minutes.slice(-LONGEST_MINUTES);
-  return reading("inconclusive", window, sumOf(window), limit);
+  const sum = sumOf(window);
+  // Nobody waits five minutes to hear that all is well so far.
+  const isWell = minutes.length < PARTS && sum.n1 >= ENOUGH_RESPONSES && sum.x1 <= limit * sum.n1;
+  return reading(isWell ? "within" : "inconclusive", window, sum, limit);
 }
 
 function reading(
@@ -93,7 +97,7 @@ function partsOver(window: readonly Minute[], limit: number): number {
 
 /** Whether stable answered enough to say so, and the canary is not clearly worse: pooled z below 4, or below 1.25 times stable. */
 function isAboutAsBad({ n1, x1, n0, x0 }: Minute): boolean {
-  if (n0 < MIN_RESPONSES) return false;
+  if (n0 < ENOUGH_RESPONSES) return false;
   const p1 = x1 / n1;
   const p0 = x0 / n0;
   if (p1 < CLEAR_RATIO * p0) return true;
