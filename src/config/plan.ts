@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import { checkPlan, type Promotion, type Step } from "../domain/plan.ts";
-import { FULL } from "../domain/units.ts";
+import { FULL, ppm, type Ppm } from "../domain/units.ts";
 import { off } from "./shape.ts";
 import { duration, positiveDuration, rate } from "./units.ts";
 
@@ -81,6 +81,14 @@ export const planSchema = z
       description:
         "it climbs only when it is shown, with a chance of error below 5 %, that the canary is not worse than stable; `off`: by time and limits alone",
     }),
+    holdback: rate
+      .refine((value) => value > 0 && value <= 500_000, "must be above 0% and at most 50%")
+      .optional()
+      .meta({
+        description:
+          "the share that stays on stable at 100 % and through the bake, so that the canary can still be compared; it goes when the rollout has succeeded",
+        examples: ["1%"],
+      }),
     steps: z.array(stepSchema).min(1).max(100).meta({ description: "the climb, from first to last" }),
   })
   .check((context) => {
@@ -109,8 +117,8 @@ export function stepsOf(plan: PlanConfig): readonly Step[] {
     const limits = [...plan.success.filter(({ metric }) => !metrics.has(metric)), ...own];
     return {
       ...("bake" in step
-        ? { weight: FULL, holdMs: step.bake, bake: true }
-        : { weight: step.setWeight, holdMs: step.hold, bake: false }),
+        ? { ...heldBack(FULL, plan), holdMs: step.bake, bake: true }
+        : { ...heldBack(step.setWeight, plan), holdMs: step.hold, bake: false }),
       ...(limits.length > 0 ? { success: limits } : {}),
       ...(plan.promotion === "off" ? {} : promotionOf(plan.promotion)),
     };
@@ -119,4 +127,8 @@ export function stepsOf(plan: PlanConfig): readonly Step[] {
 
 function promotionOf({ notWorseBy, atLeast }: z.output<typeof promotion>): { readonly promotion: Promotion } {
   return { promotion: { notWorseBy, leastMs: atLeast } };
+}
+
+function heldBack(weight: Ppm, { holdback }: PlanConfig): Pick<Step, "weight" | "holdback"> {
+  return weight < FULL || holdback === undefined ? { weight } : { weight: ppm(FULL - holdback), holdback };
 }

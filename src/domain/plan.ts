@@ -5,7 +5,7 @@
  * runs it, so a reload of the configuration cannot move the goal posts of a rollout under way.
  */
 
-import { FULL, formatRate, type Millis, type Ppm } from "./units.ts";
+import { FULL, NONE, formatRate, type Millis, type Ppm } from "./units.ts";
 
 /** What the canary must stay below to climb: a share of failures, or a latency percentile. */
 export type SuccessLimit = {
@@ -35,6 +35,13 @@ export interface Step {
   readonly success?: readonly SuccessLimit[];
   /** Left out: it is not asked for. */
   readonly promotion?: Promotion;
+  /** The share that this step keeps on stable in the place of 100 %, so that there is something to compare with; it goes when the rollout succeeds. */
+  readonly holdback?: Ppm;
+}
+
+/** The weight that a step stands for, held back or not. */
+function meantBy({ weight, holdback = NONE }: Step): number {
+  return weight + holdback;
 }
 
 /** What is wrong with one step of a plan. */
@@ -52,7 +59,7 @@ export function checkPlan(steps: readonly Step[]): readonly PlanProblem[] {
     if (step.bake) {
       if (index !== steps.length - 1)
         problems.push({ step: index, message: "the bake must be the last step" });
-      if (before === undefined || before.weight !== FULL) {
+      if (before === undefined || meantBy(before) !== FULL) {
         problems.push({ step: index, message: "the bake must follow a step with setWeight 100%" });
       }
     } else if (before !== undefined && step.weight <= before.weight) {

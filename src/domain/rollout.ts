@@ -217,7 +217,9 @@ function climb(state: RolloutState, because: string): Accepted {
 }
 
 function succeed(state: RolloutState, because: string): Accepted {
-  const to: RolloutState = { ...state, phase: "succeeded", reason: because };
+  // What was held back to compare with is needed no longer.
+  const weight = state.steps[state.step]?.holdback === undefined ? state.weight : FULL;
+  const to: RolloutState = { ...state, phase: "succeeded", weight, reason: because };
   return decided(state, to, "DEPLOY_SUCCESS", "info", because);
 }
 
@@ -334,18 +336,19 @@ function promote(state: RolloutState, event: Extract<Command, { type: "promote" 
   }
   if (!event.full) return climb(state, event.reason);
   const last = state.steps.length - 1;
-  const bakes = state.steps[last]?.bake === true;
+  const bake = state.steps[last]?.bake === true ? state.steps[last] : undefined;
   const to: RolloutState = {
     ...state,
     step: last,
-    weight: FULL,
+    weight: bake?.weight ?? FULL,
     trippedFrom: NONE,
     confirmation: calm(state.confirmation),
-    heldMs: bakes && state.step === last ? state.heldMs : ZERO,
-    phase: bakes ? "baking" : "succeeded",
+    heldMs: bake !== undefined && state.step === last ? state.heldMs : ZERO,
+    phase: bake === undefined ? "succeeded" : "baking",
     reason: event.reason,
   };
-  return decided(state, to, bakes ? "STEP_STARTED" : "DEPLOY_SUCCESS", "info", event.reason);
+  const done = bake === undefined ? "DEPLOY_SUCCESS" : "STEP_STARTED";
+  return decided(state, to, done, "info", event.reason);
 }
 
 function setWeight(state: RolloutState, event: Extract<RolloutEvent, { type: "set_weight" }>): Decision {

@@ -74,7 +74,16 @@ const rolloutSchema = z
     id: z.string(),
     phase: z.custom<Phase>((value) => PHASES.some((phase) => phase === value), "not a phase"),
     step: z.int().min(0),
-    steps: z.array(z.object({ weight, holdMs: duration, bake: z.boolean(), success, promotion })),
+    steps: z.array(
+      z.object({
+        weight,
+        holdMs: duration,
+        bake: z.boolean(),
+        success,
+        promotion,
+        holdback: weight.exactOptional(),
+      }),
+    ),
     weight,
     heldMs: duration,
     clocks: z.record(z.string(), duration),

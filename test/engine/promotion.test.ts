@@ -132,6 +132,34 @@ t.test("what must be shown needs the bound below the limit, and says how long th
   t.equal(statusOf(b).weight, 20);
 });
 
+t.test(
+  "what is held back can be compared with to the end, and goes when the rollout has succeeded",
+  async (t) => {
+    const steps = [{ setWeight: "50%" }, { setWeight: "100%", hold: "10s" }, { bake: "10m" }];
+    const b = await climbing({ steps, holdback: "2%", promotion: { atLeast: "1m" } });
+    const half = () => {
+      b.plane.serve("app", "stable", { ok: 250 });
+      b.plane.serve("app", "canary", { ok: 250 });
+    };
+    const rest = () => {
+      b.plane.serve("app", "stable", { ok: 10 });
+      b.plane.serve("app", "canary", { ok: 490 });
+    };
+    await b.run(65, () => (statusOf(b).weight === 50 ? half() : rest()));
+    t.match(statusOf(b), {
+      weight: 98,
+      step: 1,
+      steps: [{ weight: 50 }, { weight: 98 }, { weight: 98, bake: true }],
+    });
+    t.match(checkOf(b, "not worse"), { verdict: "inconclusive", have: Number });
+    await b.controller.command("app", { type: "promote", full: true, step: null, reason: "" }, ADA);
+    t.match(statusOf(b), { weight: 98, phase: "baking" });
+    await b.run(700, rest);
+    t.match(statusOf(b), { weight: 100, phase: "succeeded" });
+    t.same(b.plane.weights.slice(-2), [98, 100]);
+  },
+);
+
 t.test("other rules by a reload begin the evidence anew, with the step's limits", async (t) => {
   const b = await climbing({ ...PLAN, success: [{ metric: "error_rate", below: "0.1%" }] });
   await b.run(100, () => serve(b));

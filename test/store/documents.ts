@@ -22,7 +22,7 @@ export function rollout(reason: string): RolloutState {
         ],
         promotion: { notWorseBy: ppm(1000), leastMs: millis(900_000) },
       },
-      { weight: ppm(1_000_000), holdMs: millis(2000.5), bake: false },
+      { weight: ppm(990_000), holdMs: millis(2000.5), bake: false, holdback: ppm(10_000) },
     ],
     weight: ppm(50_000),
     heldMs: millis(12.25),
