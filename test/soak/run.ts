@@ -9,6 +9,7 @@ import { largeBodies } from "./bodies.ts";
 import { manyConnections } from "./connections.ts";
 import { drainUnderLoad } from "./drain.ts";
 import { figures } from "./figures.ts";
+import { judgeFigures } from "./judge.ts";
 import { mixedLoad } from "./mixed.ts";
 import { canLook } from "./site.ts";
 
@@ -25,6 +26,7 @@ const STAGES: Readonly<Record<string, () => Promise<string>>> = {
   bodies: largeBodies,
   drain: drainUnderLoad,
   figures: () => figures(seed),
+  judge: () => judgeFigures(seed),
   mixed: () => mixedLoad(minutes, seed),
 };
 
