@@ -7,6 +7,7 @@
 import { ARM_EVENT_INDEX, PLANE_EVENT_INDEX, type ArmEvent, type PlaneEvent } from "../domain/event.ts";
 import { murmur3 } from "../domain/hash.ts";
 import { REASONS, REASON_INDEX, kindOf, type Reason } from "../domain/outcome.ts";
+import { foldedPath } from "../domain/path.ts";
 import { LiveSlice, OVERHEAD_BOUNDS, wordsOver } from "../domain/slice.ts";
 import type { Arm } from "../domain/split.ts";
 import type { BadKind, Sample } from "../engine/ports.ts";
@@ -24,13 +25,12 @@ import {
   type RoutePlace,
 } from "./counters.ts";
 import type { EvidenceCell, EvidenceReader } from "./evidence-board.ts";
-import { pathOf, type RequestView } from "./request.ts";
+import type { RequestView } from "./request.ts";
 
 // By reason, for every exchange: whether it is evidence, and whether it is a failure.
 const IS_EVIDENCE = REASONS.map((reason) => kindOf(reason) !== "excluded");
 const IS_FAILURE = REASONS.map((reason) => kindOf(reason) === "failure");
 const SAMPLES_PER_DRAIN: Readonly<Record<BadKind, number>> = { failure: 300, slow: 100, client_error: 50 };
-const PATH_LENGTH = 80;
 
 /** Who is told what does not lie in words. */
 export interface Tidings {
@@ -288,16 +288,6 @@ export class PlaneMeter {
   protected made(parts: RouteMeterParts): RouteMeter {
     return new RouteMeter(parts);
   }
-}
-
-const VARIABLE = /^(?:\d+|[0-9a-fA-F]{16,}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})$/;
-
-/** The path with its variable parts folded: at most two segments, ids as `:id`, no query, printable, at most 80 characters. */
-export function foldedPath(target: string): string {
-  const segments = pathOf(target).split("/", 4).slice(1);
-  const kept = segments.slice(0, 2).map((segment) => (VARIABLE.test(segment) ? ":id" : segment));
-  const text = `/${kept.join("/")}${segments.length > 2 ? "/…" : ""}`;
-  return text.replace(/[^\x21-\x7e…]/g, "?").slice(0, PATH_LENGTH);
 }
 
 function traceIdOf(traceparent: string | undefined): string {

@@ -75,9 +75,3 @@ export function queryOf(target: string, name: string): string | undefined {
   }
   return undefined;
 }
-
-/** The path of a target: what stands before the query. */
-export function pathOf(target: string): string {
-  const query = target.indexOf("?");
-  return query < 0 ? target : target.slice(0, query);
-}

@@ -1,4 +1,5 @@
 import t from "tap";
+import { foldedPath, isKnownIssue } from "../../src/domain/path.ts";
 import fc from "fast-check";
 import { murmur3, murmur3OfAscii } from "../../src/domain/hash.ts";
 import { ARMS, BUCKETS, armOf, bucketOf, bucketOfBytes } from "../../src/domain/split.ts";
@@ -89,3 +90,27 @@ t.test(
     );
   },
 );
+
+t.test(
+  "a path is folded to two segments without ids, so that evidence holds no user's data (reliability 45)",
+  async (t) => {
+    t.equal(foldedPath("/users/42/orders?x=1"), "/users/:id/…");
+    t.equal(foldedPath("/a/123e4567-e89b-12d3-a456-426614174000"), "/a/:id");
+    t.equal(foldedPath("/0123456789abcdef01/b"), "/:id/b");
+    t.equal(foldedPath("/"), "/");
+    t.equal(foldedPath("/\u001b[31m"), "/?[31m");
+    t.ok(foldedPath(`/${"a".repeat(500)}`).length <= 80);
+  },
+);
+
+t.test("a known issue is one by its status, on its path and below it", async (t) => {
+  const issues = [
+    { path: "/api", status: 503 },
+    { path: "/old/", status: 500 },
+  ];
+  for (const target of ["/api", "/api?x=1", "/api/x"]) t.ok(isKnownIssue(issues, 503, target), target);
+  t.ok(isKnownIssue(issues, 500, "/old/x"));
+  for (const target of ["/", "/apis", "/old"]) t.notOk(isKnownIssue(issues, 503, target), target);
+  t.notOk(isKnownIssue(issues, 500, "/api"));
+  t.notOk(isKnownIssue([], 500, "/api"));
+});

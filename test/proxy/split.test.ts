@@ -3,7 +3,6 @@
 import { readFileSync } from "node:fs";
 import { COOKIE, signed } from "../../src/proxy/affinity.ts";
 import { bucketOf } from "../../src/domain/split.ts";
-import { foldedPath } from "../../src/proxy/measure.ts";
 import { RescueBudget } from "../../src/proxy/rescue.ts";
 import { millis, ppm } from "../../src/domain/units.ts";
 import { golden } from "../support/golden.ts";
@@ -348,17 +347,6 @@ void inEveryLane("never more rescues in flight than the guard allows", async (t)
   t.ok(budget.take(millis(0), ppm(1_000_000), 2));
   t.equal(budget.inFlight, 2);
 });
-
-void inEveryLane(
-  "a path is folded to two segments without ids, so that evidence holds no user's data (reliability 45)",
-  async (t) => {
-    t.equal(foldedPath("/users/42/orders?x=1"), "/users/:id/…");
-    t.equal(foldedPath("/a/123e4567-e89b-12d3-a456-426614174000"), "/a/:id");
-    t.equal(foldedPath("/0123456789abcdef01/b"), "/:id/b");
-    t.equal(foldedPath("/"), "/");
-    t.ok(foldedPath(`/${"a".repeat(500)}`).length <= 80);
-  },
-);
 
 void inEveryLane("the committed buckets are a thousand", async (t) => {
   const file = new URL("../golden/buckets.csv", import.meta.url);
