@@ -44,6 +44,7 @@ export interface Slice {
 
 const OUTCOME_OF_REASON = REASONS.map((reason) => OUTCOMES.indexOf(kindOf(reason)));
 const EXCLUDED = OUTCOMES.indexOf("excluded");
+const FAILURE = OUTCOMES.indexOf("failure");
 const OK = REASON_INDEX.ok;
 
 // The layout, in words from the start of a slice. First the sum of seconds, which takes two.
@@ -196,12 +197,14 @@ export class SliceReader {
     const isNew = settledIn(words.counts, at) !== settledIn(this.#last, 0);
     if (!isNew && !this.#successes.isBehind && !this.#failures.isBehind) return undefined;
     const byReason = this.#taken(BY_REASON, BY_CLASS);
+    const hasFailed = byReason.some((count, reason) => count > 0 && OUTCOME_OF_REASON[reason] === FAILURE);
     const seconds = words.sums[at >> 1]!;
     const slice: Slice = {
       byReason,
       byClass: this.#taken(BY_CLASS, DURATIONS),
       successes: this.#successes.take(),
-      failures: this.#failures.take(),
+      // Mostly nothing has failed, and then there is no histogram to be looked through.
+      failures: hasFailed || this.#failures.isBehind ? this.#failures.take() : [],
       durations: this.#taken(DURATIONS, SUCCESSES),
       durationSeconds: seconds - this.#lastSeconds,
     };

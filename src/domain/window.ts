@@ -106,15 +106,21 @@ export class ArmWindow {
     const last = this.#entries.at(-1);
     if (last === undefined || last.at <= from) return NOTHING;
     let counts: readonly number[] = [];
-    for (const entry of this.#entries) if (entry.at > from) counts = addCounts(counts, entry.slice.byReason);
+    const all = emptyCounts();
+    const ok = emptyCounts();
+    for (const { slice } of this.#after(from)) {
+      counts = addCounts(counts, slice.byReason);
+      addSparse(ok, slice.successes);
+      addSparse(all, slice.successes);
+      addSparse(all, slice.failures);
+    }
     const [successes, failures, excluded] = byOutcome(counts);
-    const histograms = this.histograms(windowMs, now, since);
     return {
       requests: successes + failures,
       failures,
       excluded,
-      all: latencyOf(histograms.all),
-      successes: latencyOf(histograms.successes),
+      all: latencyOf(all),
+      successes: latencyOf(ok),
     };
   }
 
@@ -124,14 +130,17 @@ export class ArmWindow {
     const all = emptyCounts();
     const successes = emptyCounts();
     const failures = emptyCounts();
-    for (const entry of this.#entries) {
-      if (entry.at <= from) continue;
-      addSparse(successes, entry.slice.successes);
-      addSparse(failures, entry.slice.failures);
-      addSparse(all, entry.slice.successes);
-      addSparse(all, entry.slice.failures);
+    for (const { slice } of this.#after(from)) {
+      addSparse(successes, slice.successes);
+      addSparse(failures, slice.failures);
+      addSparse(all, slice.successes);
+      addSparse(all, slice.failures);
     }
     return { all, successes, failures };
+  }
+
+  #after(from: number): readonly Entry[] {
+    return this.#entries.filter(({ at }) => at > from);
   }
 }
 

@@ -43,7 +43,11 @@ export function rowsOf(ring: Ring, state: Float64Array, at: number): readonly Fl
 
 /** The sums of all rows, column by column, and of the row at `rowAt` that is still being filled. */
 export function sumsOf(ring: Ring, state: Float64Array, at: number, rowAt: number): Float64Array {
-  const sums = state.slice(rowAt, rowAt + ring.columns);
-  for (const row of rowsOf(ring, state, at)) row.forEach((value, column) => (sums[column]! += value));
+  const { columns } = ring;
+  const sums = state.slice(rowAt, rowAt + columns);
+  // In the order in which they lie: for sums it does not matter, and this is asked once a second for every route.
+  const end = at + 1 + rowsIn(ring, state, at) * columns;
+  for (let row = at + 1; row < end; row += columns)
+    for (let column = 0; column < columns; column++) sums[column]! += state[row + column]!;
   return sums;
 }

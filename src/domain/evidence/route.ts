@@ -154,6 +154,8 @@ export class RouteEvidence {
   #limits: readonly SuccessLimit[] = [];
   /** Some take a thousand steps to tell, so they are told every ten seconds. */
   #success: readonly SuccessReading[] = [];
+  /** Readings over whole minutes: but for the first few they change once in a minute, and are asked for once a second. */
+  #byMinute: Readings["sustained"] | undefined = undefined;
 
   /** @param place shared memory for the catastrophic tier; memory of its own without */
   constructor(rules: RouteRules, place: HardPlace = { state: new Float64Array(HARD_WORDS), at: 0 }) {
@@ -167,6 +169,7 @@ export class RouteEvidence {
   fresh(): void {
     freshHard(this.#hard, this.#at);
     this.#rest.fill(0);
+    this.#byMinute = undefined;
     this.#latency.counts.fill(0);
     this.#latency.total = 0;
   }
@@ -190,6 +193,7 @@ export class RouteEvidence {
   /** The weight changes: another weight is another test for the sustained rule, and for nothing else. */
   reweigh(): void {
     this.#rest.fill(0, MINUTE, DISCARDED_S);
+    this.#byMinute = undefined;
   }
 
   /** The success limits of the present step, where `restore` has the counts already. */
@@ -231,7 +235,7 @@ export class RouteEvidence {
     return {
       catastrophic: hardReadings(this.#guards, this.#hard, this.#at).map((each) => explained(each, sums)),
       comparative: comparativeReadings(this.#rest, COMPARATIVE, sums, leastDifference, control),
-      sustained: this.#sustained(),
+      sustained: (this.#byMinute ??= this.#sustained()),
       gate: control ? gateReading(this.#rest, GATE, margin, leastS) : null,
       success: this.#success,
       cutsUs: [...this.#rest.subarray(CUTS, CUTS + CUT_WORDS)],
@@ -303,8 +307,10 @@ export class RouteEvidence {
     addCounts(rest, MINUTE, canary.n, canary.e, canary.s, canary.v);
     addCounts(rest, MINUTE + PER_ARM, stable.n, stable.e, stable.s, stable.v);
     rest[MINUTE_PAST_S]! += seconds;
+    if (rest[MINUTES_PAST]! < EARLY_MINUTES) this.#byMinute = undefined;
     if (rest[MINUTE_PAST_S]! < MINUTE_S - HALF_TICK_S) return;
     pushRow(MINUTES, rest, MINUTES_PAST, MINUTE);
+    this.#byMinute = undefined;
     rest[MINUTE_PAST_S] = 0;
   }
 
