@@ -80,6 +80,9 @@ function terminal(): Io {
     stderr: (text) => void process.stderr.write(text),
     env: process.env,
     isTTY: process.stdin.isTTY && process.stdout.isTTY,
+    get stdin() {
+      return process.stdin;
+    },
     columns: process.stdout.columns || 100,
     async ask(question) {
       const lines = createInterface({ input: process.stdin, output: process.stdout });

@@ -6,6 +6,8 @@ import type { Style } from "./render.ts";
 export interface Io {
   readonly stdout: (text: string) => void;
   readonly stderr: (text: string) => void;
+  /** What is piped in; not touched before it is read. */
+  readonly stdin: AsyncIterable<Buffer>;
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Whether a person sits at the other end: standard input and output are a terminal. */
   readonly isTTY: boolean;

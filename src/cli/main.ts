@@ -12,6 +12,7 @@ import { Command, CommanderError } from "commander";
 import { effective, effectiveYaml, loadConfig, readConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import { AppError, asAppError, CODES } from "../domain/errors.ts";
+import { runBacktest, type BacktestTyped } from "./backtest.ts";
 import { adminAddressOf, adminClient } from "./client.ts";
 import * as commands from "./commands.ts";
 import { follow } from "./follow.ts";
@@ -92,6 +93,7 @@ function programOf(programs: Programs, io: Io, done: (exit: number) => void): Co
         "person, 4 conflict, 5 unreachable, 124 timed out.",
     );
   localCommands(program, programs, io, done);
+  trialCommands(program, io, done);
   rolloutCommands(program, io, done);
   handCommands(program, io, done);
   replicaCommands(program, io, done);
@@ -127,6 +129,36 @@ function localCommands(program: Command, programs: Programs, io: Io, done: (exit
     .action(async (options: { break?: boolean; json?: boolean }) => {
       done(await programs.demo({ break: options.break === true, json: options.json === true }));
     });
+}
+
+function trialCommands(program: Command, io: Io, done: (exit: number) => void): void {
+  program
+    .command("backtest")
+    .description(
+      "run a plan over recorded access logs, or a made-up world: what would have rolled back, and when",
+    )
+    .option("--plan <name>", "a plan of the configuration, or a YAML file with one; left out: the route's")
+    .option("-c, --config <file>", "take rules, endpoints and known issues from this configuration")
+    .option("--route <name>", "this route of it, and of a log that names routes")
+    .option("--log <file>", "access log, may be .gz; - is standard input; may be given again", gathered)
+    .option("--format <form>", "json, nginx or envoy; auto: by each file's first line", "auto")
+    .option("--log-format <format>", "NGINX's log_format, unless combined with $request_time $upstream_addr")
+    .option("--canary <address>", "HOST:PORT of the canary in the log; may be given again", gathered)
+    .option("--arms <which>", "both or one arm in the log; auto: by the log's beginning", "auto")
+    .option("--fault <text>", 'put into the canary, like "errors=20% slower=2x from=1h for=10m"', gathered)
+    .option("--rps <number>", "without a log: requests a second", "100")
+    .option("--duration <duration>", "without a log: how long", "1h")
+    .option("--errors <share>", "without a log: of stable's responses fail", "0%")
+    .option("--latency <duration>", "without a log: stable's median", "50ms")
+    .option("--salts <count>", "runs of stable against itself, each a false alarm if it rolls back", "0")
+    .option("--seed <number>", "of all chance", "1")
+    .option("--json", "print JSON")
+    .action(async (typed: BacktestTyped) => done(await runBacktest(typed, io)));
+}
+
+/** An option that may be given again. */
+function gathered(value: string, before: readonly string[] = []): readonly string[] {
+  return [...before, value];
 }
 
 function rolloutCommands(program: Command, io: Io, done: (exit: number) => void): void {

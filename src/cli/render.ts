@@ -323,7 +323,7 @@ function rate(perSecond: number): string {
 }
 
 /** Cells in columns: the first row is the head; cells of numbers stand to the right. No rows, no table. */
-function table(
+export function table(
   head: readonly string[],
   texts: readonly (readonly string[])[],
   style: Style,
@@ -347,7 +347,7 @@ function table(
 }
 
 /** `text` without control characters: reasons and names come from elsewhere, and must not be able to drive the reader's terminal. */
-function plain(text: string): string {
+export function plain(text: string): string {
   return stripVTControlCharacters(text).replace(/\p{Cc}+/gu, " ");
 }
 

@@ -23,6 +23,7 @@ import {
 } from "yaml";
 import { z } from "zod";
 import { AppError } from "../domain/errors.ts";
+import { planSchema, type PlanConfig } from "./plan.ts";
 import { findingsOf, type ConfigPath } from "./problems.ts";
 import { configSchema, type Config } from "./schema.ts";
 import { readSecret, secretSourcesOf, type Environment, type Secret, type SecretSource } from "./secret.ts";
@@ -65,9 +66,18 @@ const MAX_MESSAGE = 400;
 
 /** The configuration in `text`, or every problem in it, in the order of the file. Never throws. `file` is used in messages only. */
 export function parseConfig(text: string, file: string): Parsed {
+  const read = parseAs(configSchema, text, file);
+  return read.ok ? { ok: true, config: read.value, placeOf: read.placeOf } : read;
+}
+
+type ParsedAs<T> =
+  | { readonly ok: true; readonly value: T; readonly placeOf: (path: ConfigPath) => Place }
+  | { readonly ok: false; readonly problems: readonly Problem[] };
+
+function parseAs<S extends z.ZodType>(schema: S, text: string, file: string): ParsedAs<z.output<S>> {
   const place = placesOf(text);
-  const refuse = (found: readonly (readonly [number, string])[]): Parsed => ({
-    ok: false,
+  const refuse = (found: readonly (readonly [number, string])[]) => ({
+    ok: false as const,
     problems: [...found]
       .sort(([a], [b]) => a - b)
       .slice(0, MAX_FINDINGS)
@@ -78,12 +88,12 @@ export function parseConfig(text: string, file: string): Parsed {
   const read = plainOf(text, place);
   if (!read.ok) return refuse(read.found);
   const { document, value } = read;
-  const result = configSchema.safeParse(value, { reportInput: true });
+  const result = schema.safeParse(value, { reportInput: true });
   if (result.success) {
-    return { ok: true, config: result.data, placeOf: (path) => place(offsetOf(document, path, false)) };
+    return { ok: true, value: result.data, placeOf: (path) => place(offsetOf(document, path, false)) };
   }
   return refuse(
-    findingsOf(configSchema, result.error.issues, MAX_FINDINGS).map((finding) => [
+    findingsOf(schema, result.error.issues, MAX_FINDINGS).map((finding) => [
       offsetOf(document, finding.path, finding.onKey),
       finding.message,
     ]),
@@ -128,6 +138,13 @@ export async function readConfig(file: string): Promise<Extract<Parsed, { ok: tr
   const parsed = parseConfig(decoded(await bytesOf(file), file), file);
   if (!parsed.ok) throw invalid(parsed.problems);
   return parsed;
+}
+
+/** The plan in `file`, a YAML file with nothing else in it. Throws as `loadConfig` does. */
+export async function readPlan(file: string): Promise<PlanConfig> {
+  const parsed = parseAs(planSchema, decoded(await bytesOf(file), file), file);
+  if (!parsed.ok) throw invalid(parsed.problems);
+  return parsed.value;
 }
 
 /** The configuration as it could have been written, every default in place; plain JSON. Secrets are their sources. */

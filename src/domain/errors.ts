@@ -62,6 +62,13 @@ export const CODES = {
   ),
   SPLIT_COOLDOWN: row(409, 4, true, "downstream", "Wait for the cooldown to pass, or force with a reason."),
   SPLIT_INPUT_INVALID: row(400, 2, false, "downstream", "Correct the field named."),
+  SPLIT_LOG_UNREADABLE: row(
+    400,
+    2,
+    false,
+    "downstream",
+    "Check --format and --log-format against the lines named.",
+  ),
   SPLIT_UNAUTHORIZED: row(401, 2, false, "downstream", "Send a valid bearer token."),
   SPLIT_FORBIDDEN: row(403, 2, false, "downstream", "Use a token that has the scope named."),
   SPLIT_ORIGIN_REFUSED: row(

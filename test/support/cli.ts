@@ -1,5 +1,6 @@
 /** The command line as a test runs it: its terminal is a few strings, its API answers for one route. */
 
+import { Readable } from "node:stream";
 import { runCli } from "../../src/cli/main.ts";
 import type { RouteStatus } from "../../src/engine/status.ts";
 import type { AdminAnswer, AdminCall } from "./fake-admin.ts";
@@ -17,6 +18,7 @@ export interface World {
   readonly env?: Readonly<Record<string, string>>;
   readonly isTTY?: boolean;
   readonly answer?: string;
+  readonly stdin?: string;
 }
 
 /** What was handed on to the programs behind `run` and `demo`. */
@@ -34,6 +36,7 @@ export async function sluice(argv: readonly string[], world: World = {}): Promis
   const code = await runCli(argv, programs, {
     stdout: (text) => void (out += text),
     stderr: (text) => void (err += text),
+    stdin: Readable.from([Buffer.from(world.stdin ?? "")]),
     env: { SLUICE_TOKEN: "secret-token", ...world.env },
     isTTY: world.isTTY === true,
     columns: 120,

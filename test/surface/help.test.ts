@@ -1,3 +1,4 @@
+import { Readable } from "node:stream";
 import t from "tap";
 import { runCli } from "../../src/cli/main.ts";
 import { golden } from "../support/golden.ts";
@@ -6,6 +7,7 @@ const COMMANDS = [
   "run",
   "check",
   "demo",
+  "backtest",
   "deploy",
   "status",
   "set-weight",
@@ -24,6 +26,7 @@ t.test("the command line's surface is as last agreed to", async (t) => {
   const io = {
     stdout: (part: string) => void (text += part),
     stderr: (part: string) => t.fail(part),
+    stdin: Readable.from([]),
     env: {},
     isTTY: false,
     columns: 110,
