@@ -7,17 +7,24 @@ import type { RouteConfig } from "../config/schema.ts";
 import type { HardRule } from "../domain/evidence/catastrophic.ts";
 import { PLANE_EVENTS } from "../domain/event.ts";
 import { murmur3 } from "../domain/hash.ts";
-import { REASONS, REASON_INDEX, kindOf, type OutcomeKind } from "../domain/outcome.ts";
+import {
+  REASONS,
+  REASON_INDEX,
+  SAMPLES,
+  badKindOf,
+  kindOf,
+  type BadKind,
+  type OutcomeKind,
+} from "../domain/outcome.ts";
 import { foldedPath, isKnownIssue } from "../domain/path.ts";
 import { LiveSlice, OVERHEAD_BOUNDS } from "../domain/slice.ts";
 import type { Arm } from "../domain/split.ts";
 import { NONE, type Ppm } from "../domain/units.ts";
-import type { DataPlane, FailureSample, PlaneGauges, PlaneMeasure } from "../engine/ports.ts";
+import type { DataPlane, PlaneGauges, PlaneMeasure, Sample } from "../engine/ports.ts";
 import type { Split } from "../engine/routing.ts";
 import { ReplayCounts } from "./counts.ts";
 import type { Line } from "./line.ts";
 
-const SAMPLES_PER_DRAIN = 300;
 const KIND = REASONS.map(kindOf);
 
 const NO_OVERHEAD = { counts: new Array<number>(OVERHEAD_BOUNDS.length + 1).fill(0), seconds: 0 };
@@ -50,7 +57,7 @@ export class ReplayPlane implements DataPlane {
   readonly #knownIssues: RouteConfig["rollback"]["knownIssues"];
   readonly #slices: Readonly<Record<Arm, LiveSlice>> = { stable: new LiveSlice(), canary: new LiveSlice() };
   readonly #forced: Readonly<Record<Arm, LiveSlice>> = { stable: new LiveSlice(), canary: new LiveSlice() };
-  #samples: FailureSample[] = [];
+  #samples: Sample[] = [];
   #tellCrossing: (route: string, rule: HardRule) => void = () => {};
   #weight: Ppm = NONE;
   #salt = "";
@@ -84,8 +91,10 @@ export class ReplayPlane implements DataPlane {
     totals.responses++;
     if (failed) totals.failures++;
     const isBad = this.evidence.count(arm, failed, status, latencyUs);
-    if (arm === "stable" || (!isBad && !this.evidence.wantsKeys)) return;
-    if (failed) this.#sample(line);
+    if (arm === "stable") return;
+    const bad = badKindOf(isBad, REASONS[index]!, status);
+    if (bad !== undefined) this.#sample(bad, line);
+    if (!isBad && !this.evidence.wantsKeys) return;
     const key = line.key === "" ? nth : murmur3(line.key, 0);
     this.evidence.sawKey(key);
     if (!isBad) return;
@@ -112,10 +121,11 @@ export class ReplayPlane implements DataPlane {
     this.#tellCrossing(this.#route, rule);
   }
 
-  #sample({ method, target, reason, status, key, traceId }: Line): void {
-    if (this.#samples.length >= SAMPLES_PER_DRAIN) return;
+  #sample(kind: BadKind, { method, target, reason, status, key, traceId }: Line): void {
+    if (this.#samples.length >= SAMPLES[kind]) return;
     const keyHash = key === "" ? "" : murmur3(key, 0).toString(16).padStart(8, "0");
     this.#samples.push({
+      kind,
       method,
       path: foldedPath(target),
       reason,
@@ -140,9 +150,9 @@ export class ReplayPlane implements DataPlane {
   drain(): PlaneMeasure {
     const arms = taken(this.#slices);
     const forced = taken(this.#forced);
-    const failures = this.#samples;
+    const samples = this.#samples;
     this.#samples = [];
-    const route = { route: this.#route, arms, forced, rescues: NO_RESCUES, events: {}, failures };
+    const route = { route: this.#route, arms, forced, rescues: NO_RESCUES, events: {}, samples };
     return { routes: [route], refused: {}, overhead: NO_OVERHEAD, events: NO_EVENTS };
   }
 

@@ -4,7 +4,7 @@
  */
 
 import type { SustainedRule } from "../domain/rule.ts";
-import { isComparing, isSequential, type Rule } from "../domain/rule.ts";
+import { isComparing, isRobust, isSequential, type Rule } from "../domain/rule.ts";
 import { millis, ppm, type Millis, type Ppm } from "../domain/units.ts";
 
 /** A limit on the share of failures, and for how long it must be broken. */
@@ -25,9 +25,10 @@ const DEFAULT: WholeRule = {
 /** The route's own rule about sustained errors; without one, above 1 % for five minutes. */
 export function wholeRuleOf(rules: readonly Rule[]): WholeRule {
   const sustained = rules.filter((rule): rule is Extract<SustainedRule, { metric: "error_rate" }> => {
-    return !isSequential(rule) && !isComparing(rule) && rule.metric === "error_rate";
+    return !isSequential(rule) && !isRobust(rule) && !isComparing(rule) && rule.metric === "error_rate";
   });
-  return sustained[0] ?? DEFAULT;
+  const robust = rules.filter(isRobust).find(({ metric }) => metric === "error_rate");
+  return sustained[0] ?? (robust?.metric === "error_rate" ? { ...DEFAULT, above: robust.above } : DEFAULT);
 }
 
 /** The rule over the trailing window, a second at a time. */

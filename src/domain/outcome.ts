@@ -66,3 +66,16 @@ export const CODE_CLASSES = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"] as const
 export function codeClassIndex(status: number): number {
   return status >= 100 && status < 600 ? Math.floor(status / 100) : 0;
 }
+
+/** What was bad about a response: it failed, was slower than a rule's limit, or was a 4xx. */
+export type BadKind = "failure" | "slow" | "client_error";
+
+/** How many samples of each kind are kept in a second: enough to see what they have in common. */
+export const SAMPLES: Readonly<Record<BadKind, number>> = { failure: 300, slow: 100, client_error: 50 };
+
+/** What was bad about a response; undefined: nothing. @param isBad it failed, or was slower than a rule's limit */
+export function badKindOf(isBad: boolean, reason: Reason, status: number): BadKind | undefined {
+  if (kindOf(reason) === "failure") return "failure";
+  if (isBad) return "slow";
+  return reason === "ok" && status >= 400 && status < 500 ? "client_error" : undefined;
+}

@@ -4,8 +4,14 @@
  */
 
 import type { HardLimits, HardRule } from "./evidence/catastrophic.ts";
-import type { ComparativeReading, ComparativeRule } from "./evidence/comparative.ts";
+import {
+  FAST_MARGIN,
+  SLOW_MARGIN,
+  type ComparativeReading,
+  type ComparativeRule,
+} from "./evidence/comparative.ts";
 import { enoughKeys, STABLE_CLOSER } from "./evidence/counting.ts";
+import { shareInterval } from "./evidence/proportion.ts";
 import type { HardExplained, Readings } from "./evidence/route.ts";
 import { SLOWER_THAN } from "./evidence/success.ts";
 import { ENOUGH_RESPONSES, type SustainedReading } from "./evidence/sustained.ts";
@@ -25,6 +31,7 @@ import { microsOf, millis, type Millis, type Ppm } from "./units.ts";
 
 const MILLION = 1_000_000;
 const ZERO = millis(0);
+const SILENT = "no response in the last minute";
 const FIVE_MINUTES = millis(300_000);
 /** What is said of both arms suffering from the same. */
 export const SHARED_CAUSE = "shared cause: stable is over the limit too, moving the weight would not help";
@@ -164,7 +171,8 @@ export function checkRobust(
     readonly weight: Ppm;
   },
 ): Check {
-  const found = evidence.readings?.sustained[alarmOf(rule)];
+  const { readings, weight } = evidence;
+  const found = readings?.sustained[alarmOf(rule)];
   const base = {
     rule: ruleId(rule),
     tier: "sustained" as const,
@@ -174,8 +182,10 @@ export function checkRobust(
     breachMs: null,
     forMs: FIVE_MINUTES,
   };
-  if (found === undefined) return { ...base, ...IDLE };
-  const { kind, observed, n } = found;
+  if (readings === undefined || found === undefined) return { ...base, ...IDLE };
+  const { observed, n } = found;
+  const isSilent = found.kind === "within" && readings.lately === 0;
+  const kind = isSilent ? "inconclusive" : found.kind;
   const isOver = kind === "breach" || (kind === "shared_cause" && evidence.sharedCause === "rollback");
   return {
     ...base,
@@ -183,7 +193,7 @@ export function checkRobust(
     observed: rule.metric === "error_rate" && n > 0 ? observed : null,
     have: n,
     need: ENOUGH_RESPONSES,
-    detail: evidence.weight === 0 ? "no traffic is due at weight 0" : robustDetail(found),
+    detail: weight === 0 ? "no traffic is due at weight 0" : isSilent ? SILENT : robustDetail(found),
     n,
   };
 }
@@ -229,32 +239,47 @@ export function checkCompare(rule: CompareRule, readings: Readings | undefined, 
     rule: ruleId(rule),
     tier: "comparative" as const,
     action: rule.action,
-    limit: rule.compare === "latency" ? 0 : rule.worseBy / MILLION,
+    limit: rule.worseBy / MILLION,
     unit: "fraction" as const,
     breachMs: null,
     forMs: ZERO,
   };
   if (strongest === undefined) return { ...base, ...IDLE };
-  const fires = strongest.fires && strongest.difference !== null && strongest.difference >= base.limit;
+  const { canary, difference } = strongest;
+  const isLatency = rule.compare === "latency";
+  const fires = strongest.fires && (isLatency || (difference !== null && difference >= base.limit));
   // One client's failures are nobody's evidence; slow answers and 4xx are not counted by key.
   const isHeld = fires && rule.compare === "error_rate" && !enoughKeys(keys.failed, keys.seen);
   return {
     ...base,
     // Without stable traffic the rule is off, and stands in nobody's way.
     kind: fires ? (isHeld ? "inconclusive" : "failed") : "successful",
-    observed: strongest.difference,
+    observed: difference,
+    interval: strongest.interval,
+    ...(isLatency ? shareOfSlow(strongest) : {}),
     have: Math.max(0, strongest.have),
     need: strongest.need,
     detail: isHeld ? `${compareDetail(strongest)}; ${heldBack(keys)}` : compareDetail(strongest),
-    interval: strongest.interval,
-    n: strongest.canary.n,
+    n: canary.n,
   };
 }
 
-function compareDetail({ control, canary, stable, quantile }: ComparativeReading): string {
+/** Like with like: the canary's share above the margin, and stable's above the cut point, which it must not exceed. */
+function shareOfSlow({ canary, stable }: ComparativeReading): Pick<Check, "observed" | "limit" | "interval"> {
+  return {
+    observed: canary.n === 0 ? null : canary.bad / canary.n,
+    limit: stable.n === 0 ? 0 : stable.bad / stable.n,
+    interval: shareInterval(canary.bad, canary.n),
+  };
+}
+
+function compareDetail({ control, canary, stable, quantile, rule }: ComparativeReading): string {
   if (!control) return "off: no stable traffic at the same time";
-  const of = quantile === null ? "" : ` slower than stable's P${quantile * 100}`;
-  return `canary ${canary.bad} of ${canary.n}${of}, stable ${stable.bad} of ${stable.n}, over ten minutes`;
+  const margin = rule === "latency" ? SLOW_MARGIN : FAST_MARGIN;
+  const cut = `stable's P${Number(quantile) * 100}`;
+  const [mine, its] =
+    quantile === null ? ["", ""] : [` slower than ${margin} × ${cut}`, ` slower than ${cut}`];
+  return `canary ${canary.bad} of ${canary.n}${mine}, stable ${stable.bad} of ${stable.n}${its}, over ten minutes`;
 }
 
 function percent(share: number): string {

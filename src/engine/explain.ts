@@ -6,10 +6,11 @@
  */
 
 import { isSharedCause } from "../domain/judge.ts";
+import type { BadKind } from "../domain/outcome.ts";
 import type { Check } from "../domain/rule.ts";
 import { isHeldBack } from "../domain/tiers.ts";
 import { formatDuration, millis } from "../domain/units.ts";
-import type { BadKind, EndpointHealth } from "./ports.ts";
+import type { EndpointHealth } from "./ports.ts";
 import type { CheckStatus, Marks, RollbackEvidence, Tally } from "./status.ts";
 
 /** What the responses are called that a check is about; undefined: it is about none. */

@@ -5,9 +5,10 @@
  */
 
 import { LRUCache } from "lru-cache";
+import type { BadKind } from "../domain/outcome.ts";
 import { byOutcome } from "../domain/window.ts";
 import type { Millis } from "../domain/units.ts";
-import type { BadKind, RouteMeasure, Sample } from "./ports.ts";
+import type { RouteMeasure, Sample } from "./ports.ts";
 import type { Marks, Tally } from "./status.ts";
 
 const KEYS_COUNTED = 10_000;

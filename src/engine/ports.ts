@@ -8,6 +8,7 @@ import type { Snapshot } from "../domain/evidence/route.ts";
 import type { BlockCounts } from "../domain/evidence/counting.ts";
 import type { Slice } from "../domain/slice.ts";
 import type { Arm } from "../domain/split.ts";
+import type { BadKind } from "../domain/outcome.ts";
 import type { Phase, RolloutState, Severity } from "../domain/rollout-types.ts";
 import type { Millis, Ppm } from "../domain/units.ts";
 import type { Split } from "./routing.ts";
@@ -160,9 +161,6 @@ export interface Reports {
     pack: { readonly route: string; readonly rollout: string } & Readonly<Record<string, unknown>>,
   ): Promise<string | undefined>;
 }
-
-/** What was bad about a response: it failed, was slower than a rule's limit, or was a 4xx. */
-export type BadKind = "failure" | "slow" | "client_error";
 
 /** One bad response of the canary, unforced, for people to look at. */
 export interface Sample {

@@ -60,6 +60,9 @@ const HELD = [
   ["one_client", "warning", isHeldBack],
 ] as const;
 
+/** What is held again within this time is the same trouble, and was told. */
+const HELD_APART_MS = 600_000;
+
 /** Whether there is a canary to be judged. */
 function isRunning({ phase }: RolloutState): boolean {
   return phase !== "idle" && phase !== "rolled_back";
@@ -75,6 +78,8 @@ export class RouteControl {
   #state: RolloutState;
   #verdict: Verdict = UNJUDGED;
   #judgedAt: Millis;
+  /** When a rule was held last, by what is told of it. */
+  readonly #heldAt = new Map<string, Millis>();
   #lastRollback: RollbackEvidence | null = null;
   /** The raise that is being recorded; undefined when none is. */
   #raising: Promise<boolean> | undefined;
@@ -158,7 +163,6 @@ export class RouteControl {
     this.#judgedAt = now;
     this.evidence.commit(blockMs, this.config.rollback.loopLag);
     const readings = new Map<number, Reading>();
-    const before = this.#verdict;
     this.#verdict = judge({
       rules: this.config.rollback.onAny,
       step: stepOf(this.#state),
@@ -176,7 +180,7 @@ export class RouteControl {
       clocks: this.#clocks(),
       elapsedMs,
     });
-    this.#tellHeld(before, now);
+    this.#tellHeld(now);
     return this.#verdict;
   }
 
@@ -193,12 +197,13 @@ export class RouteControl {
    * Told once, when it begins: a rule would have fired, and something holds it. Both arms suffer, and moving the weight would not help
    * (product.md §2.11); or it is one client's doing (§2.12).
    */
-  #tellHeld(before: Verdict, now: Millis): void {
+  #tellHeld(now: Millis): void {
     const { name } = this.config;
     for (const [event, severity, isHeld] of HELD) {
-      const known = new Set(before.checks.filter(isHeld).map(({ rule }) => rule));
-      const held = this.#verdict.checks.filter((check) => isHeld(check) && !known.has(check.rule));
-      for (const { rule, detail } of held) {
+      for (const { rule, detail } of this.#verdict.checks.filter(isHeld)) {
+        const seenAt = this.#heldAt.get(`${event} ${rule}`) ?? -Infinity;
+        this.#heldAt.set(`${event} ${rule}`, now);
+        if (now - seenAt < HELD_APART_MS) continue;
         const check = this.#checks(now, this.#state).find((each) => each.rule === rule)!;
         const summary = `${name}: the weight stays where it is: ${rule}: ${detail}`;
         const rollout = this.#state.id;

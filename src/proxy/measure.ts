@@ -6,11 +6,19 @@
 
 import { ARM_EVENT_INDEX, PLANE_EVENT_INDEX, type ArmEvent, type PlaneEvent } from "../domain/event.ts";
 import { murmur3 } from "../domain/hash.ts";
-import { REASONS, REASON_INDEX, kindOf, type Reason } from "../domain/outcome.ts";
+import {
+  REASONS,
+  REASON_INDEX,
+  SAMPLES,
+  badKindOf,
+  kindOf,
+  type BadKind,
+  type Reason,
+} from "../domain/outcome.ts";
 import { foldedPath } from "../domain/path.ts";
 import { LiveSlice, OVERHEAD_BOUNDS, wordsOver } from "../domain/slice.ts";
 import type { Arm } from "../domain/split.ts";
-import type { BadKind, Sample } from "../engine/ports.ts";
+import type { Sample } from "../engine/ports.ts";
 import {
   DELAY_QUANTILES,
   PLANE,
@@ -30,7 +38,6 @@ import type { RequestView } from "./request.ts";
 // By reason, for every exchange: whether it is evidence, and whether it is a failure.
 const IS_EVIDENCE = REASONS.map((reason) => kindOf(reason) !== "excluded");
 const IS_FAILURE = REASONS.map((reason) => kindOf(reason) === "failure");
-const SAMPLES_PER_DRAIN: Readonly<Record<BadKind, number>> = { failure: 300, slow: 100, client_error: 50 };
 
 /** Who is told what does not lie in words. */
 export interface Tidings {
@@ -183,14 +190,14 @@ export class RouteMeter {
 
   /** What was bad about an unforced exchange of the canary, if a sample of it is wanted: there are not enough of its kind since the last drain. */
   wanted(isBad: boolean, reason: Reason, status: number): BadKind | undefined {
-    const kind = kindOfBad(isBad, reason, status);
+    const kind = badKindOf(isBad, reason, status);
     if (kind === undefined) return undefined;
     const drain = this.#plane[PLANE.drains]!;
     if (drain !== this.#drain) {
       this.#drain = drain;
       this.#samples = { failure: 0, slow: 0, client_error: 0 };
     }
-    return this.#samples[kind]++ < SAMPLES_PER_DRAIN[kind] ? kind : undefined;
+    return this.#samples[kind]++ < SAMPLES[kind] ? kind : undefined;
   }
 
   /** Keeps a sample that is `wanted`. */
@@ -211,12 +218,6 @@ export class RouteMeter {
       rescued,
     });
   }
-}
-
-function kindOfBad(isBad: boolean, reason: Reason, status: number): BadKind | undefined {
-  if (IS_FAILURE[REASON_INDEX[reason]]!) return "failure";
-  if (isBad) return "slow";
-  return reason === "ok" && status >= 400 && status < 500 ? "client_error" : undefined;
 }
 
 /** Counters of one thread's data path. */

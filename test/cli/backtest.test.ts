@@ -12,13 +12,13 @@ const file = (name: string, text: string): string => {
 };
 const PLAN = file(
   "plan.yaml",
-  "steps:\n  - { setWeight: 5%, hold: 2m }\n  - { setWeight: 100%, hold: 1m }\n",
+  "promotion: off\nsteps:\n  - { setWeight: 5%, hold: 2m }\n  - { setWeight: 100%, hold: 1m }\n",
 );
 const CONFIG = file(
   "sluice.yaml",
   "routes:\n" +
     "  - name: shop\n    stable: { endpoints: [http://10.0.0.1:8080] }\n    canary: { endpoints: [http://10.0.0.9:8080] }\n    plan: slow\n" +
-    "plans:\n  slow: { steps: [{ setWeight: 5%, hold: 1h }] }\n",
+    "plans:\n  slow: { promotion: off, steps: [{ setWeight: 5%, hold: 1h }] }\n",
 );
 
 /** NGINX's lines for five minutes, a twentieth of them the canary's; `status` says how each was answered. */

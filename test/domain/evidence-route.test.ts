@@ -14,6 +14,7 @@ import { pushRow, ringOf, rowsOf, sumsOf } from "../../src/domain/evidence/recen
 import { RouteEvidence, type Readings, type Snapshot } from "../../src/domain/evidence/route.ts";
 import { indexOfMicros } from "../../src/domain/hdr.ts";
 import { ppm } from "../../src/domain/units.ts";
+import { fakeDice } from "../support/dice.ts";
 
 const RULES = { limits: HARD_LIMITS, margin: 0.001, leastDifference: 0.001 };
 const arm = (n: number, e = 0, more: Partial<ArmCounts> = {}): ArmCounts => ({
@@ -284,6 +285,30 @@ t.test("the gate and the success limits read what was committed, of this step", 
   t.match(evidence.readings().success, [{ passes: false, n: 0 }]);
   evidence.stageStart(true);
   t.same(evidence.readings().success, []);
+});
+
+t.test("a slowdown that begins on the way is found as soon as one at the start", async (t) => {
+  const dice = fakeDice(5);
+  // Lognormal about 60 ms, near enough; then the canary takes twice as long.
+  const spread = (count: number, slower: number): readonly number[] =>
+    Array.from({ length: count }, () => {
+      let z = -6;
+      for (let k = 0; k < 12; k++) z += dice.random();
+      return [indexOfMicros(60_000 * slower * Math.exp(0.6 * z)), 1];
+    }).flat();
+  const second = (slower: number): Block =>
+    block(arm(5), arm(45), { canaryLatency: spread(5, slower), stableLatency: spread(45, 1) });
+  const secondsToFind = (healthy: number): number => {
+    const evidence = route();
+    for (let i = 0; i < healthy; i++) times(1, evidence, second(1));
+    for (let seconds = 1; seconds < 600; seconds++) {
+      const { comparative } = times(1, evidence, second(2));
+      if (comparative.some(({ fires }) => fires)) return seconds;
+    }
+    return Infinity;
+  };
+  const [early, late] = [secondsToFind(60), secondsToFind(1200)];
+  t.ok(early <= 90 && late <= early + 30, `${early} s and ${late} s`);
 });
 
 t.test("a rollout begins with nothing from the one before", async (t) => {

@@ -91,6 +91,7 @@ const known = (over: Partial<Readings>): Readings => ({
   catastrophic: [],
   comparative: [],
   sustained: {},
+  lately: 1,
   gate,
   success: [],
   cutsUs: [],

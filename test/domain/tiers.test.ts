@@ -62,6 +62,7 @@ function readings(
     comparative,
     sustained: {},
     gate: null,
+    lately: 1,
     success: [],
     cutsUs: [],
     discarded: { seconds: 0, responses: 0 },
@@ -163,8 +164,24 @@ t.test("a comparison tells both arms, and is off without stable", async (t) => {
   t.match(check({ control: false, fires: false }), { kind: "successful", detail: /^off/ });
   t.match(check({ rule: "latency", quantile: 0.9 }, SLOWER, { failed: 0, seen: 5, worst: "" }), {
     kind: "failed",
-    detail: /^canary 2 of 100 slower than stable's P90/,
+    observed: 0.02,
+    limit: 0,
+    detail:
+      "canary 2 of 100 slower than 1.1 × stable's P90, stable 0 of 900 slower than stable's P90, over ten minutes",
   });
+  t.match(
+    check({ rule: "latency_fast", quantile: 0.5, difference: -0.3 }, SLOWER),
+    { kind: "failed", detail: /1\.5 × stable's P50/ },
+    "the time before the fault began is in the ten minutes, too",
+  );
+  const nobody = {
+    rule: "latency",
+    fires: false,
+    difference: null,
+    canary: { n: 0, bad: 0 },
+    stable: { n: 0, bad: 0 },
+  };
+  t.match(check(nobody, SLOWER), { kind: "successful", observed: null, limit: 0 });
   const both = [
     { ...one, rule: "latency" as const, fires: false, have: 99 },
     { ...one, rule: "latency_fast" as const },

@@ -135,6 +135,23 @@ t.test("a shared cause, one client and a sick endpoint each say where to look", 
   t.match(check(sick, "health"), { verdict: "inconclusive", advice: "" });
 });
 
+t.test(
+  "a shared cause that comes and goes is told once, and again when it comes back much later",
+  async (t) => {
+    const b = await benchOf([SUSTAINED]);
+    let second = 0;
+    const told = () => b.notices.filter(({ event }) => event === "shared_cause").length;
+    // Stable hovers about the limit while the canary is over it.
+    const hovering = () => serve(b, 1, second++ % 130 < 65 ? 9 : 0);
+    await b.run(120, () => serve(b, 1, 9));
+    await b.run(600, hovering);
+    t.equal(told(), 1);
+    await b.run(700, () => serve(b, 0));
+    await b.run(200, () => serve(b, 1, 9));
+    t.equal(told(), 2);
+  },
+);
+
 t.test("a partial rollback says who is still on the canary", async (t) => {
   const b = await benchOf([{ ...SUSTAINED, for: "5s" }], { to: "2%" });
   await b.run(10, () => serve(b, 10));

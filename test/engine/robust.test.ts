@@ -102,6 +102,16 @@ t.test("little traffic is judged over up to thirty minutes, and silence not at a
   t.match(statusOf(b), { weight: 10, phase: "paused" });
 });
 
+t.test("silence climbs on nothing: what is known of before says nothing about it", async (t) => {
+  const b = await benchOf([ROBUST]);
+  await b.run(120, () => serve(b, { ok: 2 }));
+  t.match(checkOf(b, "error_rate"), { verdict: "successful" });
+  await b.run(125, () => b.plane.serve("app", "stable", { ok: 90 }));
+  t.match(checkOf(b, "error_rate"), { verdict: "inconclusive", detail: "no response in the last minute" });
+  await b.run(1, () => serve(b, { ok: 1 }));
+  t.match(checkOf(b, "error_rate"), { verdict: "successful" });
+});
+
 t.test(
   "slow answers are counted by the same limit, also where none is judged with every response",
   async (t) => {

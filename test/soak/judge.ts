@@ -12,7 +12,7 @@ import { join } from "node:path";
 import { fakeDice } from "../support/dice.ts";
 import { operatorOf, type Operator } from "../support/operator.ts";
 import { command, configFile } from "../support/program.ts";
-import { median, must, pause, quantile } from "./check.ts";
+import { median, must, now, pause, quantile } from "./check.ts";
 
 const TRIALS = 20;
 /** Users that are on the canary before it breaks, about. */
@@ -204,8 +204,8 @@ async function thirtyPercent(world: World): Promise<string> {
     responses.push(canary.responses - before);
   }
   // The last one goes on: it is tried again after ten seconds, and that is that.
-  const late = performance.now() + 15_000;
-  await world.load(() => performance.now() > late);
+  const late = now() + 15_000;
+  await world.load(() => now() > late);
   const { phase, weight } = await routeOf(world);
   const half = median(responses);
   const line = `30 % fail at 10 %: off after ${half} responses (median), ${quantile(responses, 0.95)} (95 %); then ${phase} at ${weight} %`;
@@ -220,11 +220,11 @@ async function blip(world: World): Promise<string> {
   const healthy = canary.responses + HEALTHY;
   await world.load(() => canary.responses >= healthy);
   canary.failing = 0.8;
-  const end = performance.now() + BLIP_MS;
-  await world.load(() => performance.now() > end);
+  const end = now() + BLIP_MS;
+  await world.load(() => now() > end);
   canary.failing = 0;
-  const late = performance.now() + 80_000;
-  await world.load(() => performance.now() > late);
+  const late = now() + 80_000;
+  await world.load(() => now() > late);
   await pause(1100);
   const { phase, weight } = await routeOf(world);
   const events = (await eventsOf(world)).slice(before);

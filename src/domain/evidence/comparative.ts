@@ -139,7 +139,7 @@ export interface ComparativeReading {
   readonly difference: number | null;
   /** Of the difference: Newcombe's, 95 % at one look. What fires is the evidence, not the interval. */
   readonly interval: Interval;
-  /** The least difference at which the rule fires. */
+  /** The least difference at which errors and 4xx fire. */
   readonly limit: number;
   /** Responses, or latencies, over ten minutes. */
   readonly canary: { readonly n: number; readonly bad: number };
@@ -175,15 +175,16 @@ export function comparativeReadings(
       canary.n === 0 || stable.n === 0 ? null : canary.bad / canary.n - stable.bad / stable.n;
     const have = meanEvidence(test, state, at);
     const isShare = test.unit === "responses";
-    const limit = isShare ? least : 0;
+    // Of latency there is no difference to speak of: the canary is counted above a margin, stable above the cut point itself.
+    const isLarge = !isShare || (difference !== null && difference >= least);
     return {
       rule: test.rule,
-      fires: control && have >= CROSSING && difference !== null && difference >= limit,
+      fires: control && have >= CROSSING && isLarge,
       have,
       need: CROSSING,
       difference,
       interval: differenceInterval(canary.bad, canary.n, stable.bad, stable.n),
-      limit,
+      limit: isShare ? least : 0,
       canary,
       stable,
       quantile: isShare ? null : CUT_QUANTILES[strongest]!,

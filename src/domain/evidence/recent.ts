@@ -41,6 +41,12 @@ export function rowsOf(ring: Ring, state: Float64Array, at: number): readonly Fl
   });
 }
 
+/** One column of the newest row; 0 without rows. */
+export function newestOf(ring: Ring, state: Float64Array, at: number, column: number): number {
+  const pushed = state[at]!;
+  return pushed === 0 ? 0 : state[at + 1 + ((pushed - 1) % ring.slots) * ring.columns + column]!;
+}
+
 /** The sums of all rows, column by column, and of the row at `rowAt` that is still being filled. */
 export function sumsOf(ring: Ring, state: Float64Array, at: number, rowAt: number): Float64Array {
   const { columns } = ring;

@@ -41,7 +41,7 @@ import { addAbove, countOf, CUT_WORDS, moveCuts } from "./cuts.ts";
 import { commitGate, GATE_WORDS, gateReading, startGate, type GateReading } from "./gate.ts";
 import { COMPARATIVE_BLOCK_S } from "./planning.ts";
 import { shareInterval, type Interval } from "./proportion.ts";
-import { pushRow, ringOf, rowsOf, sumsOf } from "./recent.ts";
+import { newestOf, pushRow, ringOf, rowsOf, sumsOf } from "./recent.ts";
 import {
   countSuccess,
   startSuccess,
@@ -92,6 +92,8 @@ export interface Readings {
   readonly comparative: readonly ComparativeReading[];
   /** The robust form of "for five minutes", by what it is about, over whole minutes since the weight changed. */
   readonly sustained: Readonly<Partial<Record<HardRule, SustainedReading>>>;
+  /** The canary's responses of the last one to two minutes: what is known of before says nothing about silence. */
+  readonly lately: number;
   /** Null when there is no concurrent stable traffic. */
   readonly gate: GateReading | null;
   /** The step's success limits, as of the last whole ten seconds. */
@@ -235,6 +237,7 @@ export class RouteEvidence {
     return {
       catastrophic: hardReadings(this.#guards, this.#hard, this.#at).map((each) => explained(each, sums)),
       comparative: comparativeReadings(this.#rest, COMPARATIVE, sums, leastDifference, control),
+      lately: this.#rest[MINUTE]! + newestOf(MINUTES, this.#rest, MINUTES_PAST, 0),
       sustained: (this.#byMinute ??= this.#sustained()),
       gate: control ? gateReading(this.#rest, GATE, margin, leastS) : null,
       success: this.#success,
