@@ -26,6 +26,7 @@ import {
   type RobustRule,
   type Rule,
   type SequentialRule,
+  type VerdictKind,
 } from "./rule.ts";
 import { microsOf, millis, type Millis, type Ppm } from "./units.ts";
 
@@ -185,17 +186,20 @@ export function checkRobust(
   if (readings === undefined || found === undefined) return { ...base, ...IDLE };
   const { observed, n } = found;
   const isSilent = found.kind === "within" && readings.lately === 0;
-  const kind = isSilent ? "inconclusive" : found.kind;
-  const isOver = kind === "breach" || (kind === "shared_cause" && evidence.sharedCause === "rollback");
   return {
     ...base,
-    kind: isOver ? "failed" : kind === "within" ? "successful" : "inconclusive",
-    observed: rule.metric === "error_rate" && n > 0 ? observed : null,
+    kind: isSilent ? "inconclusive" : robustKind(found, evidence.sharedCause),
+    observed: rule.metric === "error_rate" ? observed : null,
     have: n,
     need: ENOUGH_RESPONSES,
     detail: weight === 0 ? "no traffic is due at weight 0" : isSilent ? SILENT : robustDetail(found),
     n,
   };
+}
+
+function robustKind({ kind }: SustainedReading, sharedCause: "hold" | "rollback"): VerdictKind {
+  if (kind === "breach" || (kind === "shared_cause" && sharedCause === "rollback")) return "failed";
+  return kind === "within" ? "successful" : "inconclusive";
 }
 
 function robustDetail({ kind, n, bad, minutes, partsOver, limit }: SustainedReading): string {
