@@ -84,6 +84,7 @@ function terminal(): Io {
       return process.stdin;
     },
     columns: process.stdout.columns || 100,
+    now: () => clock.wall(),
     async ask(question) {
       const lines = createInterface({ input: process.stdin, output: process.stdout });
       try {

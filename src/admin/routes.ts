@@ -8,16 +8,18 @@
  */
 
 import { z } from "zod";
+import { dryRun, dryRunSchema, type DryRun, type Measured } from "../config/dry-run.ts";
 import { effective } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
+import { force, percent, reason, resolvePlan, startSchema, weightOf } from "../config/start.ts";
 import { name } from "../config/texts.ts";
 import type { ErrorCode } from "../domain/errors.ts";
 import type { Actor, Command } from "../domain/rollout-types.ts";
 import type { Control, ReloadResult } from "../engine/control.ts";
+import type { Clock } from "../engine/ports.ts";
 import type { RouteStatus } from "../engine/status.ts";
 import type { Scope } from "./auth.ts";
 import * as shapes from "./shapes.ts";
-import { force, percent, reason, resolvePlan, startSchema, weightOf } from "./start.ts";
 
 /** What the handlers work on. */
 export interface AdminSources {
@@ -28,6 +30,7 @@ export interface AdminSources {
   readonly reload: (actor: string) => Promise<ReloadResult>;
   readonly readiness: () => { readonly ready: boolean; readonly checks: Readonly<Record<string, string>> };
   readonly drain: () => void;
+  readonly clock: Pick<Clock, "wall">;
   /** The OpenAPI document. */
   readonly document: () => unknown;
 }
@@ -144,6 +147,15 @@ function noRoute(): Reply<never> {
 function status({ sources, route }: Call<unknown, unknown>): Reply<RouteStatus> {
   const found = sources.control.route(route);
   return found === undefined ? noRoute() : { kind: "json", status: 200, body: found, version: found.version };
+}
+
+/** What the arms have measured, for a forecast: the present pace of both, and how often stable fails. */
+function measuredOf({ stable, canary }: RouteStatus["arms"]): Measured {
+  const perSecond = stable.perSecond + canary.perSecond;
+  return {
+    perSecond: perSecond > 0 ? perSecond : undefined,
+    baseline: stable.requests > 0 ? stable.failures / stable.requests : undefined,
+  };
 }
 
 function live(): Reply<{ live: true }> {
@@ -289,6 +301,27 @@ export const ROUTES = {
       };
     },
   ),
+  plan: row({
+    method: "POST",
+    path: "/v1/rollouts/{route}/plan",
+    scope: "read",
+    summary:
+      "The dry run: when each step would begin and end, and whether it would know enough; nothing is started",
+    input: dryRunSchema,
+    query: nothing,
+    output: shapes.dryRunShape,
+    statuses: [200],
+    handle({ sources, route, input }): Reply<DryRun> {
+      const config = sources.config();
+      const measured = sources.control.route(route);
+      const found = config.routes.find((each) => each.name === route);
+      if (measured === undefined || found === undefined) return noRoute();
+      const result = dryRun(config, found, input, measuredOf(measured.arms), sources.clock.wall());
+      if (result.ok) return { kind: "json", status: 200, body: result.dryRun };
+      const { field, message } = result;
+      return { kind: "problem", code: "SPLIT_INPUT_INVALID", field, message };
+    },
+  }),
   pause: verb("/v1/rollouts/{route}/pause", "Hold the weight, rollback armed", whyInput, (input) => ({
     type: "pause",
     reason: input.reason ?? "",

@@ -5,6 +5,8 @@
  */
 
 import { z } from "zod";
+import type { DryRun, DryRunStep } from "../config/dry-run.ts";
+import type { Need, Takes } from "../domain/needs.ts";
 import type { ReloadResult } from "../engine/control.ts";
 import type { EndpointHealth, JournalLine, RescueCounts } from "../engine/ports.ts";
 import type {
@@ -166,6 +168,66 @@ export const routeStatusSchema: z.ZodType<RouteStatus> = z
 export const routesSchema = z
   .strictObject({ routes: z.array(routeStatusSchema).readonly() })
   .meta({ id: "Routes", description: "every route, in the order of the configuration" });
+
+const takes: z.ZodType<Takes> = z
+  .strictObject({ p50Ms: ms, p90Ms: ms })
+  .meta({ id: "Takes", description: "how long it takes, in half and in nine of ten cases" });
+
+const need: z.ZodType<Need> = z
+  .strictObject({
+    kind: z.enum(["detect", "prove", "limit", "data"]).meta({
+      description:
+        "that a harm is found, that the canary is proved not to be worse, a success limit, or a rule's least traffic",
+    }),
+    what: z.string(),
+    responses: z.number().min(0).nullable().meta({
+      description: "canary responses in half of the cases; null: no number is enough",
+    }),
+    takes: takes.nullable().meta({ description: "null: it never comes" }),
+  })
+  .meta({ id: "Need", description: "one thing that a step needs to know" });
+
+const dryRunStep: z.ZodType<DryRunStep> = z
+  .strictObject({
+    weight,
+    holdMs: ms,
+    bake: z.boolean(),
+    beginsAt: wall.nullable().meta({ description: "in half of the cases; null: never by itself" }),
+    endsAt: wall.nullable().meta({ description: "in half of the cases; null: never by itself" }),
+    endsAt90: wall.nullable().meta({ description: "in nine of ten cases" }),
+    canaryPerSecond: z.number().min(0),
+    detect: takes
+      .nullable()
+      .meta({ description: "until the harm is found, when it is there from the start" }),
+    detectLater: takes.nullable().meta({ description: "the same, when it begins within the step" }),
+    smallestRise: fraction.nullable().meta({
+      description: "the smallest rise that is found within the hold in nine of ten cases; null: none",
+    }),
+    prove: takes.nullable().meta({ description: "until it is proved that the canary is not worse" }),
+    needs: z.array(need).readonly(),
+    knows: z
+      .boolean()
+      .meta({ description: "whether all that it needs comes within the hold, in nine of ten cases" }),
+    words: z.array(z.string()).readonly().meta({ description: "what is missing and what to do about it" }),
+  })
+  .meta({ id: "DryRunStep", description: "one step as it will go" });
+
+/** A plan as it will go. */
+export const dryRunShape: z.ZodType<DryRun> = z
+  .strictObject({
+    route: z.string(),
+    startsAt: wall,
+    perSecond: z.number().min(0),
+    baseline: fraction,
+    harm: fraction,
+    measured: z
+      .strictObject({ perSecond: z.boolean(), baseline: z.boolean() })
+      .meta({ description: "whether it was measured here, or else said or assumed" }),
+    knows: z.boolean().meta({ description: "whether every step knows enough within its hold" }),
+    stuckAt: count.nullable().meta({ description: "the first step that it cannot get away from by itself" }),
+    steps: z.array(dryRunStep).readonly(),
+  })
+  .meta({ id: "DryRun", description: "a plan as it will go" });
 
 const histograms = z
   .strictObject({ all: z.base64(), successes: z.base64(), failures: z.base64() })

@@ -31,6 +31,8 @@ export interface AdminAddress {
 
 /** What a rollout is started with. */
 export type StartRequest = InputOf<"start">;
+/** What a rollout would be started with, and what is to be expected. */
+export type DryRunRequest = InputOf<"plan">;
 /** Every endpoint as the probes see it. */
 export type HealthReport = OutputOf<"health">;
 /** What a reload did. */
@@ -42,6 +44,8 @@ export interface AdminClient {
   route(name: string): Promise<RouteStatus>;
   setWeight(route: string, body: InputOf<"setWeight">): Promise<RouteStatus>;
   start(route: string, body: StartRequest): Promise<RouteStatus>;
+  /** What a rollout would come to; nothing is started. */
+  plan(route: string, body: DryRunRequest): Promise<OutputOf<"plan">>;
   verb(
     route: string,
     verb: "pause" | "resume" | "promote" | "rollback",
@@ -95,13 +99,14 @@ export interface ClientOptions {
   /** Added to the API's refusal of a call without a token. */
   readonly noTokenHint: string;
   /** Certificates to trust over TLS, PEM; undefined: the platform's. */
-  readonly ca: readonly string[] | undefined;
+  readonly ca: () => Promise<readonly string[] | undefined>;
 }
 
 /** A client of the API. */
 export function adminClient({ address, token, noTokenHint, ca }: ClientOptions): AdminClient {
   async function call(method: "GET" | "POST", path: string, body?: unknown): Promise<unknown> {
-    const answer = await exchange({ address, method, path, token, ca, body });
+    const trusted = address.isTls ? await ca() : undefined;
+    const answer = await exchange({ address, method, path, token, ca: trusted, body });
     const value = parsed(answer, address);
     if (answer.status >= 200 && answer.status < 300) return value;
     const error = problemOf(answer.status, value, address);
@@ -124,6 +129,13 @@ export function adminClient({ address, token, noTokenHint, ca }: ClientOptions):
     },
     async start(route, body) {
       return statusOf(await call("POST", `/v1/rollouts/${at(route)}/start`, body), address);
+    },
+    async plan(route, body) {
+      const found = recordOf(await call("POST", `/v1/rollouts/${at(route)}/plan`, body), address);
+      if (typeof found["knows"] !== "boolean") throw strange(address);
+      listOf(found, "steps", address);
+      // Its marks are there; the rest is the shape that the API's own table describes.
+      return found as unknown as OutputOf<"plan">;
     },
     async verb(route, verb, body) {
       return statusOf(await call("POST", `/v1/rollouts/${at(route)}/${verb}`, body), address);
@@ -159,7 +171,8 @@ interface Answer {
   readonly text: string;
 }
 
-interface Exchange extends Omit<ClientOptions, "noTokenHint"> {
+interface Exchange extends Omit<ClientOptions, "noTokenHint" | "ca"> {
+  readonly ca: readonly string[] | undefined;
   readonly method: string;
   readonly path: string;
   readonly body: unknown;

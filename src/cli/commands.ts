@@ -5,6 +5,7 @@
  * to make an outage stop.
  */
 
+import type { Config } from "../config/schema.ts";
 import { AppError } from "../domain/errors.ts";
 import { formatDuration, millis, parseDuration, ppmOfPercent, type Millis } from "../domain/units.ts";
 import type { RouteStatus } from "../engine/status.ts";
@@ -17,10 +18,12 @@ export interface Context {
   readonly client: AdminClient;
   readonly io: Io;
   readonly json: boolean;
+  /** The configuration that was named, if one was. */
+  readonly config?: Config | undefined;
 }
 
 /** Exit codes of product.md §4 that are no error's. */
-const EXIT = { done: 0, failed: 1, waiting: 3 } as const;
+export const EXIT = { done: 0, failed: 1, waiting: 3 } as const;
 
 /** The exit code that tells a route's phase: 1 rolled back, 3 paused, else 0. */
 export function exitOf(routes: readonly Pick<RouteStatus, "phase">[]): number {
@@ -48,7 +51,8 @@ export async function deploy(context: Context, route: string, options: DeployOpt
   return show(context, await context.client.start(route, body));
 }
 
-function startRequestOf(options: DeployOptions): StartRequest {
+/** What `deploy` sends. Throws SPLIT_USAGE for options that do not go together. */
+export function startRequestOf(options: DeployOptions): StartRequest {
   checkTogether(options);
   const { strategy, steps, hold, wait, version, force, reason } = options;
   // A bare number is seconds here, and only here: the option is documented so.
@@ -77,7 +81,7 @@ function checkTogether({ strategy, steps, hold, force, reason }: DeployOptions):
 }
 
 /** Without the fields that are undefined. */
-function present<T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+export function present<T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
   // What is left has exactly these keys and no undefined; Object.entries cannot say so.
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
     [K in keyof T]?: Exclude<T[K], undefined>;
@@ -236,7 +240,8 @@ function wholeOf(text: string, option: string): number {
   return value;
 }
 
-function usage(message: string): AppError {
+/** What was typed cannot be done. */
+export function usage(message: string): AppError {
   return new AppError("SPLIT_USAGE", message);
 }
 
@@ -259,6 +264,7 @@ function show(context: Context, route: RouteStatus): number {
   return EXIT.done;
 }
 
-function pretty(value: unknown): string {
+/** JSON for programs, which people can read. */
+export function pretty(value: unknown): string {
   return `${JSON.stringify(value, null, 2)}\n`;
 }

@@ -12,6 +12,8 @@ export interface Io {
   /** Whether a person sits at the other end: standard input and output are a terminal. */
   readonly isTTY: boolean;
   readonly columns: number;
+  /** Wall clock, ms since the epoch. */
+  readonly now: () => number;
   /** Asks on the terminal; resolves the line typed, without its end. */
   readonly ask: (question: string) => Promise<string>;
 }

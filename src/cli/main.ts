@@ -17,6 +17,7 @@ import { adminAddressOf, adminClient } from "./client.ts";
 import * as commands from "./commands.ts";
 import { follow } from "./follow.ts";
 import type { Io } from "./io.ts";
+import { checkNotForecast, plan, type PlanOptions } from "./plan.ts";
 
 /** What the demonstration is told. */
 export interface DemoOptions {
@@ -162,18 +163,41 @@ function gathered(value: string, before: readonly string[] = []): readonly strin
 }
 
 function rolloutCommands(program: Command, io: Io, done: (exit: number) => void): void {
-  remote(program, "deploy <route>", "start a rollout")
-    .option("--strategy <name>", "a plan's name, or custom with --steps; left out: the route's plan")
-    .option("--steps <list>", "weights in percent, rising, e.g. 0,5,25,50,100")
-    .option("--hold <duration>", "least time at each of --steps, e.g. 10m")
-    .option("--wait <seconds>", "replace every hold, for a rehearsal: seconds, or a duration with its unit")
+  const planned = (command: Command): Command =>
+    command
+      .option("--strategy <name>", "a plan's name, or custom with --steps; left out: the route's plan")
+      .option("--steps <list>", "weights in percent, rising, e.g. 0,5,25,50,100")
+      .option("--hold <duration>", "least time at each of --steps, e.g. 10m")
+      .option(
+        "--wait <seconds>",
+        "replace every hold, for a rehearsal: seconds, or a duration with its unit",
+      );
+  const assuming = (command: Command): Command =>
+    command
+      .option("--rps <number>", "forecast for so many requests per second; left out: as measured now")
+      .option("--baseline <percent>", "share that fails anyway, e.g. 0.1%; left out: stable's, or 0.01%")
+      .option("--harm <percent>", "rise of the error rate that should be found; left out: 0.5%")
+      .option("--start <time>", "when it would start, ISO 8601; left out: now");
+  assuming(
+    planned(
+      remote(program, "plan <route>", "dry run: dates, and whether each step will know enough (exit 3: no)"),
+    ),
+  ).action((route: string, options: Access & PlanOptions) =>
+    act(options, io, done, (context) => plan(context, route, options)),
+  );
+  const deploying = planned(remote(program, "deploy <route>", "start a rollout"))
     .option("--version <text>", "what runs on the canary, for people")
     .option("--force", "during a cooldown, or over a running rollout; needs --reason")
     .option("--reason <text>", "why; goes into the journal")
     .option("--yes", "do not ask")
-    .action((route: string, options: Access & commands.DeployOptions) =>
-      act(options, io, done, (context) => commands.deploy(context, route, options)),
-    );
+    .option("--dry-run", "as `plan`: start nothing; the options below go with it");
+  assuming(deploying).action((route: string, options: Access & PlanOptions & { dryRun?: boolean }) =>
+    act(options, io, done, (context) => {
+      if (options.dryRun === true) return plan(context, route, options);
+      checkNotForecast(options);
+      return commands.deploy(context, route, options);
+    }),
+  );
   remote(program, "status [route]", "show one route in full, or all")
     .option("--watch", "follow until it has succeeded or rolled back")
     .option("--timeout <duration>", "with --watch: give up after so long (exit 124)")
@@ -286,9 +310,9 @@ async function act(access: Access, io: Io, done: (exit: number) => void, action:
     address,
     token,
     noTokenHint: `there is no ${file}; name the token or the state folder`,
-    ca: address.isTls ? await trustedBy(access, io, config) : undefined,
+    ca: () => trustedBy(access, io, config),
   });
-  done(await action({ client, io, json: access.json === true }));
+  done(await action({ client, io, json: access.json === true, config }));
 }
 
 /**

@@ -211,7 +211,7 @@ function explained(route: RouteStatus, style: Style): readonly string[] {
 }
 
 /** `text` in lines of at most `columns`, the further ones indented; a longer word stands alone. */
-function wrapped(text: string, columns: number): readonly string[] {
+export function wrapped(text: string, columns: number): readonly string[] {
   const lines: string[] = [];
   let line = "";
   for (const word of text.split(" ")) {
@@ -305,7 +305,7 @@ function inUnit(value: number, unit: CheckStatus["unit"]): string {
 }
 
 /** A weight in percent, at most four decimals. */
-function percent(weight: number): string {
+export function percent(weight: number): string {
   return `${Number(weight.toFixed(4))} %`;
 }
 
@@ -355,6 +355,7 @@ function indent(line: string): string {
   return `  ${line}`;
 }
 
-function paint(text: string, format: Paint, style: Style): string {
+/** `text` in a colour, where there are colours. */
+export function paint(text: string, format: Paint, style: Style): string {
   return style.color ? styleText(format, text, { validateStream: false }) : text;
 }

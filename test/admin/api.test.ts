@@ -136,6 +136,82 @@ t.test("a start resolves to steps: the route's plan, a named one, one written ou
   }
 });
 
+t.test("the dry run says what a plan would come to, from what is measured, and starts nothing", async (t) => {
+  const { ask, control, clock } = await testAdmin(t);
+  const plan = async (body: InputOf<"plan">, route = "app") =>
+    ask("POST", `/v1/rollouts/${route}/plan`, { body, as: "reader" });
+  const found = await plan({});
+  t.equal(found.status, 200, found.text);
+  t.match(found.json, {
+    route: "app",
+    startsAt: new Date(clock.wall()).toISOString(),
+    perSecond: 20.4,
+    baseline: 0.0001,
+    harm: 0.005,
+    measured: { perSecond: true, baseline: true },
+    knows: false,
+    stuckAt: null,
+    steps: [
+      {
+        weight: 10,
+        holdMs: 60_000,
+        bake: false,
+        knows: false,
+        words: [/ 20\.4 requests\/s at 10 % /],
+      },
+      { weight: 100, holdMs: 0, detect: null, prove: null },
+      { weight: 100, holdMs: 120_000, bake: true },
+    ],
+  });
+  const given = await plan({
+    steps: [0, 5],
+    hold: "8h",
+    perSecond: 0.9,
+    baseline: "0%",
+    harm: "1%",
+    start: "2026-01-05T09:00:00+01:00",
+  });
+  t.match(given.json, {
+    startsAt: "2026-01-05T08:00:00.000Z",
+    perSecond: 0.9,
+    baseline: 0,
+    harm: 0.01,
+    measured: { perSecond: false, baseline: false },
+    stuckAt: 1,
+    steps: [
+      { weight: 0, knows: true, beginsAt: "2026-01-05T08:00:00.000Z", endsAt: "2026-01-05T16:00:00.000Z" },
+      { weight: 5, knows: false, beginsAt: "2026-01-05T16:00:00.000Z", endsAt: null, endsAt90: null },
+    ],
+  });
+  const { stable, canary } = control.route("app")!.arms;
+  const failing = { ...stable, failures: 1200 };
+  control.change({ arms: { stable: failing, canary } });
+  t.match(
+    (await plan({})).json,
+    { baseline: 0.499, measured: { baseline: true } },
+    "and there are odds all the same",
+  );
+  const silent = { ...stable, perSecond: 0, requests: 0 };
+  control.change({ arms: { stable: silent, canary: silent } });
+  t.match((await plan({ perSecond: 20 })).json, { baseline: 0.0001, measured: { baseline: false } });
+  t.match(await plan({}), { status: 400, json: { code: "SPLIT_INPUT_INVALID", field: "perSecond" } });
+  for (const [field, body] of [
+    ["plan", { plan: "none" }],
+    ["perSecond", { perSecond: 0 }],
+    ["baseline", { baseline: "50%" }],
+    ["harm", { harm: "0%" }],
+    ["start", { start: "tomorrow" }],
+    ["steps.1", { steps: [5, 5] }],
+    ["hold", { hold: "5m" }],
+  ] satisfies (readonly [string, InputOf<"plan">])[]) {
+    t.match(await plan(body), { status: 400, json: { code: "SPLIT_INPUT_INVALID", field } }, field);
+  }
+  t.match(await plan({}, "none"), { status: 404, json: { code: "SPLIT_NOT_FOUND" } });
+  const far = { steps: [5], hold: "99999999d", perSecond: 20_000 };
+  t.match((await plan(far)).json, { steps: [{ knows: true, endsAt: null }] }, "no date is that far away");
+  t.same(control.asked, [], "nothing is started");
+});
+
 t.test(
   "input that does not fit is 400 with the path of the field, and does nothing (reliability 44)",
   async (t) => {

@@ -40,6 +40,7 @@ export async function sluice(argv: readonly string[], world: World = {}): Promis
     env: { SLUICE_TOKEN: "secret-token", ...world.env },
     isTTY: world.isTTY === true,
     columns: 120,
+    now: () => Date.parse("2026-01-05T09:00:00Z"),
     ask: async (question) => {
       asked.push(question);
       return world.answer ?? "";

@@ -8,6 +8,7 @@ const COMMANDS = [
   "check",
   "demo",
   "backtest",
+  "plan",
   "deploy",
   "status",
   "set-weight",
@@ -30,6 +31,7 @@ t.test("the command line's surface is as last agreed to", async (t) => {
     env: {},
     isTTY: false,
     columns: 110,
+    now: () => 0,
     ask: async () => "",
   };
   for (const argv of [["--help"], ...COMMANDS.map((each) => [each, "--help"])]) {

@@ -40,7 +40,8 @@ const COMPARATIVE_BETS = 6;
 export const COMPARATIVE_CAP = 4;
 export const COMPARATIVE_BLOCK_S = 10;
 
-const Z90 = 1.2816;
+/** Standard deviations that nine of ten cases stay within, on one side. */
+export const Z90 = 1.2816;
 /** Nats that the promotion gate needs. */
 export const GATE_NATS = Math.log(20);
 

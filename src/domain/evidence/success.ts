@@ -123,18 +123,24 @@ export function successReading(
   return { ...base, upper: upperBound(bad, n), passes, need, ratio, etaS };
 }
 
-/** The responses that it takes to show a share below `limit` when `share` of them are bad; null when no number does. */
-export function responsesToShow(share: number, limit: number): number | null {
+/**
+ * The responses that it takes to show a share below `limit` when `share` of them are bad; null when no number does.
+ *
+ * @param deviations by how many standard deviations more of them are bad than expected: 0 for half of the cases
+ */
+export function responsesToShow(share: number, limit: number, deviations = 0): number | null {
   if (share >= limit) return null;
+  const isShown = (n: number): boolean =>
+    isShownBelow(share * n + deviations * Math.sqrt(share * n), n, limit);
   let high = 1;
-  while (!isShownBelow(share * high, high, limit)) {
+  while (!isShown(high)) {
     if (high > NEVER) return null;
     high *= 2;
   }
   let low = high / 2;
   while (high - low > 1) {
     const middle = Math.round((low + high) / 2);
-    if (isShownBelow(share * middle, middle, limit)) high = middle;
+    if (isShown(middle)) high = middle;
     else low = middle;
   }
   return high;

@@ -6,10 +6,10 @@
  */
 
 import { z } from "zod";
-import { DEFAULT_PROMOTION, planSchema, stepsOf, type PlanConfig } from "../config/plan.ts";
-import type { Config } from "../config/schema.ts";
-import { name } from "../config/texts.ts";
-import { duration, positiveDuration } from "../config/units.ts";
+import { DEFAULT_PROMOTION, planSchema, stepsOf, type PlanConfig } from "./plan.ts";
+import type { Config } from "./schema.ts";
+import { name } from "./texts.ts";
+import { duration, positiveDuration } from "./units.ts";
 import { checkPlan, type Step } from "../domain/plan.ts";
 import { millis, ppm, ppmOfPercent, type Millis, type Ppm } from "../domain/units.ts";
 
