@@ -98,8 +98,14 @@ export function resolvePlan(route: PlanSource, request: StartRequest): Resolved 
   return { ok: true, steps: chosen.steps.map((step) => rehearsed(step, wait)) };
 }
 
-function rehearsed({ weight, bake, success }: Step, holdMs: Millis): Step {
-  return { weight, holdMs, bake, ...(success === undefined ? {} : { success }) };
+function rehearsed({ weight, bake, success, holdback }: Step, holdMs: Millis): Step {
+  return {
+    weight,
+    holdMs,
+    bake,
+    ...(success === undefined ? {} : { success }),
+    ...(holdback === undefined ? {} : { holdback }),
+  };
 }
 
 /** A weight in percent, checked by `percent`, in the domain's unit. */

@@ -136,6 +136,14 @@ t.test("a start resolves to steps: the route's plan, a named one, one written ou
   }
 });
 
+t.test("a rehearsal keeps what is held back, so that its end lets it go", async (t) => {
+  const { ask, control } = await testAdmin(t);
+  const plan = { holdback: "1%", steps: [{ setWeight: "100%" }, { bake: "2m" as const }] };
+  await ask("POST", "/v1/rollouts/app/start", { body: { plan, wait: "5m" } });
+  const held = { weight: 990_000, holdMs: 300_000, holdback: 10_000 };
+  t.match(control.asked.at(-1)?.command, { steps: [held, held] });
+});
+
 t.test("the dry run says what a plan would come to, from what is measured, and starts nothing", async (t) => {
   const { ask, control, clock } = await testAdmin(t);
   const plan = async (body: InputOf<"plan">, route = "app") =>
