@@ -1,5 +1,6 @@
 /** Results as text: one table per work, one for the goals. Pure. */
 
+import { aligned } from "../aligned.ts";
 import type { GoalRow } from "./goals.ts";
 import { percent, rowsOf, type Ratio, type Result, type Row } from "./result.ts";
 
@@ -64,18 +65,4 @@ export function goalTableOf(goals: readonly GoalRow[]): string {
     note,
   ]);
   return `goals\n${aligned(["", "against", "goal", "measured", "over the rounds", "met", ""], rows)}`;
-}
-
-/** Columns separated as in Markdown, so that a table can be quoted as it is; the first to the left, the others to the right. */
-function aligned(head: readonly string[], body: readonly (readonly string[])[]): string {
-  const widths = head.map((_, column) =>
-    Math.max(3, ...[head, ...body].map((line) => line[column]?.length ?? 0)),
-  );
-  const cell = (text: string, column: number): string =>
-    column === 0 ? text.padEnd(widths[0] ?? 0) : text.padStart(widths[column] ?? 0);
-  const line = (cells: readonly string[]): string => `| ${cells.map(cell).join(" | ")} |`;
-  const rule = widths.map((width, column) =>
-    column === 0 ? "-".repeat(width) : `${"-".repeat(width - 1)}:`,
-  );
-  return [line(head), line(rule), ...body.map(line)].join("\n");
 }
