@@ -286,6 +286,7 @@ export class ForFiveMinutes extends Watching {
   protected judged({ canary }: Second): string | null {
     const reading = readingOf(this.#last.add(canary));
     const verdict = judge({
+      step: undefined,
       rules: FOR_5M,
       weight: ppm(100_000),
       canary: () => reading,
