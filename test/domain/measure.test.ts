@@ -20,6 +20,7 @@ import {
   REASON_INDEX,
   codeClassIndex,
   kindOf,
+  badKindOf,
 } from "../../src/domain/outcome.ts";
 import {
   DURATION_BOUNDS,
@@ -346,4 +347,13 @@ t.test("merging slices of different lengths counts a missing place as zero", asy
   t.same(mergeSlices(slice, other).byReason, [2, 2]);
   t.same(mergeSlices(other, slice).byReason, [2, 2]);
   t.equal(mergeSlices(slice, other).durationSeconds, 2);
+});
+
+t.test("a response is bad for one thing: it failed, was slow, or was a 4xx", async (t) => {
+  t.equal(badKindOf(true, "status", 500), "failure");
+  t.equal(badKindOf(false, "connect", 502), "failure");
+  t.equal(badKindOf(true, "ok", 404), "slow");
+  t.equal(badKindOf(false, "ok", 404), "client_error");
+  t.equal(badKindOf(false, "ok", 399), undefined);
+  t.equal(badKindOf(false, "client_gone", 499), undefined);
 });
