@@ -11,6 +11,7 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../engine/ports.ts";
 import type { ErrorCode } from "../domain/errors.ts";
+import type { Actor } from "../domain/rollout-types.ts";
 
 /** What a token may do; each is a right of its own, none implies another. */
 export type Scope = "read" | "operate" | "approve" | "admin";
@@ -20,11 +21,13 @@ export interface Token {
   readonly name: string;
   readonly token: string;
   readonly scopes: readonly Scope[];
+  /** The roles that it may sign for; left out: any. */
+  readonly roles?: readonly string[];
 }
 
 /** Who calls, or why the call goes no further. */
 export type Authenticated =
-  | { readonly ok: true; readonly name: string; readonly scopes: ReadonlySet<Scope> }
+  | { readonly ok: true; readonly actor: Actor; readonly scopes: ReadonlySet<Scope> }
   | {
       readonly ok: false;
       readonly code: ErrorCode;
@@ -70,7 +73,7 @@ export function createAuth(tokens: readonly Token[], clock: Clock): Auth {
     let found: Known | undefined;
     // Every token is compared, whether or not one fitted already.
     for (const each of known) if (timingSafeEqual(digest, each.hash)) found = each;
-    if (found !== undefined) return { ok: true, name: found.name, scopes: found.scopes };
+    if (found !== undefined) return { ok: true, actor: found.actor, scopes: found.scopes };
 
     const from = networkOf(address);
     const count = (failures.get(from) ?? 0) + 1;
@@ -92,7 +95,10 @@ export function createAuth(tokens: readonly Token[], clock: Clock): Auth {
       const before = known;
       known = hashed(next);
       const isSame = (a: Known, b: Known | undefined): boolean =>
-        b !== undefined && a.name === b.name && a.hash.equals(b.hash) && a.scopes.size === b.scopes.size
+        b !== undefined &&
+        JSON.stringify(a.actor) === JSON.stringify(b.actor) &&
+        a.hash.equals(b.hash) &&
+        a.scopes.size === b.scopes.size
           ? [...a.scopes].every((scope) => b.scopes.has(scope))
           : false;
       return known.length !== before.length || !known.every((each, index) => isSame(each, before[index]));
@@ -101,13 +107,17 @@ export function createAuth(tokens: readonly Token[], clock: Clock): Auth {
 }
 
 interface Known {
-  readonly name: string;
+  readonly actor: Actor;
   readonly scopes: ReadonlySet<Scope>;
   readonly hash: Buffer;
 }
 
 function hashed(tokens: readonly Token[]): readonly Known[] {
-  return tokens.map((each) => ({ name: each.name, scopes: new Set(each.scopes), hash: hash(each.token) }));
+  return tokens.map(({ name, scopes, roles, token }) => ({
+    actor: roles === undefined ? { name } : { name, roles },
+    scopes: new Set(scopes),
+    hash: hash(token),
+  }));
 }
 
 /** An IPv6 address' /64; any other address as it is. */

@@ -8,6 +8,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { TLSSocket } from "node:tls";
 import type { ErrorCode } from "../domain/errors.ts";
+import type { Actor } from "../domain/rollout-types.ts";
 import type { Log } from "../engine/ports.ts";
 import { jsonAnswer, problemAnswer, textAnswer, type Answer } from "./answer.ts";
 import type { Auth } from "./auth.ts";
@@ -16,7 +17,7 @@ import type { Events } from "./events.ts";
 import { findRow } from "./find.ts";
 import { isIdempotencyKey, type Answers } from "./idempotency.ts";
 import type { Caller, OriginRefusal } from "./origin.ts";
-import type { AdminSources, Call, Reply, Row } from "./routes.ts";
+import type { AdminSources, Call, Reply, Row } from "./row.ts";
 
 /** What answering takes. */
 export interface CallParts {
@@ -48,7 +49,7 @@ interface Admitted {
   readonly row: Row;
   readonly route: string;
   readonly query: string;
-  readonly actor: string;
+  readonly actor: Actor;
 }
 
 /** A function's value, or the answer that ends the call. */
@@ -130,7 +131,7 @@ function admit(parts: CallParts, request: IncomingMessage, response: ServerRespo
   }
   const { row, route } = found;
   const admitted = { request, response, row, route, query: mark < 0 ? "" : url.slice(mark + 1) };
-  if (row.scope === "none") return { ok: true, value: { ...admitted, actor: "anonymous" } };
+  if (row.scope === "none") return { ok: true, value: { ...admitted, actor: { name: "anonymous" } } };
   const address = request.socket.remoteAddress ?? "unix";
   const caller = parts.auth.authenticate(fieldsOf(request, "authorization"), address);
   if (!caller.ok) {
@@ -145,7 +146,7 @@ function admit(parts: CallParts, request: IncomingMessage, response: ServerRespo
       },
     });
   }
-  return { ok: true, value: { ...admitted, actor: caller.name } };
+  return { ok: true, value: { ...admitted, actor: caller.actor } };
 }
 
 async function reading(parts: CallParts, admitted: Admitted): Promise<Answer | undefined> {
@@ -207,7 +208,7 @@ async function writing(parts: CallParts, admitted: Admitted): Promise<Answer | u
     body.value.toString("base64"),
     ...fieldsOf(request, "if-match"),
   ];
-  const kept = await parts.answers.once(actor, key, identity, run);
+  const kept = await parts.answers.once(actor.name, key, identity, run);
   if (kept.kind === "answer") return kept.answer;
   return invalid("Idempotency-Key", "this key was used for another call", 422).answer;
 }
@@ -266,7 +267,7 @@ function callOf(
     ok: true,
     value: {
       sources: parts.sources,
-      actor: { name: actor },
+      actor,
       route,
       input: input.value,
       query: asked.value,

@@ -6,7 +6,8 @@
  */
 
 import { name } from "../config/texts.ts";
-import { ROWS, type Row } from "./routes.ts";
+import { ROWS } from "./routes.ts";
+import type { Row } from "./row.ts";
 
 /** What was found. `none` names the methods that the path has; none at all: there is no such path. */
 export type Found =

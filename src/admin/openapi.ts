@@ -7,7 +7,8 @@
 
 import { z } from "zod";
 import { problemSchema } from "./problem.ts";
-import { ROWS, type Row } from "./routes.ts";
+import { ROWS } from "./routes.ts";
+import type { Row } from "./row.ts";
 import { routeStatusSchema, routesSchema } from "./shapes.ts";
 
 type Json = Record<string, unknown>;

@@ -11,138 +11,28 @@ import { z } from "zod";
 import { dryRun, dryRunSchema, type DryRun, type Measured } from "../config/dry-run.ts";
 import { effective } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
-import { force, percent, reason, resolvePlan, startSchema, weightOf } from "../config/start.ts";
+import { resolvePlan, startSchema, weightOf } from "../config/start.ts";
 import { name } from "../config/texts.ts";
-import type { ErrorCode } from "../domain/errors.ts";
-import type { Actor, Command } from "../domain/rollout-types.ts";
-import type { Control, ReloadResult } from "../engine/control.ts";
-import type { Clock } from "../engine/ports.ts";
 import type { RouteStatus } from "../engine/status.ts";
-import type { Scope } from "./auth.ts";
+import {
+  approval,
+  approveInput,
+  extendInput,
+  promoteInput,
+  rejectInput,
+  rejection,
+  retryInput,
+  rollbackInput,
+  weightInput,
+  whyInput,
+} from "./inputs.ts";
+import { noRoute, nothing, read, row, verb, type Call, type Reply, type Row } from "./row.ts";
 import * as shapes from "./shapes.ts";
 
-/** What the handlers work on. */
-export interface AdminSources {
-  readonly control: Control;
-  readonly config: () => Config;
-  /** The exposition in the format that `accept` prefers. */
-  readonly metrics: (accept: string) => Promise<{ readonly contentType: string; readonly body: string }>;
-  readonly reload: (actor: string) => Promise<ReloadResult>;
-  readonly readiness: () => { readonly ready: boolean; readonly checks: Readonly<Record<string, string>> };
-  readonly drain: () => void;
-  readonly clock: Pick<Clock, "wall">;
-  /** The OpenAPI document. */
-  readonly document: () => unknown;
-}
-
-/** One call, validated. */
-export interface Call<I, Q> {
-  readonly sources: AdminSources;
-  readonly actor: Actor;
-  /** `{route}` of the path; empty when it has none. */
-  readonly route: string;
-  readonly input: I;
-  readonly query: Q;
-  /** From If-Match. */
-  readonly ifVersion: number | undefined;
-  /** The Accept field. */
-  readonly accept: string;
-}
-
-/** What a handler answers. */
-export type Reply<O> =
-  | { readonly kind: "json"; readonly status: number; readonly body: O; readonly version?: number }
-  | { readonly kind: "text"; readonly contentType: string; readonly body: string }
-  /** The stream of server-sent events, of one route when named. */
-  | { readonly kind: "events"; readonly only: string | undefined }
-  | { readonly kind: "problem"; readonly code: ErrorCode; readonly message: string; readonly field?: string };
-
-/** One row. `handle` is a method, so that rows of different inputs are rows of one kind. */
-export interface Row<I extends z.ZodType = z.ZodType, Q extends z.ZodType = z.ZodType, O = unknown> {
-  readonly method: "GET" | "POST";
-  readonly path: string;
-  /** The right it takes; `none`: needs no token. */
-  readonly scope: Scope | "none";
-  readonly summary: string;
-  /** The body; null for a read. */
-  readonly input: I | null;
-  readonly query: Q;
-  /** The JSON that is answered, or the media type of what is. */
-  readonly output: z.ZodType<O> | string;
-  /** Statuses that carry the output. */
-  readonly statuses: readonly number[];
-  handle(call: Call<z.output<I>, z.output<Q>>): Reply<O> | Promise<Reply<O>>;
-}
-
-const nothing = z.strictObject({});
 const verbose = z.strictObject({
   verbose: z.string().max(5).optional().meta({ description: "with the single checks" }),
 });
 const oneRoute = name.optional().meta({ description: "of this route only" });
-
-function row<I extends z.ZodType, Q extends z.ZodType, O>(each: Row<I, Q, O>): Row<I, Q, O> {
-  return each;
-}
-
-type ReadParts<Q extends z.ZodType, O> = Omit<
-  Row<z.ZodNever, Q, O>,
-  "method" | "input" | "scope" | "statuses" | "query"
-> & {
-  readonly scope?: Scope | "none";
-  readonly statuses?: readonly number[];
-  readonly query?: Q;
-};
-
-/** A GET; scope `read` and status 200 unless said otherwise. */
-function read<O, Q extends z.ZodType = typeof nothing>(parts: ReadParts<Q, O>) {
-  // Without a query schema Q is `typeof nothing`, by its default.
-  const query = (parts.query ?? nothing) as Q;
-  return row<z.ZodNever, Q, O>({
-    scope: "read",
-    statuses: [200],
-    ...parts,
-    method: "GET",
-    input: null,
-    query,
-  });
-}
-
-type CommandOf<I> = (
-  input: I,
-  call: Call<I, unknown>,
-) => Command | { readonly field: string; readonly message: string };
-
-/** A verb on a route: its command goes through the engine's one door, its answer is the route as it is then. */
-function verb<I extends z.ZodType>(
-  path: string,
-  summary: string,
-  input: I,
-  commandOf: CommandOf<z.output<I>>,
-) {
-  return row<I, typeof nothing, RouteStatus>({
-    method: "POST",
-    path,
-    scope: "operate",
-    summary,
-    input,
-    query: nothing,
-    output: shapes.routeStatusSchema,
-    statuses: [200],
-    async handle(call) {
-      const { sources, actor, route, ifVersion } = call;
-      if (sources.control.route(route) === undefined) return noRoute();
-      const command = commandOf(call.input, call);
-      if (!("type" in command)) return { kind: "problem", code: "SPLIT_INPUT_INVALID", ...command };
-      const result = await sources.control.command(route, command, actor, ifVersion);
-      if (!result.ok) return { kind: "problem", code: result.code, message: result.message };
-      return { kind: "json", status: 200, body: result.status, version: result.status.version };
-    },
-  });
-}
-
-function noRoute(): Reply<never> {
-  return { kind: "problem", code: "SPLIT_NOT_FOUND", message: "there is no route of this name" };
-}
 
 function status({ sources, route }: Call<unknown, unknown>): Reply<RouteStatus> {
   const found = sources.control.route(route);
@@ -172,30 +62,6 @@ function shown(config: Config): Record<string, unknown> {
   const told = isBare ? webhook.url : `${url.origin}/[redacted]`;
   return { ...plain, notify: { ...plain.notify, webhook: { ...webhook, url: told } } };
 }
-
-const why = { reason: reason.optional() };
-
-const weightInput = z
-  .strictObject({ weight: percent, force: force.optional(), ...why })
-  .refine((input) => input.force !== true || input.reason !== undefined, {
-    path: ["reason"],
-    message: "to force needs a reason",
-  })
-  .meta({ id: "SetWeight", description: "a weight set by hand" });
-const whyInput = z.strictObject(why).meta({ id: "Why", description: "why" });
-const promoteInput = z
-  .strictObject({
-    step: z
-      .int()
-      .min(0)
-      .max(1000)
-      .optional()
-      .meta({ description: "the step that was seen: if it is another by now, the call is refused" }),
-    full: z.boolean().optional().meta({ description: "to the last weight of the plan at once" }),
-    ...why,
-  })
-  .meta({ id: "Promote", description: "to the next step, because a person says so" });
-const rollbackInput = z.strictObject(why).meta({ id: "Rollback", description: "everything back to stable" });
 
 /** Every route of the admin API, by operation id. */
 export const ROUTES = {
@@ -294,7 +160,13 @@ export const ROUTES = {
       if (!resolved.ok) return { field: resolved.field, message: resolved.message };
       return {
         type: "start",
-        steps: resolved.steps,
+        steps: resolved.plan.steps,
+        windows: resolved.plan.windows,
+        ...(input.at === undefined ? {} : { startsAtMs: Date.parse(input.at) }),
+        announce: {
+          noticeMs: resolved.plan.noticeMs,
+          waiver: input.noAnnounce === true ? (input.reason ?? "") : null,
+        },
         version: input.version ?? found?.canary.version ?? "",
         force: input.force ?? false,
         reason: input.reason ?? "",
@@ -338,8 +210,26 @@ export const ROUTES = {
       type: "promote",
       full: input.full ?? false,
       step: input.step ?? null,
+      force: input.force ?? false,
       reason: input.reason ?? "",
     }),
+  ),
+  approve: verb("/v1/rollouts/{route}/approve", "Sign the gate of a step", approveInput, approval, "approve"),
+  reject: verb("/v1/rollouts/{route}/reject", "Refuse the gate of a step", rejectInput, rejection, "approve"),
+  extend: verb("/v1/rollouts/{route}/extend", "More time at the present step", extendInput, (input) => ({
+    type: "extend",
+    byMs: input.by,
+    reason: input.reason ?? "",
+  })),
+  stepBack: verb("/v1/rollouts/{route}/step-back", "Back to the step before", whyInput, (input) => ({
+    type: "step_back",
+    reason: input.reason ?? "",
+  })),
+  retry: verb(
+    "/v1/rollouts/{route}/retry",
+    "Again from step 0 after a rollback, or the checks once more",
+    retryInput,
+    (input) => ({ type: "retry", force: input.force ?? false, reason: input.reason ?? "" }),
   ),
   rollback: verb("/v1/rollouts/{route}/rollback", "Everything back to stable", rollbackInput, (input) => ({
     type: "rollback",

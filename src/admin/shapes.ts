@@ -12,12 +12,15 @@ import type { EndpointHealth, JournalLine, RescueCounts } from "../engine/ports.
 import type {
   ArmStatus,
   CheckStatus,
+  GateAsked,
+  GateStatus,
   RollbackEvidence,
   RouteStatus,
   StepStatus,
   Tally,
 } from "../engine/status.ts";
 import { PHASES, type Phase } from "../domain/rollout-types.ts";
+import type { Wait } from "../domain/rollout-tick.ts";
 import { REASONS, kindOf } from "../domain/outcome.ts";
 
 const count = z.int().min(0);
@@ -107,8 +110,35 @@ const check: z.ZodType<CheckStatus> = z
   })
   .meta({ id: "CheckStatus", description: "one rule's part of the verdict, with its evidence" });
 
+const names = z.array(z.string());
+const gateSpec: z.ZodType<GateAsked> = z
+  .strictObject({
+    roles: names,
+    acknowledge: names,
+    checklist: names,
+    expiresMs: ms.nullable().meta({ description: "how long a signature counts; null: for ever" }),
+    samePerson: z.boolean(),
+  })
+  .meta({ id: "GateAsked", description: "what people must grant before a step is left" });
+const said = { by: z.string(), atMs: ms.meta({ description: "wall clock" }), comment: z.string() };
+const gate: z.ZodType<GateStatus> = z
+  .strictObject({
+    granted: z.boolean(),
+    missing: z.strictObject({ roles: names, acknowledge: names, items: names }),
+    signatures: z.array(z.strictObject({ role: z.string(), ...said })),
+    ticks: z.array(z.strictObject({ item: z.string(), ...said })),
+    words: z.string(),
+  })
+  .meta({ id: "GateStatus", description: "how the gate of the present step stands" });
+const waiting: z.ZodType<Wait> = z
+  .strictObject({
+    for: z.enum(["start", "preflight", "hold", "evidence", "confirmation", "gate", "resume", "window"]),
+    words: z.string(),
+  })
+  .meta({ id: "Waiting", description: "the first thing that is missing before the weight rises" });
+
 const step: z.ZodType<StepStatus> = z
-  .strictObject({ weight, holdMs: ms, bake: z.boolean() })
+  .strictObject({ weight, holdMs: ms, bake: z.boolean(), critical: z.boolean(), gate: gateSpec.nullable() })
   .meta({ id: "StepStatus", description: "one step of the plan" });
 
 const evidence: z.ZodType<RollbackEvidence> = z
@@ -147,6 +177,9 @@ export const routeStatusSchema: z.ZodType<RouteStatus> = z
     heldMs: ms,
     holdLeftMs: ms,
     cooldownLeftMs: ms,
+    waiting: waiting.nullable(),
+    gate: gate.nullable().meta({ description: "null when the present step has none" }),
+    startsAt: wall.nullable().meta({ description: "of a scheduled rollout; ISO 8601" }),
     rollout: z.string(),
     startedAt: wall,
     version: count.meta({ description: "version of the recorded state; the ETag" }),

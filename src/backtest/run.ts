@@ -1,7 +1,7 @@
 /** The one door: what is asked for in, a report out. */
 
 import { readConfig, readPlan } from "../config/load.ts";
-import { stepsOf } from "../config/plan.ts";
+import { planOf } from "../config/plan.ts";
 import { configSchema, type Config, type RouteConfig } from "../config/schema.ts";
 import { AppError } from "../domain/errors.ts";
 import type { Step } from "../domain/plan.ts";
@@ -51,7 +51,7 @@ export async function backtest(options: BacktestOptions): Promise<BacktestReport
   const all = options.config === undefined ? NOWHERE : (await readConfig(options.config)).config;
   const isConfigured = options.config !== undefined;
   const route = routeOf(all, options.route, isConfigured);
-  const steps = await planOf(all, route, options.plan, isConfigured);
+  const steps = await stepsFor(all, route, options.plan, isConfigured);
   const files: LogFile[] = [];
   const logOptions = {
     format: options.format,
@@ -102,7 +102,7 @@ function routeOf(config: Config, name: string | undefined, isConfigured: boolean
   return found;
 }
 
-async function planOf(
+async function stepsFor(
   config: Config,
   route: RouteConfig,
   wanted: string | undefined,
@@ -110,12 +110,12 @@ async function planOf(
 ): Promise<readonly Step[]> {
   const plan = wanted ?? route.plan;
   if (plan === undefined) throw new AppError("SPLIT_USAGE", "the route has no plan: name one with --plan");
-  if (typeof plan !== "string") return stepsOf(plan);
+  if (typeof plan !== "string") return planOf(plan).steps;
   const named = Object.hasOwn(config.plans, plan) ? config.plans[plan] : undefined;
-  if (named !== undefined) return stepsOf(named);
+  if (named !== undefined) return planOf(named).steps;
   if (isConfigured && !/[./\\]/.test(plan))
     throw new AppError("SPLIT_NOT_FOUND", `there is no plan named "${plan}" in the configuration`);
-  return stepsOf(await readPlan(plan));
+  return planOf(await readPlan(plan)).steps;
 }
 
 /** HOST:PORT of the canary's endpoints, as proxies log them. */

@@ -139,6 +139,7 @@ export function durationText(ms: number): string {
 
 const PHASE_PAINT: Readonly<Record<RouteStatus["phase"], Paint>> = {
   idle: "gray",
+  scheduled: "cyan",
   progressing: "cyan",
   paused: "yellow",
   baking: "cyan",

@@ -112,7 +112,7 @@ export function dryRun(
     harm: request.harm / FULL,
   };
   const start = request.start === undefined ? now : Date.parse(request.start);
-  const { steps, ...whole } = forecast(resolved.steps, route.rollback.onAny, assumed, start);
+  const { steps, ...whole } = forecast(resolved.plan.steps, route.rollback.onAny, assumed, start);
   return {
     ok: true,
     dryRun: {

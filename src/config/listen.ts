@@ -145,6 +145,10 @@ const token = z.strictObject({
     .array(z.enum(["read", "operate", "approve", "admin"]))
     .min(1)
     .meta({ description: "what it may do" }),
+  roles: z
+    .array(name)
+    .default([])
+    .meta({ description: "the roles that it may sign for at gates", examples: [["deployment-lead"]] }),
 });
 
 /** The operators' listener. */

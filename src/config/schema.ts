@@ -9,10 +9,12 @@
 import { z } from "zod";
 import { admin, drain, limits, listen, overload } from "./listen.ts";
 import { planSchema } from "./plan.ts";
+import { planNamed, planNames } from "./presets.ts";
 import { reachProblems } from "./reach.ts";
 import { route, type RouteConfig } from "./route.ts";
 import { secret, section } from "./shape.ts";
 import { cidr, name, path } from "./texts.ts";
+import { freezes } from "./window.ts";
 
 export type { MirrorConfig, RescueConfig, RouteConfig } from "./route.ts";
 
@@ -47,6 +49,7 @@ export const configSchema = z
       .meta({ description: "networks whose X-Forwarded-* fields are believed" }),
     drain,
     routes: z.array(route).min(1).meta({ description: "the services in front of which it stands" }),
+    freezes,
     plans: z.record(name, planSchema).prefault({}).meta({ description: "plans by name" }),
     notify: section(
       {
@@ -87,10 +90,10 @@ export const configSchema = z
         });
       }
       matches.set(match, each.name);
-      if (typeof each.plan === "string" && !Object.hasOwn(context.value.plans, each.plan)) {
+      if (typeof each.plan === "string" && planNamed(context.value.plans, each.plan) === undefined) {
         context.issues.push({
           code: "custom",
-          message: `there is no plan "${each.plan}" under plans`,
+          message: `there is no plan "${each.plan}"; there are ${planNames(context.value.plans)}`,
           path: ["routes", index, "plan"],
           input: each.plan,
         });

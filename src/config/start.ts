@@ -6,12 +6,13 @@
  */
 
 import { z } from "zod";
-import { DEFAULT_PROMOTION, planSchema, stepsOf, type PlanConfig } from "./plan.ts";
+import { DEFAULT_PROMOTION, planOf, planSchema, type PlanConfig } from "./plan.ts";
+import { planNamed, planNames } from "./presets.ts";
 import type { Config } from "./schema.ts";
 import { name } from "./texts.ts";
 import { duration, positiveDuration } from "./units.ts";
-import { checkPlan, type Step } from "../domain/plan.ts";
-import { millis, ppm, ppmOfPercent, type Millis, type Ppm } from "../domain/units.ts";
+import { checkPlan, type Plan, type Step } from "../domain/plan.ts";
+import { NONE, millis, ppm, ppmOfPercent, type Millis, type Ppm } from "../domain/units.ts";
 
 /** A weight in percent. */
 export const percent = z
@@ -59,26 +60,35 @@ export const startSchema = z
     version: line(100)
       .optional()
       .meta({ description: "what runs on the canary; left out: the configuration's" }),
+    at: z.iso
+      .datetime({ offset: true })
+      .optional()
+      .meta({ description: "when it begins, ISO 8601; left out: now", examples: ["2026-12-01T09:00:00Z"] }),
+    noAnnounce: z
+      .boolean()
+      .optional()
+      .meta({ description: "sooner than the plan promises to tell people; needs a reason" }),
     force: force.optional(),
     reason: reason.optional(),
   })
   .check((context) => {
-    const { plan, steps, hold, force: isForced, reason: why } = context.value;
+    const { plan, steps, hold, force: isForced, noAnnounce, reason: why } = context.value;
     const refuse = (field: string, message: string): void => {
       context.issues.push({ code: "custom", message, path: [field], input: context.value });
     };
     if (plan !== undefined && steps !== undefined) refuse("steps", "give either a plan or steps");
     if (hold !== undefined && steps === undefined) refuse("hold", "hold goes with steps");
     if (isForced === true && why === undefined) refuse("reason", "to force needs a reason");
+    if (noAnnounce === true && why === undefined) refuse("reason", "not to announce needs a reason");
   })
   .meta({ id: "Start", description: "what a rollout is started with" });
 
 /** A request to start, validated. */
 export type StartRequest = z.output<typeof startSchema>;
 
-/** The steps, or the field that is wrong. */
+/** The plan, or the field that is wrong. */
 export type Resolved =
-  | { readonly ok: true; readonly steps: readonly Step[] }
+  | { readonly ok: true; readonly plan: Plan }
   | { readonly ok: false; readonly field: string; readonly message: string };
 
 /** Where a plan's name is looked up. */
@@ -94,15 +104,18 @@ export function resolvePlan(route: PlanSource, request: StartRequest): Resolved 
     request.steps === undefined ? planned(route, request.plan) : custom(request.steps, request.hold);
   if (!chosen.ok || request.wait === undefined) return chosen;
   const { wait } = request;
-  // A rehearsal is too short for evidence: its limits are met or not, that is all.
-  return { ok: true, steps: chosen.steps.map((step) => rehearsed(step, wait)) };
+  // A rehearsal is too short for evidence, and asks nobody: its limits are met or not, that is all.
+  const steps = chosen.plan.steps.map((step) => rehearsed(step, wait));
+  return { ok: true, plan: { steps, windows: [], noticeMs: millis(0) } };
 }
 
-function rehearsed({ weight, bake, success, holdback }: Step, holdMs: Millis): Step {
+function rehearsed({ weight, bake, success, holdback, preflight, critical }: Step, holdMs: Millis): Step {
   return {
     weight,
-    holdMs,
+    holdMs: weight === NONE ? millis(0) : holdMs,
     bake,
+    ...(preflight === undefined ? {} : { preflight }),
+    ...(critical === undefined ? {} : { critical }),
     ...(success === undefined ? {} : { success }),
     ...(holdback === undefined ? {} : { holdback }),
   };
@@ -122,7 +135,7 @@ function custom(weights: readonly number[], hold: StartRequest["hold"]): Resolve
     ...DEFAULT_PROMOTION,
   }));
   const [problem] = checkPlan(steps);
-  if (problem === undefined) return { ok: true, steps };
+  if (problem === undefined) return { ok: true, plan: { steps, windows: [], noticeMs: millis(0) } };
   return { ok: false, field: `steps.${problem.step}`, message: problem.message };
 }
 
@@ -131,10 +144,9 @@ function planned(route: PlanSource, asked: StartRequest["plan"]): Resolved {
   if (plan === undefined) {
     return { ok: false, field: "plan", message: "the route has no plan: name one, or give steps" };
   }
-  if (typeof plan !== "string") return { ok: true, steps: stepsOf(plan) };
-  const found = Object.hasOwn(route.plans, plan) ? route.plans[plan] : undefined;
-  if (found !== undefined) return { ok: true, steps: stepsOf(found) };
-  const names = Object.keys(route.plans);
-  const known = names.length === 0 ? "there are none" : `there are ${names.join(", ")}`;
-  return { ok: false, field: "plan", message: `there is no plan "${plan}" under plans; ${known}` };
+  if (typeof plan !== "string") return { ok: true, plan: planOf(plan) };
+  const found = planNamed(route.plans, plan);
+  if (found !== undefined) return { ok: true, plan: planOf(found) };
+  const message = `there is no plan "${plan}"; there are ${planNames(route.plans)}`;
+  return { ok: false, field: "plan", message };
 }

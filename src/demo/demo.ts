@@ -15,7 +15,7 @@ import { redrawing, styleOf, type Io } from "../cli/io.ts";
 import type { DemoOptions } from "../cli/main.ts";
 import { durationText, routeLine, routeText } from "../cli/render.ts";
 import type { Config } from "../config/schema.ts";
-import { stepsOf } from "../config/plan.ts";
+import { planOf } from "../config/plan.ts";
 import type { Secret, SecretSource } from "../config/secret.ts";
 import { AppError } from "../domain/errors.ts";
 import type { Arm } from "../domain/split.ts";
@@ -126,7 +126,7 @@ async function setUp(
     DEMO_ROUTE,
     {
       type: "start",
-      steps: typeof plan === "object" ? stepsOf(plan) : [],
+      steps: typeof plan === "object" ? planOf(plan).steps : [],
       version: "4.0",
       force: false,
       reason: "demonstration",

@@ -5,6 +5,8 @@
  * runs it, so a reload of the configuration cannot move the goal posts of a rollout under way.
  */
 
+import type { DeploymentWindow } from "./calendar.ts";
+import { checkGate, type GateSpec } from "./signatures.ts";
 import { FULL, NONE, formatRate, type Millis, type Ppm } from "./units.ts";
 
 /** What the canary must stay below to climb: a share of failures, or a latency percentile. */
@@ -31,12 +33,31 @@ export interface Step {
   readonly holdMs: Millis;
   /** The watch at 100 % before the rollout has succeeded. */
   readonly bake: boolean;
+  /** How often the report gets a snapshot while the canary has this weight; left out: never. */
+  readonly checkpointMs?: Millis;
+  /** A step that is watched with more care: it is marked wherever it is shown. */
+  readonly critical?: true;
+  /** Everything that can be checked beforehand is, and must be well, before this step is left. */
+  readonly preflight?: true;
+  /** What people must grant before this step is left; left out: nothing. */
+  readonly gate?: GateSpec;
+  /** At its end it waits until a person resumes. */
+  readonly pause?: true;
   /** At most one per metric; left out: none. */
   readonly success?: readonly SuccessLimit[];
   /** Left out: it is not asked for. */
   readonly promotion?: Promotion;
   /** The share that this step keeps on stable in the place of 100 %, so that there is something to compare with; it goes when the rollout succeeds. */
   readonly holdback?: Ppm;
+}
+
+/** A climb, and when it may be walked. */
+export interface Plan {
+  readonly steps: readonly Step[];
+  /** When the weight may rise; empty: at any time. */
+  readonly windows: readonly DeploymentWindow[];
+  /** How long before a start people are to be told. */
+  readonly noticeMs: Millis;
 }
 
 /** The weight that a step stands for, held back or not. */
@@ -56,6 +77,8 @@ export function checkPlan(steps: readonly Step[]): readonly PlanProblem[] {
   if (steps.length === 0) problems.push({ step: 0, message: "a plan needs at least one step" });
   steps.forEach((step, index) => {
     const before = steps[index - 1];
+    for (const message of step.gate === undefined ? [] : checkGate(step.gate))
+      problems.push({ step: index, message });
     if (step.bake) {
       if (index !== steps.length - 1)
         problems.push({ step: index, message: "the bake must be the last step" });

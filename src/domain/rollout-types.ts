@@ -1,23 +1,49 @@
 /** The shapes of a rollout: its state, what can happen to it, and what a decision asks for. Pure data, all of it JSON. */
 
-import type { ErrorCode } from "./errors.ts";
+import type { DeploymentWindow, Freeze } from "./calendar.ts";
+import type { Refusal } from "./refusal.ts";
 import type { Confirmation } from "./evidence/confirm.ts";
 import type { Step } from "./plan.ts";
+import type { Answer, GateState } from "./signatures.ts";
 import type { Millis, Ppm } from "./units.ts";
 import type { Verdict } from "./judge.ts";
 
 /** Where a rollout is. */
-export type Phase = "idle" | "progressing" | "paused" | "baking" | "succeeded" | "rolled_back";
+export type Phase = "idle" | "scheduled" | "progressing" | "paused" | "baking" | "succeeded" | "rolled_back";
 
 /** Every phase, for labels and schemas. */
 export const PHASES: readonly Phase[] = [
   "idle",
+  "scheduled",
   "progressing",
   "paused",
   "baking",
   "succeeded",
   "rolled_back",
 ];
+
+/** What has come of the present step, beside its hold. */
+export interface StepProgress {
+  /** What people have said at its gate; null: it has none. */
+  readonly gate: GateState | null;
+  /** It has been told that everything but people's word is there. */
+  readonly isGateOpen: boolean;
+  /** What was added to its hold. */
+  readonly extendedMs: Millis;
+  /** Until the next snapshot for the report; null: none is due. */
+  readonly checkpointInMs: Millis | null;
+  /** What was found before it may be left; null: it was not looked. */
+  readonly preflight: { readonly passed: boolean; readonly words: string } | null;
+  /** A person has resumed at its end. */
+  readonly isResumed: boolean;
+}
+
+/** The calendar, as a decision sees it. */
+export interface Calendar {
+  /** Wall-clock milliseconds. */
+  readonly wall: number;
+  readonly freezes: readonly Freeze[];
+}
 
 /** What is recorded of one route's rollout. The public state document is made of these. */
 export interface RolloutState {
@@ -28,6 +54,11 @@ export interface RolloutState {
   readonly step: number;
   /** The plan, frozen when the rollout started; empty for a weight set by hand outside a rollout. */
   readonly steps: readonly Step[];
+  readonly progress: StepProgress;
+  /** When its weight may rise; empty: at any time. Frozen with the plan. */
+  readonly windows: readonly DeploymentWindow[];
+  /** When a scheduled one begins, wall-clock milliseconds; 0 once it has. */
+  readonly startsAtMs: number;
   /** The canary's share that is in force. */
   readonly weight: Ppm;
   /** Time served at this step, in service and progressing. */
@@ -57,6 +88,8 @@ export interface RolloutState {
 /** Who did it: a token's name, `sluice` for the program itself. */
 export interface Actor {
   readonly name: string;
+  /** The roles in which it may sign; left out: any. */
+  readonly roles?: readonly string[];
 }
 
 /** What a person may ask of a rollout. */
@@ -65,6 +98,11 @@ export type Command =
       readonly type: "start";
       readonly steps: readonly Step[];
       readonly version: string;
+      readonly windows?: readonly DeploymentWindow[];
+      /** When it is to begin, wall-clock milliseconds; left out: now. */
+      readonly startsAtMs?: number;
+      /** How long before that people are to be told, and why not if they are not. */
+      readonly announce?: { readonly noticeMs: Millis; readonly waiver: string | null };
       /** Starts during a cooldown or over a running rollout; needs a reason. */
       readonly force: boolean;
       readonly reason: string;
@@ -76,8 +114,28 @@ export type Command =
       readonly type: "promote";
       readonly full: boolean;
       readonly step: number | null;
+      /** Over a gate, a window or a freeze; needs a reason. */
+      readonly force?: boolean;
       readonly reason: string;
     }
+  | {
+      readonly type: "approve";
+      readonly step: number;
+      readonly role: string;
+      readonly items: readonly string[];
+      readonly reason: string;
+    }
+  | {
+      readonly type: "reject";
+      readonly step: number;
+      readonly role: string;
+      readonly answer: Answer;
+      readonly reason: string;
+    }
+  | { readonly type: "extend"; readonly byMs: Millis; readonly reason: string }
+  | { readonly type: "step_back"; readonly reason: string }
+  /** Again from step 0 after a rollback, or the checks before a step once more. */
+  | { readonly type: "retry"; readonly force: boolean; readonly reason: string }
   | { readonly type: "rollback"; readonly reason: string }
   | { readonly type: "set_weight"; readonly weight: Ppm; readonly force: boolean; readonly reason: string };
 
@@ -90,6 +148,8 @@ export type RolloutEvent =
       /** Responses of the canary since the last tick. */
       readonly responses: number;
     }
+  /** The checks before a step have ended. */
+  | { readonly type: "preflight"; readonly step: number; readonly passed: boolean; readonly words: string }
   /** A thread has taken the canary's weight away, by this rule. */
   | { readonly type: "alarm"; readonly rule: string }
   | (Command & { readonly actor: Actor; readonly rolloutId: string; readonly at: string });
@@ -120,7 +180,7 @@ export interface Accepted {
 }
 
 /** What becomes of an event: a new state, or why not. */
-export type Decision = Accepted | { readonly ok: false; readonly code: ErrorCode; readonly message: string };
+export type Decision = Accepted | Refusal;
 
 /** What a route's configuration says about rollbacks. */
 export interface RollbackPolicy {

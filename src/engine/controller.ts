@@ -11,8 +11,10 @@ import type { HardRule } from "../domain/evidence/catastrophic.ts";
 import type { Config } from "../config/schema.ts";
 import type { ErrorCode } from "../domain/errors.ts";
 import { encode } from "../domain/latency.ts";
-import { IDLE, decide, passTime } from "../domain/rollout.ts";
-import type { Actor, Command, RolloutEvent } from "../domain/rollout-types.ts";
+import { IDLE } from "../domain/rollout-move.ts";
+import { decide } from "../domain/rollout.ts";
+import { passTime } from "../domain/rollout-tick.ts";
+import type { Actor, Calendar, Command, RolloutEvent } from "../domain/rollout-types.ts";
 import type { Arm } from "../domain/split.ts";
 import { OVERHEAD_BOUNDS } from "../domain/slice.ts";
 import { addCounts } from "../domain/window.ts";
@@ -20,6 +22,7 @@ import { ruleOfAlarm } from "../domain/tiers.ts";
 import { NONE, millis, type Millis } from "../domain/units.ts";
 import type { ArmHistograms, CommandResult, Control, Totals } from "./control.ts";
 import type {
+  Backups,
   Clock,
   DataPlane,
   Dice,
@@ -27,6 +30,8 @@ import type {
   JournalLine,
   Log,
   Notifier,
+  Preflight,
+  PreflightResult,
   Probes,
   Reports,
   Store,
@@ -52,6 +57,10 @@ export interface ControllerPorts {
   readonly probes: Probes;
   readonly notifier: Notifier;
   readonly reports: Reports;
+  /** Left out: there is nothing to check before a step. */
+  readonly preflight?: Preflight | undefined;
+  /** Left out: no copies are kept. */
+  readonly backups?: Backups | undefined;
   readonly clock: Clock;
   readonly dice: Dice;
   readonly log: Log;
@@ -102,6 +111,7 @@ export class Controller implements Control {
       routing: this.#routing,
       recorder: this.#recorder,
       environment: () => this.#config.environment,
+      calendar: () => this.#calendar(),
     };
     ports.plane.onCrossing((route, rule) => void this.#alarmed(route, rule));
     this.reconfigure(config);
@@ -147,6 +157,10 @@ export class Controller implements Control {
     this.#routing.set(...ordered.map((route) => route.split()));
   }
 
+  #calendar(): Calendar {
+    return { wall: this.#ports.clock.wall(), freezes: this.#config.freezes };
+  }
+
   /** One round over every route. Towards stable everything is in force when this returns; resolves when all of it is recorded. */
   tick(): Promise<unknown> {
     const now = this.#ports.clock.mono();
@@ -161,6 +175,7 @@ export class Controller implements Control {
       if (passed > GAP_MS) route.stats.since = now;
       const done = this.#decideTick(route, now, elapsed);
       if (done !== undefined) carried.push(done);
+      if (route.wantsPreflight) void this.#checkBeforehand(route);
     }
     return Promise.all(carried);
   }
@@ -168,7 +183,8 @@ export class Controller implements Control {
   #decideTick(route: RouteControl, now: Millis, elapsedMs: Millis): Promise<boolean> | undefined {
     const verdict = route.judge(now, elapsedMs, LONGEST_MS);
     const event = { type: "tick", verdict, elapsedMs, responses: route.evidence.responses } as const;
-    const decision = passTime(route.state, event, route.policy(), route.stableCondition(now));
+    const calendar = this.#calendar();
+    const decision = passTime(route.state, event, route.policy(), route.stableCondition(now), calendar);
     const raises = decision.state.weight > route.state.weight;
     if (decision.effects.length === 0 || (raises && route.isRaising)) {
       const unmoved =
@@ -177,6 +193,17 @@ export class Controller implements Control {
       return undefined;
     }
     return route.carryOut(decision, "sluice", now);
+  }
+
+  /** Runs what is to be checked before a step, and decides on what was found. Time goes on meanwhile, and so do rollbacks. */
+  async #checkBeforehand(route: RouteControl): Promise<void> {
+    const { id, step, version } = route.state;
+    const results = await route.preflight(() => this.#ports.preflight?.run(route.config.name, version) ?? []);
+    if (route.state.id !== id || !this.#routes.has(route.config.name)) return;
+    const now = this.#ports.clock.mono();
+    const event = { type: "preflight", step, ...summaryOf(results) } as const;
+    const decision = decide(route.state, event, route.policy(), route.stableCondition(now), this.#calendar());
+    if (decision.ok) await route.carryOut(decision, "sluice", now);
   }
 
   #observe(now: Millis): void {
@@ -196,6 +223,17 @@ export class Controller implements Control {
     };
   }
 
+  /** Before a start there is a backup, or no start; null when that is so. */
+  async #backedUp(route: RouteControl, isForced: boolean, { name }: Actor): Promise<CommandResult | null> {
+    const { backups } = this.#ports;
+    if (backups === undefined) return null;
+    const kept = await backups.create("before_start");
+    if (kept.ok) void route.note("BACKUP_CREATED", name, kept.name);
+    if (kept.ok || isForced) return null;
+    const message = `no backup could be made, so nothing was started: ${kept.detail}`;
+    return refusal("SPLIT_STATE_UNWRITABLE", message);
+  }
+
   async command(name: string, command: Command, actor: Actor, ifVersion?: number): Promise<CommandResult> {
     const route = this.#routes.get(name);
     if (route === undefined) return refusal("SPLIT_NOT_FOUND", `there is no route named "${name}"`);
@@ -208,6 +246,10 @@ export class Controller implements Control {
         `the state is at version ${route.state.revision}, not ${ifVersion}`,
       );
     }
+    // Nothing else waits for a backup: what lowers is in force before this returns.
+    const starts = command.type === "start" || command.type === "retry";
+    const barred = starts ? await this.#backedUp(route, command.force, actor) : null;
+    if (barred !== null) return barred;
     const now = this.#ports.clock.mono();
     const event: RolloutEvent = {
       ...command,
@@ -216,8 +258,12 @@ export class Controller implements Control {
       at: new Date(this.#ports.clock.wall()).toISOString(),
     };
     this.#observe(now);
-    const decision = decide(route.state, event, route.policy(), route.stableCondition(now));
-    if (!decision.ok) return refusal(decision.code, decision.message);
+    const decision = decide(route.state, event, route.policy(), route.stableCondition(now), this.#calendar());
+    if (!decision.ok) {
+      // Whoever signs without the right to is worth a line, though nothing came of it.
+      if (decision.code === "SPLIT_FORBIDDEN") void route.note("GATE_REFUSED", actor.name, decision.message);
+      return refusal(decision.code, decision.message);
+    }
     if (decision.effects.length > 0 && !(await route.carryOut(decision, actor.name, now))) {
       return refusal("SPLIT_STATE_UNWRITABLE", "the change could not be recorded, so it was not made");
     }
@@ -306,6 +352,18 @@ export class Controller implements Control {
     const severity = healthy ? ("info" as const) : ("critical" as const);
     this.#ports.notifier.notify({ severity, event, route: "", rollout: "", summary, details: { detail } });
   }
+}
+
+/** What was found, in a word and a sentence. */
+function summaryOf(results: readonly PreflightResult[]): {
+  readonly passed: boolean;
+  readonly words: string;
+} {
+  const bad = results.filter(({ ok, required }) => !ok && required);
+  const good = results.filter(({ ok }) => ok).length;
+  if (bad.length === 0) return { passed: true, words: `${good}/${results.length} checks passed` };
+  const told = bad.map(({ name, detail }) => `${name}: ${detail}`).join("; ");
+  return { passed: false, words: `${bad.length} of ${results.length} checks failed: ${told}` };
 }
 
 function refusal(code: ErrorCode, message: string): CommandResult {

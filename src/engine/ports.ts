@@ -264,6 +264,28 @@ export interface DataPlane {
   closeLongLived(route: string, how: "drain" | "close", deadlineMs: Millis): void;
 }
 
+/** One thing that was checked before a step. */
+export interface PreflightResult {
+  readonly name: string;
+  readonly ok: boolean;
+  /** Whether it must be well. */
+  readonly required: boolean;
+  readonly detail: string;
+  readonly tookMs: number;
+}
+
+/** Checks everything that can be checked before a step is left. Never rejects; bounded in time. */
+export interface Preflight {
+  run(route: string, version: string): Promise<readonly PreflightResult[]>;
+}
+
+/** Keeps copies of state and configuration. Never rejects. */
+export interface Backups {
+  create(
+    reason: string,
+  ): Promise<{ readonly ok: true; readonly name: string } | { readonly ok: false; readonly detail: string }>;
+}
+
 /** Health of one endpoint as the probes see it. */
 export interface EndpointHealth {
   readonly url: string;

@@ -8,14 +8,16 @@
 import type { RouteConfig } from "../config/schema.ts";
 import { isSharedCause, judge, type Verdict } from "../domain/judge.ts";
 import { ruleId } from "../domain/rule.ts";
-import { IDLE } from "../domain/rollout.ts";
+import { IDLE } from "../domain/rollout-move.ts";
 import type {
   Accepted,
+  Calendar,
   RollbackPolicy,
   RolloutState,
   Severity,
   StableCondition,
 } from "../domain/rollout-types.ts";
+import { waitOf } from "../domain/rollout-tick.ts";
 import { isHeldBack } from "../domain/tiers.ts";
 import { NONE, millis, percentOf, type Millis } from "../domain/units.ts";
 import type { Reading } from "../domain/window.ts";
@@ -28,6 +30,7 @@ import type {
   Log,
   Notice,
   Notifier,
+  PreflightResult,
   Probes,
   RecordedState,
   Reports,
@@ -38,11 +41,21 @@ import { explain } from "./explain.ts";
 import { FailureMarks } from "./marks.ts";
 import { RouteStats } from "./stats.ts";
 import type { CheckStatus, RollbackEvidence, RouteStatus } from "./status.ts";
-import { SHOWN_WINDOW, checkStatuses, evidenceOf, healthOf, routeStatus, type Seen } from "./view.ts";
+import {
+  SHOWN_WINDOW,
+  checkStatuses,
+  evidenceOf,
+  figuresOf,
+  healthOf,
+  routeStatus,
+  stepsOf,
+  type Seen,
+} from "./view.ts";
 
 /** What a route works with. */
 export interface RoutePorts {
   readonly environment: () => string;
+  readonly calendar: () => Calendar;
   readonly routing: Routing;
   readonly recorder: Recorder;
   readonly plane: DataPlane;
@@ -78,6 +91,9 @@ export class RouteControl {
   #state: RolloutState;
   #verdict: Verdict = UNJUDGED;
   #judgedAt: Millis;
+  #isChecking = false;
+  /** What was found before the present step. */
+  #checked: readonly PreflightResult[] = [];
   /** When a rule was held last, by what is told of it. */
   readonly #heldAt = new Map<string, Millis>();
   #lastRollback: RollbackEvidence | null = null;
@@ -227,10 +243,9 @@ export class RouteControl {
 
   /** A tick in which nothing was decided: time passed, clocks moved. */
   passTime(state: RolloutState): void {
-    const same = state.phase === "idle" || JSON.stringify(state) === JSON.stringify(this.#state);
     this.#state = state;
     // While a raise is being recorded, the record is the raise's.
-    if (!same && this.#raising === undefined)
+    if (state.phase !== "idle" && this.#raising === undefined)
       this.#ports.recorder.offer(this.config.name, this.#recorded(state));
   }
 
@@ -300,6 +315,33 @@ export class RouteControl {
     return raising;
   }
 
+  /** Whether a step asks for checks that have not been run. */
+  get wantsPreflight(): boolean {
+    const { phase, progress } = this.#state;
+    const isClimbing = phase === "progressing" || phase === "baking";
+    const asks = isClimbing && stepOf(this.#state)?.preflight === true;
+    return asks && progress.preflight === null && !this.#isChecking;
+  }
+
+  /** What `run` found; kept for the journal. */
+  async preflight(
+    run: () => Promise<readonly PreflightResult[]> | readonly PreflightResult[],
+  ): Promise<readonly PreflightResult[]> {
+    this.#isChecking = true;
+    try {
+      this.#checked = await run();
+      return this.#checked;
+    } finally {
+      this.#isChecking = false;
+    }
+  }
+
+  /** Writes something into the journal that changes nothing. */
+  note(event: string, actor: string, reason: string): Promise<boolean> {
+    const entry = this.#entry(event, this.#state, this.#state, reason, actor, this.#ports.clock.mono());
+    return this.#ports.recorder.journal(entry);
+  }
+
   #commit(to: RolloutState): void {
     const from = this.#state;
     if (to.id !== from.id) this.stats.marks = new FailureMarks();
@@ -347,7 +389,10 @@ export class RouteControl {
       before: point(from),
       after: point(to),
     };
-    return actor === "sluice" ? { ...entry, details: { checks: this.#checks(now, to) } } : entry;
+    if (event.startsWith("VALIDATION_")) return { ...entry, details: { results: this.#checked } };
+    if (event === "DEPLOY_START") return { ...entry, details: { version: to.version, steps: stepsOf(to) } };
+    if (actor !== "sluice") return entry;
+    return { ...entry, details: { checks: this.#checks(now, to), arms: figuresOf(this.#seen(now)) } };
   }
 
   #notice(
@@ -394,12 +439,14 @@ export class RouteControl {
       stableVersion: stable.version ?? "",
       servedMs: millis(now - this.#started),
       now,
+      wall: this.#ports.calendar().wall,
     };
   }
 
   /** The route as people see it. */
   status(now: Millis): RouteStatus {
     const recorded = this.#ports.recorder.isCurrent;
-    return routeStatus(this.#seen(now), { recorded, lastRollback: this.#lastRollback });
+    const waiting = waitOf(this.#state, this.#verdict.kind, this.#ports.calendar());
+    return routeStatus(this.#seen(now), { recorded, lastRollback: this.#lastRollback, waiting });
   }
 }

@@ -5,6 +5,8 @@
 
 import type { Tier } from "../domain/rule.ts";
 import type { Phase } from "../domain/rollout-types.ts";
+import type { Wait } from "../domain/rollout-tick.ts";
+import type { GateParts, GateSpec, Signature, Tick } from "../domain/signatures.ts";
 import type { Reason } from "../domain/outcome.ts";
 import type { EndpointHealth, RescueCounts } from "./ports.ts";
 
@@ -92,6 +94,23 @@ export interface StepStatus {
   readonly weight: number;
   readonly holdMs: number;
   readonly bake: boolean;
+  readonly critical: boolean;
+  readonly gate: GateAsked | null;
+}
+
+/** What a gate asks for; how long a signature counts in milliseconds, null for ever. */
+export interface GateAsked extends Omit<GateSpec, "expiresMs"> {
+  readonly expiresMs: number | null;
+}
+
+/** How the gate of the present step stands. */
+export interface GateStatus {
+  readonly granted: boolean;
+  readonly missing: GateParts;
+  readonly signatures: readonly Signature[];
+  readonly ticks: readonly Tick[];
+  /** One sentence. */
+  readonly words: string;
 }
 
 /** One route. */
@@ -106,6 +125,12 @@ export interface RouteStatus {
   readonly heldMs: number;
   readonly holdLeftMs: number;
   readonly cooldownLeftMs: number;
+  /** What it waits for, the first of what is missing; null when for nothing. */
+  readonly waiting: Wait | null;
+  /** Null when the present step has none. */
+  readonly gate: GateStatus | null;
+  /** When a scheduled rollout begins, ISO 8601; null when none is. */
+  readonly startsAt: string | null;
   readonly rollout: string;
   readonly startedAt: string;
   /** One more per decision about this route; the ETag. */

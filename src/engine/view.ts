@@ -4,13 +4,22 @@ import type { Verdict } from "../domain/judge.ts";
 import type { Check } from "../domain/rule.ts";
 import { OUTCOMES, CODE_CLASSES, REASONS, type Reason } from "../domain/outcome.ts";
 import type { RolloutState } from "../domain/rollout-types.ts";
+import { holdOf, type Wait } from "../domain/rollout-tick.ts";
+import { gateReading } from "../domain/signatures.ts";
 import type { Arm } from "../domain/split.ts";
 import { byOutcome } from "../domain/window.ts";
 import { millis, percentOf, type Millis, type Ppm } from "../domain/units.ts";
 import type { EndpointHealth, PlaneGauges } from "./ports.ts";
 import { adviceFor, explainRollback, kindAsked } from "./explain.ts";
 import type { RouteStats } from "./stats.ts";
-import type { ArmStatus, CheckStatus, RollbackEvidence, RouteStatus } from "./status.ts";
+import type {
+  ArmStatus,
+  CheckStatus,
+  GateStatus,
+  RollbackEvidence,
+  RouteStatus,
+  StepStatus,
+} from "./status.ts";
 
 /** The window of the figures that people see. */
 export const SHOWN_WINDOW = millis(60_000);
@@ -28,7 +37,12 @@ export interface Seen {
   /** For how long there has been something to measure, at most the shown window. */
   readonly servedMs: Millis;
   readonly now: Millis;
+  /** Wall-clock milliseconds. */
+  readonly wall: number;
 }
+
+/** An arm in short. */
+type ArmFigures = Pick<ArmStatus, "requests" | "failures" | "errorRate" | "p50Ms" | "p95Ms" | "p99Ms">;
 
 /** One arm as people see it. */
 function armStatus(seen: Seen, arm: Arm): ArmStatus {
@@ -87,6 +101,34 @@ export function checkStatuses(seen: Seen, weight: Ppm): readonly CheckStatus[] {
   });
 }
 
+/** The plan as people see it. */
+export function stepsOf({ steps }: RolloutState): readonly StepStatus[] {
+  return steps.map(({ weight, holdMs, bake, critical, gate }) => ({
+    weight: percentOf(weight),
+    holdMs,
+    bake,
+    critical: critical === true,
+    gate: gate ?? null,
+  }));
+}
+
+function gateStatus({ state, wall }: Seen): GateStatus | null {
+  const spec = state.steps[state.step]?.gate;
+  const { gate } = state.progress;
+  if (spec === undefined || gate === null) return null;
+  const { granted, missing, words } = gateReading(spec, gate, wall);
+  return { granted, missing, words, signatures: gate.signatures, ticks: gate.ticks };
+}
+
+/** Both arms' figures, for the report. */
+export function figuresOf(seen: Seen): Readonly<Record<Arm, ArmFigures>> {
+  const of = (arm: Arm): ArmFigures => {
+    const { requests, failures, errorRate, p50Ms, p95Ms, p99Ms } = armStatus(seen, arm);
+    return { requests, failures, errorRate, p50Ms, p95Ms, p99Ms };
+  };
+  return { stable: of("stable"), canary: of("canary") };
+}
+
 /** What is asked for before the next step, as a whole. */
 function evidenceTowards(checks: readonly Check[]): {
   readonly evidenceRatio: number | null;
@@ -105,24 +147,27 @@ function evidenceTowards(checks: readonly Check[]): {
 /** One route as people see it. */
 export function routeStatus(
   seen: Seen,
-  record: { readonly recorded: boolean; readonly lastRollback: RollbackEvidence | null },
+  record: {
+    readonly recorded: boolean;
+    readonly lastRollback: RollbackEvidence | null;
+    readonly waiting: Wait | null;
+  },
 ): RouteStatus {
   const { state, stats } = seen;
-  const hold = state.steps[state.step]?.holdMs ?? 0;
+  const hold = state.steps[state.step] === undefined ? 0 : holdOf(state);
   return {
     name: seen.name,
     weight: percentOf(state.weight),
     phase: state.phase,
     reason: state.reason,
     step: state.step,
-    steps: state.steps.map((step) => ({
-      weight: percentOf(step.weight),
-      holdMs: step.holdMs,
-      bake: step.bake,
-    })),
+    steps: stepsOf(state),
     heldMs: state.heldMs,
     holdLeftMs: Math.max(0, hold - state.heldMs),
     cooldownLeftMs: state.cooldownLeftMs,
+    waiting: record.waiting,
+    gate: gateStatus(seen),
+    startsAt: state.phase === "scheduled" ? new Date(state.startsAtMs).toISOString() : null,
     rollout: state.id,
     startedAt: state.startedAt,
     version: state.revision,

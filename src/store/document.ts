@@ -11,6 +11,8 @@ import { createHash } from "node:crypto";
 import { deflateRawSync, inflateRawSync } from "node:zlib";
 import { z } from "zod";
 import type { Snapshot } from "../domain/evidence/route.ts";
+import { WEEKDAYS } from "../domain/civil.ts";
+import { NO_PROGRESS } from "../domain/rollout-move.ts";
 import { PHASES, type Phase } from "../domain/rollout-types.ts";
 import { FULL, millis, ppm } from "../domain/units.ts";
 import type { RecordedEvidence, StateDocument } from "../engine/ports.ts";
@@ -36,6 +38,60 @@ const success = z
   )
   .exactOptional();
 const promotion = z.object({ notWorseBy: weight, leastMs: duration }).exactOptional();
+const yes = z.literal(true).exactOptional();
+const names = z.array(z.string());
+const gateSpec = z
+  .object({
+    roles: names,
+    acknowledge: names,
+    checklist: names,
+    expiresMs: duration.nullable(),
+    samePerson: z.boolean(),
+  })
+  .exactOptional();
+const step = z.object({
+  weight,
+  holdMs: duration,
+  bake: z.boolean(),
+  checkpointMs: duration.exactOptional(),
+  critical: yes,
+  preflight: yes,
+  pause: yes,
+  gate: gateSpec,
+  success,
+  promotion,
+  holdback: weight.exactOptional(),
+});
+
+const said = { by: z.string(), atMs: z.number(), comment: z.string() };
+const answer = z.discriminatedUnion("type", [
+  z.object({ type: z.literal("extend"), byMs: duration }),
+  z.object({ type: z.enum(["hold", "stepBack", "rollback"]) }),
+]);
+const gate = z.object({
+  step: z.int().min(0),
+  signatures: z.array(z.object({ role: z.string(), ...said })),
+  ticks: z.array(z.object({ item: z.string(), ...said })),
+  rejected: z
+    .object({ role: z.string(), by: z.string(), atMs: z.number(), reason: z.string(), answer })
+    .nullable(),
+});
+const progress = z.object({
+  gate: gate.nullable(),
+  isGateOpen: z.boolean(),
+  extendedMs: duration,
+  checkpointInMs: duration.nullable(),
+  preflight: z.object({ passed: z.boolean(), words: z.string() }).nullable(),
+  isResumed: z.boolean(),
+});
+const windows = z.array(
+  z.object({
+    from: z.int().min(0),
+    to: z.int().min(0),
+    weekdays: z.array(z.enum(WEEKDAYS)),
+    timezone: z.string(),
+  }),
+);
 
 const snapshotSchema = z.object({
   layout: z.int(),
@@ -69,27 +125,22 @@ function unpacked(written: {
   }
 }
 
-const rolloutSchema = z
+/** A rollout as it is written. */
+const writtenSchema = z
   .object({
     id: z.string(),
     phase: z.custom<Phase>((value) => PHASES.some((phase) => phase === value), "not a phase"),
     step: z.int().min(0),
-    steps: z.array(
-      z.object({
-        weight,
-        holdMs: duration,
-        bake: z.boolean(),
-        success,
-        promotion,
-        holdback: weight.exactOptional(),
-      }),
-    ),
+    steps: z.array(step),
     weight,
     heldMs: duration,
     clocks: z.record(z.string(), duration),
     cooldownLeftMs: duration,
     verifyLeftMs: duration,
-    // Documents of before have none of these three.
+    // Documents of before have none of these.
+    progress: progress.prefault({ ...NO_PROGRESS, gate: null, preflight: null }),
+    windows: windows.prefault([]),
+    startsAtMs: z.number().min(0).prefault(0),
     servedMs: duration.prefault(0),
     confirmation: confirmation.prefault({ phase: "armed", trips: [] }),
     trippedFrom: weight.prefault(0),
@@ -102,18 +153,20 @@ const rolloutSchema = z
   .refine((state) => state.steps.length === 0 || state.step <= state.steps.length, {
     message: "there is no such step in the plan",
     path: ["step"],
-  })
-  .transform(({ evidence: written, ...state }) => {
-    const evidence = written === undefined ? undefined : unpacked(written);
-    return evidence === undefined ? state : { ...state, evidence };
   });
 
+const rolloutSchema = writtenSchema.transform(({ evidence: written, ...state }) => {
+  const evidence = written === undefined ? undefined : unpacked(written);
+  return evidence === undefined ? state : { ...state, evidence };
+});
+
+const common = { format: z.literal(1), version: z.int().min(1), savedAt: z.string() };
 const documentSchema = z.object({
-  format: z.literal(1),
-  version: z.int().min(1),
-  savedAt: z.string(),
+  ...common,
   routes: z.record(z.string(), rolloutSchema),
 }) satisfies z.ZodType<StateDocument>;
+/** What stands before a save: evidence that was packed here is not unpacked to see whether it can be. */
+const savedSchema = z.object({ ...common, routes: z.record(z.string(), writtenSchema) });
 
 const envelopeSchema = z.object({
   /** Names one line of saves from its first on: versions are compared only within it. */
@@ -137,7 +190,7 @@ export type Encoded =
 /** The text of a document, indented for people. Not ok for what `decodeState` would refuse, such as a NaN. */
 export function encodeState(document: StateDocument, lineage: string): Encoded {
   const written = writtenOf(document);
-  const checked = documentSchema.safeParse(written);
+  const checked = savedSchema.safeParse(written);
   if (!checked.success) return { ok: false, detail: `not a state document: ${firstIssue(checked.error)}` };
   const checksum = checksumOf(lineage, written);
   return { ok: true, text: `${JSON.stringify({ lineage, checksum, document: written }, null, 2)}\n` };

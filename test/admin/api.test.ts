@@ -15,6 +15,9 @@ const BODIES: { readonly [O in Operation]?: InputOf<O> } = {
   start: { wait: "30s", reason: "4.0 is ready" },
   promote: { step: 1, full: true, reason: "looks well" },
   rollback: { reason: "complaints" },
+  approve: { step: 1, role: "deployment-lead", checklist: ["dashboards-ready"], reason: "looks well" },
+  reject: { step: 1, role: "on-call", answer: "extend", extend: "24h", reason: "not on a Friday" },
+  extend: { by: "24h", reason: "more data" },
 };
 
 t.test(
@@ -95,8 +98,15 @@ t.test("the verbs reach the engine as commands, in the name of the token", async
     ],
     ["rollouts/app/pause", undefined, { type: "pause", reason: "" }],
     ["rollouts/app/resume", { reason: "on" }, { type: "resume", reason: "on" }],
-    ["rollouts/app/promote", {}, { type: "promote", full: false, step: null, reason: "" }],
-    ["rollouts/app/promote", { step: 2, full: true }, { type: "promote", full: true, step: 2, reason: "" }],
+    ["rollouts/app/promote", {}, { type: "promote", full: false, step: null, force: false, reason: "" }],
+    [
+      "rollouts/app/promote",
+      { step: 2, full: true },
+      { type: "promote", full: true, step: 2, force: false, reason: "" },
+    ],
+    ["rollouts/app/extend", { by: "24h" }, { type: "extend", byMs: 86_400_000, reason: "" }],
+    ["rollouts/app/step-back", undefined, { type: "step_back", reason: "" }],
+    ["rollouts/app/retry", { force: true, reason: "x" }, { type: "retry", force: true, reason: "x" }],
     ["rollouts/app/rollback", { reason: "bad" }, { type: "rollback", reason: "bad" }],
     ["rollouts/app/rollback", undefined, { type: "rollback", reason: "manual" }],
     ["routes/app/weight", { weight: 5 }, { type: "set_weight", weight: 50_000, force: false, reason: "" }],

@@ -139,7 +139,63 @@ const REFUSED: readonly (readonly [what: string, text: string, expected: readonl
     withRoute("plan: { promotion: { notWorseBy: 20% }, steps: [{ setWeight: 5% }] }"),
     ["5:38 must be above 0% and below 20%"],
   ],
-  ["a plan that is nowhere", withRoute("plan: safe"), ['5:11 there is no plan "safe" under plans']],
+  [
+    "a gate that asks nobody, and a role twice",
+    withRoute(
+      `plan:
+      steps:
+        - { setWeight: 5%, gate: {} }
+        - { setWeight: 10%, gate: { roles: [lead, lead] } }`,
+    ),
+    [
+      "7:11 a gate must ask for a role, an acknowledgement or an item of a checklist",
+      '8:11 the role "lead" is asked twice',
+    ],
+  ],
+  [
+    "a window that never opens, and one of no zone",
+    withRoute(
+      'plan: { window: [{ from: "09:00", to: "09:00" }, { from: "09:00", to: "10:00", timezone: Mars }], steps: [{ setWeight: 5% }] }',
+    ),
+    [
+      "5:22 a window from 09:00 to 09:00 is empty; the whole day is from 00:00 to 24:00",
+      '5:54 there is no time zone "Mars" (Europe/Berlin, UTC)',
+    ],
+  ],
+  [
+    "a time of day and a weekday that are none",
+    withRoute(
+      'plan: { window: [{ from: 9am, to: "25:00", weekdays: [someday] }], steps: [{ setWeight: 5% }] }',
+    ),
+    [
+      '5:30 expected a time of day like "09:00"',
+      '5:39 expected a time of day like "09:00"',
+      '5:59 expected "mon", "tue", "wed", "thu", "fri", "sat" or "sun"',
+    ],
+  ],
+  [
+    "a plan without steps, and one with both",
+    withRoute("plan: { announce: 1h }"),
+    ["5:11 a plan has either `steps` or `stepWeight`"],
+  ],
+  [
+    "a pause before any step",
+    withRoute("plan: { steps: [{ pause: {} }, { setWeight: 5% }] }"),
+    ["5:21 a pause comes after a step"],
+  ],
+  [
+    "a freeze that ends before it begins",
+    withRoute(
+      "",
+      'freezes: [{ from: "2026-12-27T00:00:00Z", to: "2026-12-24T00:00:00Z", reason: holidays }]',
+    ),
+    ["6:11 a freeze must end after it begins"],
+  ],
+  [
+    "a plan that is nowhere",
+    withRoute("plan: saf"),
+    ['5:11 there is no plan "saf"; there are safe, fast, instant'],
+  ],
   [
     "a route without an arm",
     "routes:\n  - name: app\n",

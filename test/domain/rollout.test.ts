@@ -3,7 +3,8 @@ import t from "tap";
 import type { Verdict } from "../../src/domain/judge.ts";
 import type { Action, VerdictKind } from "../../src/domain/rule.ts";
 import { checkPlan, type Step } from "../../src/domain/plan.ts";
-import { IDLE, MANUAL_WEIGHT, STABLE_SICK, decide } from "../../src/domain/rollout.ts";
+import { decide } from "../../src/domain/rollout.ts";
+import { IDLE, MANUAL_WEIGHT, STABLE_SICK } from "../../src/domain/rollout-move.ts";
 import type {
   Decision,
   Effect,

@@ -1,7 +1,7 @@
 /** What a plan asks for before the weight rises, through the engine: evidence, limits, and the hold that says what is missing. */
 
 import t from "tap";
-import { planSchema, stepsOf } from "../../src/config/plan.ts";
+import { planSchema, planOf } from "../../src/config/plan.ts";
 import { bench, benchConfig, type Bench } from "../support/engine.ts";
 
 const ADA = { name: "ada" };
@@ -9,7 +9,7 @@ const QUIET = { metric: "health_failures", atLeast: 5 };
 
 async function climbing(plan: object, onAny: object[] = [QUIET]): Promise<Bench> {
   const b = await bench(benchConfig({ rollback: { onAny } }));
-  const steps = stepsOf(planSchema.parse(plan));
+  const steps = planOf(planSchema.parse(plan)).steps;
   await b.controller.command("app", { type: "start", steps, version: "", force: false, reason: "" }, ADA);
   return b;
 }

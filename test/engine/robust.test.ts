@@ -1,7 +1,7 @@
 /** "For five minutes" in the form that survives real life, and evidence that survives a restart, through the engine. */
 
 import t from "tap";
-import { planSchema, stepsOf } from "../../src/config/plan.ts";
+import { planSchema, planOf } from "../../src/config/plan.ts";
 import { bench, benchConfig, type Bench } from "../support/engine.ts";
 
 const ADA = { name: "ada" };
@@ -158,7 +158,9 @@ t.test("a restart costs no proof that the canary is not worse; other rules do", 
   const config = benchConfig({ rollback: { onAny: [ROBUST] } });
   const b = await bench(config);
   const success = [{ metric: "error_rate", below: "0.1%" }];
-  const steps = stepsOf(planSchema.parse({ success, steps: [{ setWeight: "10%" }, { setWeight: "20%" }] }));
+  const steps = planOf(
+    planSchema.parse({ success, steps: [{ setWeight: "10%" }, { setWeight: "20%" }] }),
+  ).steps;
   await b.controller.command("app", { type: "start", steps, version: "", force: false, reason: "" }, ADA);
   const well = (each: Bench) => () => {
     each.plane.serve("app", "stable", { ok: 450 });

@@ -56,7 +56,7 @@ t.test(
     await store.save(document);
     const path = join(folder, "state.json");
     const text = await readFile(path, "utf8");
-    t.ok(text.length < 3000, `${text.length} bytes`);
+    t.ok(text.length < 5000, `${text.length} bytes`);
     t.same(await (await fileStore(folder, quietLog())).load(), { kind: "found", document });
     const { document: written } = JSON.parse(text) as {
       document: { routes: { app: { evidence: { packed: string } } } };

@@ -1,0 +1,137 @@
+/**
+ * What a row of the admin API is, and the two kinds that there are: a read, and a verb on a route, whose command goes through the engine's one
+ * door.
+ */
+
+import { z } from "zod";
+import type { Config } from "../config/schema.ts";
+import type { ErrorCode } from "../domain/errors.ts";
+import type { Actor, Command } from "../domain/rollout-types.ts";
+import type { Control, ReloadResult } from "../engine/control.ts";
+import type { Clock } from "../engine/ports.ts";
+import type { RouteStatus } from "../engine/status.ts";
+import type { Scope } from "./auth.ts";
+import { routeStatusSchema } from "./shapes.ts";
+
+/** What the handlers work on. */
+export interface AdminSources {
+  readonly control: Control;
+  readonly config: () => Config;
+  /** The exposition in the format that `accept` prefers. */
+  readonly metrics: (accept: string) => Promise<{ readonly contentType: string; readonly body: string }>;
+  readonly reload: (actor: string) => Promise<ReloadResult>;
+  readonly readiness: () => { readonly ready: boolean; readonly checks: Readonly<Record<string, string>> };
+  readonly drain: () => void;
+  readonly clock: Pick<Clock, "wall">;
+  /** The OpenAPI document. */
+  readonly document: () => unknown;
+}
+
+/** One call, validated. */
+export interface Call<I, Q> {
+  readonly sources: AdminSources;
+  readonly actor: Actor;
+  /** `{route}` of the path; empty when it has none. */
+  readonly route: string;
+  readonly input: I;
+  readonly query: Q;
+  /** From If-Match. */
+  readonly ifVersion: number | undefined;
+  /** The Accept field. */
+  readonly accept: string;
+}
+
+/** What a handler answers. */
+export type Reply<O> =
+  | { readonly kind: "json"; readonly status: number; readonly body: O; readonly version?: number }
+  | { readonly kind: "text"; readonly contentType: string; readonly body: string }
+  /** The stream of server-sent events, of one route when named. */
+  | { readonly kind: "events"; readonly only: string | undefined }
+  | { readonly kind: "problem"; readonly code: ErrorCode; readonly message: string; readonly field?: string };
+
+/** One row. `handle` is a method, so that rows of different inputs are rows of one kind. */
+export interface Row<I extends z.ZodType = z.ZodType, Q extends z.ZodType = z.ZodType, O = unknown> {
+  readonly method: "GET" | "POST";
+  readonly path: string;
+  /** The right it takes; `none`: needs no token. */
+  readonly scope: Scope | "none";
+  readonly summary: string;
+  /** The body; null for a read. */
+  readonly input: I | null;
+  readonly query: Q;
+  /** The JSON that is answered, or the media type of what is. */
+  readonly output: z.ZodType<O> | string;
+  /** Statuses that carry the output. */
+  readonly statuses: readonly number[];
+  handle(call: Call<z.output<I>, z.output<Q>>): Reply<O> | Promise<Reply<O>>;
+}
+
+/** No parameters. */
+export const nothing = z.strictObject({});
+
+/** A row as it is, with its types. */
+export function row<I extends z.ZodType, Q extends z.ZodType, O>(each: Row<I, Q, O>): Row<I, Q, O> {
+  return each;
+}
+
+type ReadParts<Q extends z.ZodType, O> = Omit<
+  Row<z.ZodNever, Q, O>,
+  "method" | "input" | "scope" | "statuses" | "query"
+> & {
+  readonly scope?: Scope | "none";
+  readonly statuses?: readonly number[];
+  readonly query?: Q;
+};
+
+/** A GET; scope `read` and status 200 unless said otherwise. */
+export function read<O, Q extends z.ZodType = typeof nothing>(parts: ReadParts<Q, O>) {
+  // Without a query schema Q is `typeof nothing`, by its default.
+  const query = (parts.query ?? nothing) as Q;
+  return row<z.ZodNever, Q, O>({
+    scope: "read",
+    statuses: [200],
+    ...parts,
+    method: "GET",
+    input: null,
+    query,
+  });
+}
+
+type CommandOf<I> = (
+  input: I,
+  call: Call<I, unknown>,
+) => Command | { readonly field: string; readonly message: string };
+
+/** A verb on a route: its command goes through the engine's one door, its answer is the route as it is then. */
+export function verb<I extends z.ZodType>(
+  path: string,
+  summary: string,
+  input: I,
+  commandOf: CommandOf<z.output<I>>,
+  scope: Scope = "operate",
+) {
+  return row<I, typeof nothing, RouteStatus>({
+    method: "POST",
+    path,
+    scope,
+    summary,
+    input,
+    query: nothing,
+    output: routeStatusSchema,
+    statuses: [200],
+    async handle(call) {
+      const { sources, actor, route, ifVersion } = call;
+      if (sources.control.route(route) === undefined) return noRoute();
+      const command = commandOf(call.input, call);
+      if (!("type" in command)) return { kind: "problem", code: "SPLIT_INPUT_INVALID", ...command };
+      const result = await sources.control.command(route, command, actor, ifVersion);
+      if (!result.ok) return { kind: "problem", code: result.code, message: result.message };
+      return { kind: "json", status: 200, body: result.status, version: result.status.version };
+    },
+  });
+}
+
+/** The answer about a route that there is not. */
+export function noRoute(): Reply<never> {
+  return { kind: "problem", code: "SPLIT_NOT_FOUND", message: "there is no route of this name" };
+}
