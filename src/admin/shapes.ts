@@ -225,6 +225,11 @@ const dryRunStep: z.ZodType<DryRunStep> = z
     weight,
     holdMs: ms,
     bake: z.boolean(),
+    critical: z.boolean(),
+    preflight: z.boolean(),
+    signers: names.readonly(),
+    acknowledge: names.readonly(),
+    checklist: names.readonly(),
     beginsAt: wall.nullable().meta({ description: "in half of the cases; null: never by itself" }),
     endsAt: wall.nullable().meta({ description: "in half of the cases; null: never by itself" }),
     endsAt90: wall.nullable().meta({ description: "in nine of ten cases" }),
@@ -250,6 +255,19 @@ export const dryRunShape: z.ZodType<DryRun> = z
   .strictObject({
     route: z.string(),
     startsAt: wall,
+    windows: names.readonly().meta({ description: "when the weight may rise; empty: at any time" }),
+    announceBy: wall.nullable().meta({ description: "by when people are to be told of the start" }),
+    messages: z
+      .array(
+        z.strictObject({
+          at: wall.nullable(),
+          event: z.string(),
+          severity: z.enum(["info", "warning"]),
+          to: names.readonly(),
+        }),
+      )
+      .readonly()
+      .meta({ description: "what would be sent, in order, to which channels" }),
     perSecond: z.number().min(0),
     baseline: fraction,
     harm: fraction,

@@ -38,6 +38,11 @@ export type HealthReport = OutputOf<"health">;
 /** What a reload did. */
 export type ReloadReport = OutputOf<"reload">;
 
+/** What goes with a verb. */
+export type VerbBody = InputOf<
+  "promote" | "rollback" | "approve" | "reject" | "extend" | "stepBack" | "retry"
+>;
+
 /** The admin API as functions. Each throws AppError with the API's code, or SPLIT_UNREACHABLE. */
 export interface AdminClient {
   routes(): Promise<readonly RouteStatus[]>;
@@ -48,8 +53,9 @@ export interface AdminClient {
   plan(route: string, body: DryRunRequest): Promise<OutputOf<"plan">>;
   verb(
     route: string,
-    verb: "pause" | "resume" | "promote" | "rollback",
-    body: InputOf<"promote"> & InputOf<"rollback">,
+    verb:
+      "pause" | "resume" | "promote" | "rollback" | "approve" | "reject" | "extend" | "step-back" | "retry",
+    body: VerbBody,
   ): Promise<RouteStatus>;
   journal(options: { readonly limit: number; readonly route?: string }): Promise<readonly JournalLine[]>;
   health(): Promise<HealthReport>;

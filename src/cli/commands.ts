@@ -25,10 +25,11 @@ export interface Context {
 /** Exit codes of product.md §4 that are no error's. */
 export const EXIT = { done: 0, failed: 1, waiting: 3 } as const;
 
-/** The exit code that tells a route's phase: 1 rolled back, 3 paused, else 0. */
-export function exitOf(routes: readonly Pick<RouteStatus, "phase">[]): number {
+/** The exit code that tells how a route is: 1 rolled back, 3 paused or waiting for people, else 0. */
+export function exitOf(routes: readonly Pick<RouteStatus, "phase" | "waiting">[]): number {
   if (routes.some((each) => each.phase === "rolled_back")) return EXIT.failed;
-  return routes.some((each) => each.phase === "paused") ? EXIT.waiting : EXIT.done;
+  const needsPeople = routes.some(({ phase, waiting }) => phase === "paused" || waiting?.for === "gate");
+  return needsPeople ? EXIT.waiting : EXIT.done;
 }
 
 /** `deploy`, as typed. */
@@ -40,12 +41,24 @@ export interface DeployOptions {
   readonly version?: string;
   readonly force?: boolean;
   readonly reason?: string;
+  /** When it begins. */
+  readonly start?: string;
+  /** False: sooner than the plan promises to tell people. */
+  readonly announce?: boolean;
   readonly yes?: boolean;
 }
 
 /** Starts a rollout. Throws SPLIT_USAGE for options that do not go together. */
 export async function deploy(context: Context, route: string, options: DeployOptions): Promise<number> {
-  const body = startRequestOf(options);
+  const { start, announce } = options;
+  if (announce === false && options.reason === undefined) throw usage("--no-announce needs a --reason");
+  const body = {
+    ...startRequestOf(options),
+    ...present({
+      at: start === undefined ? undefined : dateOf(start),
+      noAnnounce: announce === false ? true : undefined,
+    }),
+  };
   const what = options.steps ?? options.strategy ?? "the route's plan";
   await confirm(context, `start a rollout of ${route} (${what})`, options.yes);
   return show(context, await context.client.start(route, body));
@@ -66,6 +79,13 @@ export function startRequestOf(options: DeployOptions): StartRequest {
     force,
     reason,
   });
+}
+
+/** A date and time as typed, ISO 8601. */
+export function dateOf(text: string): string {
+  const wall = Date.parse(text);
+  if (Number.isNaN(wall)) throw usage(`--start takes a date and time, like 2026-01-05T09:00Z, not ${text}`);
+  return new Date(wall).toISOString();
 }
 
 /** Throws SPLIT_USAGE for options of `deploy` that contradict each other. */
@@ -155,6 +175,7 @@ export async function promote(
     readonly reason: string;
     readonly full?: boolean;
     readonly step?: string;
+    readonly force?: boolean;
     readonly yes?: boolean;
   },
 ): Promise<number> {
@@ -170,7 +191,8 @@ export async function promote(
         ? "the bake"
         : `${next.weight} %`;
   await confirm(context, `promote ${route} from ${seen.weight} % to ${target}`, options.yes);
-  const body = { reason: options.reason, full, step: step ?? seen.step };
+  const forced = options.force === true ? { force: true } : {};
+  const body = { reason: options.reason, full, step: step ?? seen.step, ...forced };
   return show(context, await context.client.verb(route, "promote", body));
 }
 
@@ -234,7 +256,7 @@ function percentOf(text: string, what: string): number {
   return value;
 }
 
-function wholeOf(text: string, option: string): number {
+export function wholeOf(text: string, option: string): number {
   const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
   if (Number.isNaN(value)) throw usage(`${option} takes a whole number, not ${text}`);
   return value;
@@ -249,7 +271,7 @@ export function usage(message: string): AppError {
  * Returns when it may be done: outside production, with `yes`, or after a person has typed the word. A program that does not say its
  * environment is taken for production. Throws SPLIT_USAGE when it may not.
  */
-async function confirm(context: Context, what: string, yes: boolean | undefined): Promise<void> {
+export async function confirm(context: Context, what: string, yes: boolean | undefined): Promise<void> {
   if (yes === true) return;
   const environment = (await context.client.environment()) ?? "production";
   if (environment !== "production") return;
@@ -258,7 +280,7 @@ async function confirm(context: Context, what: string, yes: boolean | undefined)
   if (answer.trim() !== "yes") throw usage("not confirmed, nothing was done");
 }
 
-function show(context: Context, route: RouteStatus): number {
+export function show(context: Context, route: RouteStatus): number {
   const { io, json } = context;
   io.stdout(json ? pretty(route) : `${routeText(route, styleOf(io))}\n`);
   return EXIT.done;

@@ -16,6 +16,7 @@ import { runBacktest, type BacktestTyped } from "./backtest.ts";
 import { adminAddressOf, adminClient } from "./client.ts";
 import * as commands from "./commands.ts";
 import { follow } from "./follow.ts";
+import * as gates from "./gates.ts";
 import type { Io } from "./io.ts";
 import { checkNotForecast, plan, type PlanOptions } from "./plan.ts";
 
@@ -97,6 +98,7 @@ function programOf(programs: Programs, io: Io, done: (exit: number) => void): Co
   trialCommands(program, io, done);
   rolloutCommands(program, io, done);
   handCommands(program, io, done);
+  gateCommands(program, io, done);
   replicaCommands(program, io, done);
   return program;
 }
@@ -168,27 +170,25 @@ function rolloutCommands(program: Command, io: Io, done: (exit: number) => void)
       .option("--strategy <name>", "a plan's name, or custom with --steps; left out: the route's plan")
       .option("--steps <list>", "weights in percent, rising, e.g. 0,5,25,50,100")
       .option("--hold <duration>", "least time at each of --steps, e.g. 10m")
-      .option(
-        "--wait <seconds>",
-        "replace every hold, for a rehearsal: seconds, or a duration with its unit",
-      );
+      .option("--wait <seconds>", "replace every hold, for a rehearsal: seconds, or a duration with its unit")
+      .option("--start <time>", "when it starts, ISO 8601; left out: now");
   const assuming = (command: Command): Command =>
     command
       .option("--rps <number>", "forecast for so many requests per second; left out: as measured now")
       .option("--baseline <percent>", "share that fails anyway, e.g. 0.1%; left out: stable's, or 0.01%")
-      .option("--harm <percent>", "rise of the error rate that should be found; left out: 0.5%")
-      .option("--start <time>", "when it would start, ISO 8601; left out: now");
+      .option("--harm <percent>", "rise of the error rate that should be found; left out: 0.5%");
   assuming(
     planned(
-      remote(program, "plan <route>", "dry run: dates, and whether each step will know enough (exit 3: no)"),
+      remote(program, "plan [route]", "dry run: dates, and whether each step will know enough (exit 3: no)"),
     ),
-  ).action((route: string, options: Access & PlanOptions) =>
+  ).action((route: string | undefined, options: Access & PlanOptions) =>
     act(options, io, done, (context) => plan(context, route, options)),
   );
   const deploying = planned(remote(program, "deploy <route>", "start a rollout"))
     .option("--version <text>", "what runs on the canary, for people")
     .option("--force", "during a cooldown, or over a running rollout; needs --reason")
     .option("--reason <text>", "why; goes into the journal")
+    .option("--no-announce", "sooner than the plan promises to tell people; needs --reason")
     .option("--yes", "do not ask")
     .option("--dry-run", "as `plan`: start nothing; the options below go with it");
   assuming(deploying).action((route: string, options: Access & PlanOptions & { dryRun?: boolean }) =>
@@ -250,9 +250,10 @@ function handCommands(program: Command, io: Io, done: (exit: number) => void): v
   remote(program, "promote <route>", "go to the next step now")
     .option("--full", "go to 100 % now")
     .option("--step <index>", "only if it is still at this step; left out: the one shown now")
+    .option("--force", "over a gate, a window or a freeze")
     .option("--reason <text>", "why; goes into the journal", "manual")
     .option("--yes", "do not ask")
-    .action((route: string, options: ByHand & { full?: boolean; step?: string }) =>
+    .action((route: string, options: ByHand & { full?: boolean; step?: string; force?: boolean }) =>
       act(options, io, done, (context) => commands.promote(context, route, options)),
     );
   remote(program, "rollback <route>", "everything back to stable, at once and without a question")
@@ -260,6 +261,49 @@ function handCommands(program: Command, io: Io, done: (exit: number) => void): v
     .option("--reason <code>", "why; goes into the journal", "manual")
     .action((route: string, options: ByHand) =>
       act(options, io, done, (context) => commands.rollback(context, route, options.reason)),
+    );
+}
+
+function gateCommands(program: Command, io: Io, done: (exit: number) => void): void {
+  const stepOption = [
+    "--step <index>",
+    "only if it is still at this step; left out: the one shown now",
+  ] as const;
+  const asOption = ["--as <role>", "in which role; left out: the only one that is missing"] as const;
+  const collect = (item: string, items: readonly string[] = []): readonly string[] => [...items, item];
+  remote(program, "approve <route>", "sign the gate of the present step")
+    .option(...asOption)
+    .option(...stepOption)
+    .option("--check <item>", "an item of the checklist is done; repeatable; `all`", collect)
+    .option("--reason <text>", "a comment; goes into the journal")
+    .option("--yes", "do not ask")
+    .action((route: string, options: Access & gates.ApproveOptions) =>
+      act(options, io, done, (context) => gates.approve(context, route, options)),
+    );
+  remote(program, "reject <route>", "refuse the gate of the present step")
+    .option(...asOption)
+    .option(...stepOption)
+    .option("--answer <what>", "hold, step-back, rollback, or how much longer, e.g. 24h", "hold")
+    .requiredOption("--reason <text>", "why; goes into the journal")
+    .action((route: string, options: Access & gates.RejectOptions) =>
+      act(options, io, done, (context) => gates.reject(context, route, options)),
+    );
+  remote(program, "extend <route> <duration>", "more time at the present step")
+    .option("--reason <text>", "why; goes into the journal", "manual")
+    .action((route: string, by: string, options: ByHand) =>
+      act(options, io, done, (context) => gates.extend(context, route, by, options.reason)),
+    );
+  remote(program, "step-back <route>", "back to the step before")
+    .option("--reason <text>", "why; goes into the journal", "manual")
+    .action((route: string, options: ByHand) =>
+      act(options, io, done, (context) => gates.stepBack(context, route, options.reason)),
+    );
+  remote(program, "retry <route>", "again after a rollback, or the checks before a step once more")
+    .option("--force", "during a cooldown")
+    .option("--reason <text>", "why; goes into the journal", "manual")
+    .option("--yes", "do not ask")
+    .action((route: string, options: ByHand & { force?: boolean }) =>
+      act(options, io, done, (context) => gates.retry(context, route, options)),
     );
 }
 

@@ -26,6 +26,7 @@ export function planText(plan: DryRun, style: Style): string {
     "",
     ...table(HEAD, plan.steps.map(cellsOf), style).map((line) => clip(line, style.columns)),
     "",
+    ...peopleLines(plan).flatMap((line) => wrapped(line, style.columns)),
     ...words,
     ...(words.length === 0 ? [] : [""]),
     ...wrapped(verdictOf(plan), style.columns).map((line) =>
@@ -46,6 +47,29 @@ function headLines({ route, perSecond, baseline, harm, measured, steps }: DryRun
         : "no rule compares errors with stable, so none finds a rise within the limits"),
     ends === null ? "never ends by itself" : `ends ${date(ends)}, ${date(ends90)} in nine of ten cases`,
   ];
+}
+
+/** Who is asked and told, and when. */
+function peopleLines({ steps, windows, announceBy, messages }: DryRun): readonly string[] {
+  const gates = steps.flatMap(({ signers, acknowledge, checklist, critical, preflight }, index) => {
+    const parts = [
+      ...(preflight ? ["everything is checked beforehand"] : []),
+      ...(signers.length === 0 ? [] : [`signed by ${signers.join(", ")}`]),
+      ...(acknowledge.length === 0 ? [] : [`seen by ${acknowledge.join(", ")}`]),
+      ...(checklist.length === 0 ? [] : [`done: ${checklist.join(", ")}`]),
+    ];
+    const mark = critical ? " (critical)" : "";
+    return parts.length === 0 ? [] : [`step ${index + 1}${mark} is left when ${plain(parts.join("; "))}`];
+  });
+  const told = [...new Set(messages.flatMap(({ to }) => to))].join(" and ");
+  const events = messages.map(({ event, at }) => `${event} ${date(at)}`).join(", ");
+  const lines = [
+    ...(windows.length === 0 ? [] : [`the weight rises ${windows.map(plain).join(" or ")} only`]),
+    ...(announceBy === null ? [] : [`people are told by ${date(announceBy)}`]),
+    ...gates,
+    `messages to ${told}: ${events}`,
+  ];
+  return [...lines, ""];
 }
 
 function cellsOf(step: DryRunStep, index: number): readonly string[] {

@@ -2,10 +2,11 @@
 
 import { dryRun, dryRunSchema, type DryRun } from "../config/dry-run.ts";
 import type { Config } from "../config/schema.ts";
-import { AppError, asAppError } from "../domain/errors.ts";
+import { AppError, asAppError, type ErrorCode } from "../domain/errors.ts";
 import type { DryRunRequest } from "./client.ts";
 import {
   EXIT,
+  dateOf,
   present,
   pretty,
   startRequestOf,
@@ -21,21 +22,33 @@ export interface PlanOptions extends DeployOptions {
   readonly rps?: string;
   readonly baseline?: string;
   readonly harm?: string;
-  readonly start?: string;
 }
 
 /** Shows what a rollout would come to; exit 3 when a step cannot know. Nothing is started. */
-export async function plan(context: Context, route: string, options: PlanOptions): Promise<number> {
+export async function plan(
+  context: Context,
+  named: string | undefined,
+  options: PlanOptions,
+): Promise<number> {
   const { io, json } = context;
+  const route = named ?? (await onlyRoute(context));
   const found = await foundBy(context, route, requestOf(options));
   io.stdout(json ? pretty(found) : `${planText(found, styleOf(io))}\n`);
   return found.knows ? EXIT.done : EXIT.waiting;
 }
 
+/** The route that is meant when none is named: there must be only one. */
+async function onlyRoute({ client, config }: Context): Promise<string> {
+  const routes = config?.routes ?? (await client.routes());
+  const [only, ...others] = routes.map(({ name }) => name);
+  if (only !== undefined && others.length === 0) return only;
+  throw usage(`name a route: ${[only, ...others].join(", ")}`);
+}
+
 /** Throws SPLIT_USAGE for what is only said of a forecast when there is none. */
-export function checkNotForecast({ rps, baseline, harm, start }: PlanOptions): void {
-  if ([rps, baseline, harm, start].some((each) => each !== undefined)) {
-    throw usage("--rps, --baseline, --harm and --start go with --dry-run");
+export function checkNotForecast({ rps, baseline, harm }: PlanOptions): void {
+  if ([rps, baseline, harm].some((each) => each !== undefined)) {
+    throw usage("--rps, --baseline and --harm go with --dry-run");
   }
 }
 
@@ -52,15 +65,16 @@ function requestOf(options: PlanOptions): DryRunRequest {
   };
 }
 
+/** Nobody is there, or somebody else: the certificate that the file names may be on another machine, and so may the token. */
+const AWAY: readonly ErrorCode[] = ["SPLIT_UNREACHABLE", "SPLIT_CONFIG_UNREADABLE", "SPLIT_UNAUTHORIZED"];
+
 async function foundBy(context: Context, route: string, request: DryRunRequest): Promise<DryRun> {
   try {
     return await context.client.plan(route, request);
   } catch (error) {
     const trouble = asAppError(error);
     const { config } = context;
-    // The certificate that the file names may be on another machine.
-    const isAway = trouble.code === "SPLIT_UNREACHABLE" || trouble.code === "SPLIT_CONFIG_UNREADABLE";
-    if (!isAway) throw trouble;
+    if (!AWAY.includes(trouble.code)) throw trouble;
     if (config === undefined || request.perSecond === undefined) {
       throw new AppError(
         trouble.code,
@@ -95,10 +109,4 @@ function numberOf(text: string): number {
   const value = /^\d+(\.\d+)?$/.test(text) ? Number(text) : 0;
   if (value <= 0) throw usage(`--rps takes a number above 0, not ${text}`);
   return value;
-}
-
-function dateOf(text: string): string {
-  const wall = Date.parse(text);
-  if (Number.isNaN(wall)) throw usage(`--start takes a date and time, like 2026-01-05T09:00Z, not ${text}`);
-  return new Date(wall).toISOString();
 }

@@ -28,6 +28,7 @@ export function routeText(route: RouteStatus, style: Style): string {
     ...(route.reason === "" ? [] : [`  ${plain(route.reason)}`]),
     `  weight  ${bar(route.weight, 30)} ${percent(route.weight)}`,
     ...(route.steps.length === 0 ? [] : [`  plan    ${ladder(route, style)}`]),
+    ...waitingLines(route, style),
     ...evidenceLines(route),
     ...noteLines(route, style),
     "",
@@ -164,7 +165,7 @@ function headline(route: RouteStatus, style: Style): string {
 function ladder(route: RouteStatus, style: Style): string {
   return route.steps
     .map((each, index) => {
-      const text = each.bake ? "bake" : percent(each.weight);
+      const text = `${each.bake ? "bake" : percent(each.weight)}${each.critical ? "!" : ""}`;
       if (index === route.step) return paint(`[${text}]`, "bold", style);
       return index < route.step ? paint(text, "green", style) : text;
     })
@@ -187,6 +188,16 @@ function noteLines(route: RouteStatus, style: Style): readonly string[] {
     );
   }
   return notes;
+}
+
+/** What it waits for, and what people have said. */
+function waitingLines({ waiting, gate }: RouteStatus, style: Style): readonly string[] {
+  return [
+    ...(waiting === null ? [] : [`  waits   ${waiting.for}: ${plain(waiting.words)}`]),
+    ...(gate === null || waiting?.for === "gate"
+      ? []
+      : [`  gate    ${paint(plain(gate.words), gate.granted ? "green" : "yellow", style)}`]),
+  ];
 }
 
 /** How far the evidence for the next step is. */

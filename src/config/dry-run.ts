@@ -7,6 +7,7 @@
 
 import { z } from "zod";
 import { forecast, type Forecast, type StepForecast } from "../domain/forecast.ts";
+import { announceBy, formatWindow } from "../domain/calendar.ts";
 import type { Need } from "../domain/needs.ts";
 import { FULL, percentOf } from "../domain/units.ts";
 import type { Config } from "./schema.ts";
@@ -59,6 +60,12 @@ export interface DryRunStep extends Omit<StepForecast, "step" | "begins" | "ends
   readonly weight: number;
   readonly holdMs: number;
   readonly bake: boolean;
+  readonly critical: boolean;
+  readonly preflight: boolean;
+  /** Who must sign before it is left, who must have seen it, and what must be done; empty: nobody and nothing. */
+  readonly signers: readonly string[];
+  readonly acknowledge: readonly string[];
+  readonly checklist: readonly string[];
   /** ISO 8601, in half of the cases; null when the rollout never gets here by itself. */
   readonly beginsAt: string | null;
   /** ISO 8601, in half and in nine of ten cases; null when it never gets away from here. */
@@ -67,10 +74,26 @@ export interface DryRunStep extends Omit<StepForecast, "step" | "begins" | "ends
   readonly needs: readonly Need[];
 }
 
+/** A message that would be sent. */
+export interface DryRunMessage {
+  /** ISO 8601; null when it is never. */
+  readonly at: string | null;
+  readonly event: string;
+  readonly severity: "info" | "warning";
+  /** The channels that it goes to. */
+  readonly to: readonly string[];
+}
+
 /** A plan as it will go. */
 export interface DryRun extends Omit<Forecast, "steps"> {
   readonly route: string;
   readonly startsAt: string;
+  /** When the weight may rise, in words; empty: at any time. */
+  readonly windows: readonly string[];
+  /** By when people are to be told of the start, ISO 8601; null when nothing is promised. */
+  readonly announceBy: string | null;
+  /** What would be sent, in order. */
+  readonly messages: readonly DryRunMessage[];
   /** What was taken for granted, and whether it was measured or said. */
   readonly perSecond: number;
   readonly baseline: number;
@@ -90,7 +113,7 @@ const MOST_BASELINE = 0.499;
 
 /** What a rollout of `route` would come to. `now`: wall clock, ms. */
 export function dryRun(
-  { plans }: Pick<Config, "plans">,
+  { plans, freezes, notify }: Pick<Config, "plans" | "freezes" | "notify">,
   route: Config["routes"][number],
   request: z.output<typeof dryRunSchema>,
   measured: Measured,
@@ -112,12 +135,18 @@ export function dryRun(
     harm: request.harm / FULL,
   };
   const start = request.start === undefined ? now : Date.parse(request.start);
-  const { steps, ...whole } = forecast(resolved.plan.steps, route.rollback.onAny, assumed, start);
+  const { windows, noticeMs } = resolved.plan;
+  const calendar = { windows, freezes };
+  const { steps, ...whole } = forecast(resolved.plan.steps, route.rollback.onAny, assumed, start, calendar);
+  const to = notify.webhook === undefined ? ["log"] : ["log", "webhook"];
   return {
     ok: true,
     dryRun: {
       route: route.name,
       startsAt: new Date(start).toISOString(),
+      windows: windows.map(formatWindow),
+      announceBy: noticeMs === 0 ? null : new Date(announceBy(start, noticeMs)).toISOString(),
+      messages: messagesOf(steps, start > now, start, to),
       ...assumed,
       measured: {
         perSecond: request.perSecond === undefined,
@@ -134,11 +163,40 @@ function stepOf({ step, begins, ends, ends90, ...rest }: StepForecast): DryRunSt
     weight: percentOf(step.weight),
     holdMs: step.holdMs,
     bake: step.bake,
+    critical: step.critical === true,
+    preflight: step.preflight === true,
+    signers: step.gate?.roles ?? [],
+    acknowledge: step.gate?.acknowledge ?? [],
+    checklist: step.gate?.checklist ?? [],
     beginsAt: dateOf(begins),
     endsAt: dateOf(ends),
     endsAt90: dateOf(ends90),
     ...rest,
   };
+}
+
+/** Whom it tells what when all goes well. */
+function messagesOf(
+  steps: readonly StepForecast[],
+  isScheduled: boolean,
+  start: number,
+  to: readonly string[],
+): readonly DryRunMessage[] {
+  const message = (event: string, at: number | null, severity: DryRunMessage["severity"]): DryRunMessage => ({
+    at: dateOf(at),
+    event,
+    severity,
+    to,
+  });
+  return [
+    ...(isScheduled ? [message("ROLLOUT_SCHEDULED", start, "warning")] : []),
+    ...steps.flatMap(({ step, begins, ends }, index) => [
+      message(index === 0 ? "DEPLOY_START" : "STEP_STARTED", begins, "info"),
+      ...(step.preflight === undefined ? [] : [message("VALIDATION_COMPLETE", begins, "info")]),
+      ...(step.gate === undefined ? [] : [message("GATE_OPENED", ends, "warning")]),
+    ]),
+    message("DEPLOY_SUCCESS", steps.at(-1)?.ends ?? null, "info"),
+  ];
 }
 
 /** As far as dates go, ms. */

@@ -21,7 +21,9 @@ import {
   type Takes,
   type Wanted,
 } from "./needs.ts";
-import type { Step } from "./plan.ts";
+import { nextOpening } from "./calendar.ts";
+import type { Plan, Step } from "./plan.ts";
+import type { Calendar } from "./rollout-types.ts";
 import { isComparing, type CompareRule, type Rule } from "./rule.ts";
 import { FULL, NONE } from "./units.ts";
 
@@ -58,12 +60,13 @@ export interface Forecast {
 /** A step as it will go, whenever it begins. */
 type Timeless = Omit<StepForecast, "begins" | "ends" | "ends90">;
 
-/** How `steps` will go when they start at `start` (wall clock, ms). */
+/** How `steps` will go when they start at `start` (wall clock, ms) and nobody lets them wait: a step is left when a window is open. */
 export function forecast(
   steps: readonly Step[],
   rules: readonly Rule[],
   assumed: Assumption,
   start: number,
+  { windows, freezes }: Pick<Plan, "windows"> & Pick<Calendar, "freezes"> = { windows: [], freezes: [] },
 ): Forecast {
   const first = steps.findIndex(({ weight }) => weight > NONE);
   let begins: number | null = start;
@@ -73,8 +76,11 @@ export function forecast(
     const isLast = step.weight === FULL || step.holdback !== undefined;
     const raise = index === first ? "the first step" : "this step";
     const each = atStep(rules, { step, assumed, raise: isLast ? undefined : raise });
-    const ends: number | null = endOf(begins, each, "p50Ms");
-    const ends90: number | null = endOf(begins90, each, "p90Ms");
+    const rises = (steps[index + 1]?.weight ?? NONE) > step.weight;
+    const leaves = (at: number | null): number | null =>
+      at === null || !rises ? at : nextOpening(windows, freezes, at);
+    const ends: number | null = leaves(endOf(begins, each, "p50Ms"));
+    const ends90: number | null = leaves(endOf(begins90, each, "p90Ms"));
     found.push({ ...each, begins, ends, ends90 });
     begins = ends;
     begins90 = ends90;

@@ -71,27 +71,19 @@ export function refuse(
   const change = reject(at.spec, at.gate, step, { role, by: actor.name, atMs: wall, reason, answer });
   if (!change.ok) return change;
   const why = `rejected by ${actor.name} (${role}): ${reason}`;
-  switch (answer.type) {
-    case "rollback":
-      return rolledBack(state, NONE, `Rolled back: ${why}`, policy);
-    case "stepBack":
-      return state.step === 0
-        ? mismatch("there is no step before the first")
-        : back(state, why, "GATE_REJECTED");
-    case "extend":
-      return longer(state, answer.byMs, why, "GATE_REJECTED");
-    case "hold": {
-      const to: RolloutState = {
-        ...state,
-        phase: "paused",
-        reason: `Held: ${why}`,
-        progress: askedAnew(state),
-      };
-      return decided(state, to, "GATE_REJECTED", "warning", why);
-    }
-    default:
-      return answer satisfies never;
-  }
+  if (answer.type === "rollback") return rolledBack(state, NONE, `Rolled back: ${why}`, policy);
+  if (answer.type === "extend") return longer(state, answer.byMs, why, "GATE_REJECTED");
+  if (answer.type === "stepBack")
+    return state.step === 0
+      ? mismatch("there is no step before the first")
+      : back(state, why, "GATE_REJECTED");
+  const to: RolloutState = {
+    ...state,
+    phase: "paused",
+    reason: `Held: ${why}`,
+    progress: askedAnew(state),
+  };
+  return decided(state, to, "GATE_REJECTED", "warning", why);
 }
 
 /** After a no, everybody is asked anew. */

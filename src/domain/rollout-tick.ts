@@ -109,7 +109,8 @@ function settle(
 
 /** A snapshot into the journal, from which the report is made. Nothing is decided. */
 function checkpoint(state: RolloutState): Accepted {
-  const everyMs = state.steps[state.step]?.checkpointMs ?? null;
+  // What is due was set from the step.
+  const everyMs = state.steps[state.step]!.checkpointMs!;
   const to: RolloutState = { ...state, progress: { ...state.progress, checkpointInMs: everyMs } };
   return { ok: true, state: to, effects: [{ type: "journal", event: "CHECKPOINT" }], reason: "" };
 }

@@ -120,7 +120,8 @@ function start(state: RolloutState, event: Said<"start">, calendar: Calendar): D
     return decided(state, to, "ROLLOUT_SCHEDULED", "warning", reason);
   }
   const rises = steps[0]!.weight > NONE && !event.force;
-  if (rises && closedFor(fresh, calendar) !== null) return closed(fresh, calendar);
+  const barrier = rises ? closed(fresh, calendar) : null;
+  if (barrier !== null) return barrier;
   return decided(state, { ...fresh, ...atStep(fresh, 0) }, "DEPLOY_START", "info", event.reason);
 }
 
@@ -179,8 +180,9 @@ function resume(state: RolloutState, reason: string, calendar: Calendar): Decisi
   const present = state.steps[state.step];
   if (state.phase !== "paused") return mismatch(`a rollout that is ${state.phase} cannot be resumed`);
   if (present === undefined) return mismatch("there is no plan to resume: the weight was set by hand");
-  if (present.weight > state.weight && state.trippedFrom === NONE && closedFor(state, calendar) !== null)
-    return closed(state, calendar);
+  const rises = present.weight > state.weight && state.trippedFrom === NONE;
+  const barrier = rises ? closed(state, calendar) : null;
+  if (barrier !== null) return barrier;
   const to: RolloutState = {
     ...state,
     phase: present.bake ? "baking" : "progressing",
@@ -202,7 +204,7 @@ function promote(state: RolloutState, event: Said<"promote">, calendar: Calendar
   if (event.step !== null && event.step !== state.step) {
     return mismatch(`the rollout is at step ${state.step} by now, not at step ${event.step}`);
   }
-  const barred = event.force === true ? null : barrier(state, event.full, calendar);
+  const barred = event.force === true ? null : barredBy(state, event.full, calendar);
   if (barred !== null) return barred;
   if (!event.full) return climb(state, event.reason);
   const last = state.steps.length - 1;
@@ -231,22 +233,21 @@ function promote(state: RolloutState, event: Said<"promote">, calendar: Calendar
 }
 
 /** What a person may not promote over without force: people's word, what was found beforehand, and the calendar. */
-function barrier(state: RolloutState, full: boolean, calendar: Calendar): Refusal | null {
+function barredBy(state: RolloutState, full: boolean, calendar: Calendar): Refusal | null {
   const gated = full ? state.steps.slice(state.step).some(({ gate }) => gate !== undefined) : false;
   if (gated)
     return mismatch("there are gates on the way to 100 %: promote step by step, or force with a reason");
   const standing: RolloutState = { ...state, phase: "progressing" };
   const wait = waitOf({ ...standing, heldMs: millis(Number.MAX_SAFE_INTEGER) }, "successful", calendar);
   if (wait === null || wait.for === "resume" || wait.for === "confirmation") return null;
-  return wait.for === "window"
-    ? closed(state, calendar)
-    : mismatch(`${wait.words}: wait for it, or force with a reason`);
+  return mismatch(`${wait.words}: wait for it, or force with a reason`);
 }
 
 function setWeight(state: RolloutState, event: Said<"set_weight">, calendar: Calendar): Decision {
   const rises = event.weight > state.weight;
   if (rises && state.cooldownLeftMs > 0 && !event.force) return coolingDown(state);
-  if (rises && !event.force && closedFor(state, calendar) !== null) return closed(state, calendar);
+  const barrier = rises && !event.force ? closed(state, calendar) : null;
+  if (barrier !== null) return barrier;
   if (state.phase === "rolled_back" && !rises) {
     // Lowering what a partial rollback left does not end the cooldown.
     return decided(state, { ...state, weight: event.weight }, "WEIGHT_SET", "info", event.reason);
@@ -277,6 +278,8 @@ function coolingDown(state: RolloutState): Refusal {
   return refused("SPLIT_COOLDOWN", message);
 }
 
-function closed(state: RolloutState, calendar: Calendar): Refusal {
-  return mismatch(`${closedFor(state, calendar) ?? ""}: wait, or force with a reason`);
+/** Why the weight may not rise now; null when it may. */
+function closed(state: RolloutState, calendar: Calendar): Refusal | null {
+  const why = closedFor(state, calendar);
+  return why === null ? null : mismatch(`${why}: wait, or force with a reason`);
 }

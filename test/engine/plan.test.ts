@@ -345,3 +345,96 @@ t.test("a plan that pauses waits for a person at the end of the step, as Argo's 
   await b.run(2, well(b));
   t.match(statusOf(b), { weight: 20, phase: "succeeded" });
 });
+
+const CHECKED = [
+  { weight: 0 as never, holdMs: millis(0), bake: false, preflight: true as const },
+  { weight: 100_000 as never, holdMs: millis(0), bake: false },
+];
+const START = { type: "start", steps: CHECKED, version: "4", force: false, reason: "" } as const;
+
+t.test("checks that fail hold the first step until they are run again and pass", async (t) => {
+  let isWell = false;
+  let runs = 0;
+  const preflight = {
+    run: (_route: string, _version: string) => {
+      runs++;
+      return Promise.resolve([
+        { name: "arms", ok: true, required: true, detail: "4/4", tookMs: 1 },
+        { name: "smoke", ok: isWell, required: true, detail: "GET / was answered 500", tookMs: 2 },
+        { name: "staging", ok: false, required: false, detail: "no report", tookMs: 0 },
+      ]);
+    },
+  };
+  const b = await bench(benchConfig({ rollback: QUIET }), { preflight });
+  t.ok((await asking(b)(START)).ok);
+  await b.run(3, well(b));
+  t.equal(runs, 1, "once, and not at every tick");
+  t.match(statusOf(b), {
+    phase: "paused",
+    weight: 0,
+    reason: "Paused: 1 of 3 checks failed: smoke: GET / was answered 500",
+  });
+  t.match(b.journal.entries.at(-1), {
+    event: "VALIDATION_FAILED",
+    details: { results: [{ name: "arms" }, { name: "smoke", ok: false }, { name: "staging" }] },
+  });
+  isWell = true;
+  t.ok((await asking(b)({ type: "retry", force: false, reason: "fixed" })).ok);
+  await b.run(3, well(b));
+  t.equal(runs, 2);
+  t.match(statusOf(b), { weight: 10 });
+  t.ok(eventsOf(b).includes("VALIDATION_COMPLETE"));
+});
+
+t.test("checks that end when their step is over mean nothing", async (t) => {
+  let end: () => void = () => {};
+  const preflight = { run: () => new Promise<never[]>((resolve) => (end = () => resolve([]))) };
+  const b = await bench(benchConfig({ rollback: QUIET }), { preflight });
+  await asking(b)(START);
+  await b.run(2, well(b));
+  t.match(statusOf(b), {
+    weight: 0,
+    waiting: { for: "preflight", words: "everything is checked before it is left" },
+  });
+  await asking(b)({ type: "promote", full: false, step: 0, force: true, reason: "x" });
+  end();
+  await b.run(1, well(b));
+  t.notOk(eventsOf(b).includes("VALIDATION_COMPLETE"));
+  await asking(b)({ type: "rollback", reason: "x" });
+  const other = await bench(benchConfig({ rollback: QUIET }), { preflight });
+  await asking(other)(START);
+  await other.run(1, well(other));
+  await asking(other)({ ...START, force: true, reason: "again" });
+  end();
+  await other.run(1, well(other));
+  t.notOk(eventsOf(other).includes("VALIDATION_COMPLETE"), "another rollout is under way");
+});
+
+t.test("there is a backup before a start, or no start but with force", async (t) => {
+  let disk = true;
+  const made: string[] = [];
+  const backups = {
+    create: (reason: string) => {
+      made.push(reason);
+      const name = "20260105T090000Z_before_start";
+      return Promise.resolve(
+        disk ? ({ ok: true, name } as const) : ({ ok: false, detail: "disk full" } as const),
+      );
+    },
+  };
+  const b = await bench(benchConfig({ rollback: QUIET }), { backups });
+  disk = false;
+  t.match(await asking(b)(START), {
+    ok: false,
+    code: "SPLIT_STATE_UNWRITABLE",
+    message: "no backup could be made, so nothing was started: disk full",
+  });
+  t.match(statusOf(b), { phase: "idle" });
+  t.ok((await asking(b)({ ...START, force: true, reason: "urgent" })).ok);
+  disk = true;
+  await asking(b)({ type: "rollback", reason: "x" });
+  t.ok((await asking(b)({ type: "retry", force: true, reason: "x" })).ok);
+  t.same(made, ["before_start", "before_start", "before_start"]);
+  await new Promise(setImmediate);
+  t.ok(eventsOf(b).includes("BACKUP_CREATED"));
+});

@@ -12,6 +12,7 @@ import type { Command } from "../../src/domain/rollout-types.ts";
 import { millis, percentOf, ppm } from "../../src/domain/units.ts";
 import { TICK_MS, openController, type Controller } from "../../src/engine/controller.ts";
 import type {
+  Backups,
   DataPlane,
   EndpointHealth,
   EvidencePort,
@@ -21,6 +22,7 @@ import type {
   JournalLine,
   Log,
   Notice,
+  Preflight,
   Saved,
   Store,
 } from "../../src/engine/ports.ts";
@@ -246,7 +248,13 @@ export function benchConfig(route: object = {}, more: object = {}): Config {
 /** A bench; `parts` of an earlier one may be handed in to play a restart. */
 export async function bench(
   config: Config,
-  parts: { readonly store?: Store; readonly journal?: FakeJournal; readonly clock?: FakeClock } = {},
+  parts: {
+    readonly store?: Store;
+    readonly journal?: FakeJournal;
+    readonly clock?: FakeClock;
+    readonly preflight?: Preflight;
+    readonly backups?: Backups;
+  } = {},
 ): Promise<Bench> {
   const clock = parts.clock ?? fakeClock();
   const store = parts.store ?? memoryStore();
@@ -275,6 +283,8 @@ export async function bench(
         return Promise.resolve("pack");
       },
     },
+    preflight: parts.preflight,
+    backups: parts.backups,
     clock,
     dice: fakeDice(7),
     log: QUIET,

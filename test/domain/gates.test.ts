@@ -1,0 +1,173 @@
+/** What people may say and do at a step, where a rollout refuses it, and what an empty word comes to. */
+
+import t from "tap";
+import { checkPlan, type Step } from "../../src/domain/plan.ts";
+import { decide } from "../../src/domain/rollout.ts";
+import { IDLE } from "../../src/domain/rollout-move.ts";
+import { waitOf } from "../../src/domain/rollout-tick.ts";
+import type { Command, RollbackPolicy, RolloutState } from "../../src/domain/rollout-types.ts";
+import { millis, ppm } from "../../src/domain/units.ts";
+
+const POLICY: RollbackPolicy = {
+  to: ppm(0),
+  cooldownMs: millis(3_600_000),
+  verifyMs: millis(60_000),
+  whenStableUnhealthy: "rollback",
+  confirm: true,
+};
+const STABLE = { healthy: true, worseThanCanary: false };
+const GATE = {
+  roles: ["lead", "on-call"],
+  acknowledge: [],
+  checklist: ["ready"],
+  expiresMs: null,
+  samePerson: false,
+};
+const STEPS: readonly Step[] = [
+  { weight: ppm(50_000), holdMs: millis(1000), bake: false, gate: GATE, preflight: true },
+  { weight: ppm(1_000_000), holdMs: millis(1000), bake: false },
+  { weight: ppm(1_000_000), holdMs: millis(1000), bake: true, preflight: true },
+];
+
+function after(state: RolloutState, command: Command, name = "ada") {
+  return decide(state, { ...command, actor: { name }, rolloutId: "r", at: "" }, POLICY, STABLE);
+}
+function done(state: RolloutState, ...commands: readonly Command[]): RolloutState {
+  return commands.reduce((each, command) => {
+    const decision = after(each, command);
+    if (!decision.ok) throw new Error(decision.message);
+    return decision.state;
+  }, state);
+}
+const start: Command = { type: "start", steps: STEPS, version: "", force: false, reason: "" };
+const sign = (role: string, items: readonly string[] = [], reason = ""): Command => ({
+  type: "approve",
+  step: 0,
+  role,
+  items,
+  reason,
+});
+const reject = (answer: Extract<Command, { type: "reject" }>["answer"], role = "lead"): Command => ({
+  type: "reject",
+  step: 0,
+  role,
+  answer,
+  reason: "no",
+});
+const begun = done(IDLE, start);
+
+t.test("a signature is told with what was ticked and said, and twice is once", async (t) => {
+  t.match(after(begun, sign("lead", ["ready"], "looks well")), {
+    ok: true,
+    reason: "ada signs for lead, with ready: looks well",
+    effects: [{ type: "save" }, { type: "journal", event: "GATE_SIGNED" }, { type: "notify" }],
+  });
+  const signed = done(begun, sign("lead"));
+  t.match(after(signed, sign("lead")), { ok: true, effects: [], state: signed });
+  t.match(after(signed, sign("on-call")), { ok: false, code: "SPLIT_FORBIDDEN" }, "one person, one role");
+});
+
+t.test("there is nothing to say where there is no gate, or nobody waits", async (t) => {
+  for (const command of [sign("lead"), reject({ type: "hold" })]) {
+    t.match(after(IDLE, command), { ok: false, message: "a rollout that is idle has no gate" });
+    const next = done(begun, { type: "promote", full: false, step: 0, force: true, reason: "" });
+    t.match(after(next, { ...command, step: 1 } as Command), { ok: false, message: "step 1 has no gate" });
+    const over = done(begun, { type: "rollback", reason: "x" });
+    t.match(after(over, command), { ok: false, message: /rolled_back has no gate/ });
+    const paused = done(begun, { type: "pause", reason: "" });
+    t.ok(after(paused, command).ok, "people may sign while it is paused");
+  }
+});
+
+t.test("a no from the first step cannot step back, and a late one changes nothing", async (t) => {
+  t.match(after(begun, reject({ type: "stepBack" })), {
+    ok: false,
+    message: "there is no step before the first",
+  });
+  t.match(after(begun, { ...reject({ type: "hold" }), step: 3 } as Command), {
+    ok: false,
+    code: "SPLIT_PHASE_MISMATCH",
+  });
+  t.match(after(begun, { ...reject({ type: "hold" }), reason: " " }), {
+    ok: false,
+    code: "SPLIT_INPUT_INVALID",
+  });
+  const longer = done(begun, reject({ type: "extend", byMs: millis(5000) }));
+  t.match(longer, { progress: { extendedMs: 5000, gate: { rejected: null, signatures: [] } } });
+});
+
+t.test("a weight set by hand has no step to go back from, and an extension says why", async (t) => {
+  const byHand = done(begun, { type: "set_weight", weight: ppm(10), force: false, reason: "" });
+  t.match(after(byHand, { type: "step_back", reason: "" }), { ok: false, message: /set by hand/ });
+  t.match(after(begun, { type: "extend", byMs: millis(60_000), reason: "data" }), {
+    ok: true,
+    reason: "its hold is longer by 1m: data",
+  });
+  t.match(after(begun, { type: "extend", byMs: millis(60_000), reason: "" }), {
+    reason: "its hold is longer by 1m",
+  });
+});
+
+t.test("checks that failed before the bake are run again in the bake", async (t) => {
+  const baking = done(begun, { type: "promote", full: true, step: 0, force: true, reason: "" });
+  const failed = decide(
+    baking,
+    { type: "preflight", step: 2, passed: false, words: "1 of 2 failed" },
+    POLICY,
+    STABLE,
+  );
+  t.match(failed, { ok: true, state: { phase: "paused", reason: "Paused: 1 of 2 failed" } });
+  if (!failed.ok) return;
+  t.match(waitOf({ ...failed.state, phase: "baking" }, "successful", { wall: 0, freezes: [] }), {
+    for: "preflight",
+    words: "1 of 2 failed",
+  });
+  t.match(after(failed.state, { type: "retry", force: false, reason: "" }), {
+    state: { phase: "baking", progress: { preflight: null } },
+  });
+  const late = decide(baking, { type: "preflight", step: 0, passed: true, words: "" }, POLICY, STABLE);
+  t.match(late, { ok: false, message: "the step that was checked is over" });
+});
+
+t.test("an alarm that is being confirmed is waited for, and nothing else that does not climb", async (t) => {
+  const calendar = { wall: 0, freezes: [] };
+  const checked = { ...begun, progress: { ...begun.progress, preflight: { passed: true, words: "" } } };
+  const probing = {
+    ...checked,
+    confirmation: { phase: "probing" as const, sinceMs: 0, responses: 0, trips: [] },
+  };
+  t.match(waitOf(probing, "successful", calendar), { for: "confirmation" });
+  t.equal(waitOf(IDLE, "successful", calendar), null);
+  const held = { ...checked, heldMs: millis(2000) };
+  t.match(waitOf(held, "inconclusive", calendar), { for: "evidence" });
+  t.match(waitOf(held, "successful", calendar), { for: "gate" });
+});
+
+t.test("a start or a resumption that would raise waits for its window, unless forced", async (t) => {
+  const windows = [{ from: 540, to: 600, weekdays: ["mon" as const], timezone: "UTC" }];
+  const calendar = { wall: Date.parse("2026-01-05T12:00:00Z"), freezes: [] };
+  const by = { actor: { name: "ada" }, rolloutId: "r", at: "" };
+  const raise = { ...start, windows, ...by };
+  t.match(decide(IDLE, raise, POLICY, STABLE, calendar), { ok: false, message: /^outside the window/ });
+  const forced = decide(IDLE, { ...raise, force: true, reason: "x" }, POLICY, STABLE, calendar);
+  t.match(forced, { ok: true, state: { weight: 50_000 } });
+  if (!forced.ok) return;
+  const lowered = done(forced.state, { type: "set_weight", weight: ppm(1), force: false, reason: "" });
+  const resume = { type: "resume", reason: "", ...by } as const;
+  t.match(decide(lowered, resume, POLICY, STABLE, calendar), { ok: false, message: /^outside the window/ });
+  const open = { ...calendar, wall: Date.parse("2026-01-12T09:30:00Z") };
+  t.match(decide(lowered, resume, POLICY, STABLE, open), { ok: true, state: { weight: 50_000 } });
+});
+
+t.test("a scheduled rollout gives way to a weight set by hand", async (t) => {
+  const scheduled = done(IDLE, { ...start, startsAtMs: 5000 });
+  t.match(scheduled, { phase: "scheduled", reason: "scheduled for Thu 1970-01-01 00:00 UTC" });
+  t.match(after(scheduled, { type: "set_weight", weight: ppm(5), force: false, reason: "" }), {
+    state: { phase: "paused", weight: 5, startsAtMs: 0 },
+  });
+});
+
+t.test("a gate that asks nobody is no plan", async (t) => {
+  const gate = { ...GATE, roles: [], checklist: [] };
+  t.match(checkPlan([{ ...STEPS[0]!, gate }]), [{ step: 0, message: /^a gate must ask/ }]);
+});
