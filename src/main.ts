@@ -41,7 +41,16 @@ async function serve(file: string, io: Io): Promise<number> {
   const asked = signalled();
   const ready = later<Running>();
   process.on("SIGHUP", () => void ready.promise.then((running) => running.reload("SIGHUP")));
-  const running = await start({ ...(await reread()), clock, dice, log, reread, files: openFilesLimit() });
+  const { env } = io;
+  const running = await start({
+    ...(await reread()),
+    clock,
+    dice,
+    log,
+    reread,
+    env,
+    files: openFilesLimit(),
+  });
   ready.resolve(running);
   const watch = await watchConfig(file, async () => void (await running.reload("file")), {
     onError: (error) => log.warn("the configuration's folder cannot be watched", { detail: error.message }),

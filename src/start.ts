@@ -19,8 +19,12 @@ import type { Clock, Dice, Log, Notice, Notifier } from "./engine/ports.ts";
 import { reloadDifferences } from "./engine/reload.ts";
 import { createFanout } from "./notify/fanout.ts";
 import { logChannel } from "./notify/lines.ts";
+import { signatureFields } from "./notify/signature.ts";
+import { systemFree } from "./preflight/folder.ts";
+import { createPreflight, type RunningPreflight } from "./preflight/run.ts";
 import { fitInto } from "./proxy/files.ts";
 import { PemWatch } from "./proxy/pem-watch.ts";
+import { systemLookup } from "./proxy/resolve.ts";
 import { createWorkers } from "./proxy/workers.ts";
 import { createProbes } from "./probe/health.ts";
 import { openKey } from "./store/keys.ts";
@@ -43,6 +47,8 @@ export interface StartOptions {
   }>;
   /** How many files the process may have open; left out: not known, and taken for enough. */
   readonly files?: number | undefined;
+  /** Variables for the programs of a preflight; left out: none. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
   /** Told of every message beside the configured channels. */
   readonly onNotice?: (notice: Notice) => void;
 }
@@ -94,7 +100,8 @@ export async function start(options: StartOptions): Promise<Running> {
     });
     closers.push(() => journal.close());
 
-    const fanout = createFanout(await channelsOf(options), log);
+    const channels = await channelsOf(options);
+    const fanout = createFanout(channels, log);
     closers.push(() => fanout.close());
     const notifier: Notifier = {
       notify(notice) {
@@ -121,6 +128,27 @@ export async function start(options: StartOptions): Promise<Running> {
     closers.push(() => plane.close());
     probes.onChange((route, arm, endpoint, isHealthy) => plane.setHealth(route, arm, endpoint, isHealthy));
     const reports = createReports({ folder: config.reports, environment: config.environment, clock, log });
+    const preflight: RunningPreflight = createPreflight({
+      config: () => config,
+      reread: options.reread,
+      probes,
+      loadOf(route) {
+        const { stable, canary } = controller.route(route)?.arms ?? {};
+        const perSecond = (stable?.perSecond ?? 0) + (canary?.perSecond ?? 0);
+        return { perSecond, p95Ms: stable?.p95Ms ?? canary?.p95Ms ?? null };
+      },
+      // What is told to the log needs no trial.
+      channels: channels.filter(({ name }) => name !== "log"),
+      pem: (path) => pems.shelf.pem(path),
+      lookup: systemLookup,
+      sign: signatureFields,
+      secretOf: (source) => secretOf(source),
+      env: options.env ?? {},
+      freeOf: systemFree,
+      clock,
+      dice,
+      log,
+    });
     const controller = await openController(config, {
       store,
       journal,
@@ -128,6 +156,7 @@ export async function start(options: StartOptions): Promise<Running> {
       probes,
       notifier,
       reports,
+      preflight,
       clock,
       dice,
       log,
@@ -196,6 +225,7 @@ export async function start(options: StartOptions): Promise<Running> {
       hosts: config.admin.hosts,
       control: controller,
       config: () => config,
+      preflight,
       tokens: tokens(),
       metrics: (accept) => metrics.render(accept),
       reload,
@@ -213,6 +243,8 @@ export async function start(options: StartOptions): Promise<Running> {
       log,
     });
     closers.push(() => admin.close());
+    // First: a call that waits for its checks is answered, and does not hold up the listener's end.
+    closers.push(() => preflight.close());
     const addresses = await plane.listen();
     // A tick settles its own trouble; what rejects here is a bug, and the next tick must come all the same.
     const tick = (): Promise<void> =>

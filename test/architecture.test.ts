@@ -21,6 +21,7 @@ const FLOORS: Readonly<Record<string, number>> = {
   notify: 2,
   telemetry: 2,
   probe: 2,
+  preflight: 2,
   backtest: 2,
   admin: 3,
   console: 3,

@@ -186,6 +186,8 @@ async function writing(parts: CallParts, admitted: Admitted): Promise<Answer | u
     if (ifVersion !== undefined && call.value.route === "" && ifVersion !== control.version) {
       return problemAnswer("SPLIT_STATE_CONFLICT", "the state has moved on");
     }
+    // The platform takes the listener's time again when it has been answered.
+    if (row.patienceMs !== undefined) request.setTimeout(row.patienceMs);
     const answer = answerOf(await row.handle(call.value));
     parts.log.info("admin call", {
       actor,

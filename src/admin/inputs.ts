@@ -1,7 +1,7 @@
 /** What people send who move a rollout, or grant, refuse or bend a step: the bodies of those calls, and the commands that they mean. Pure. */
 
 import { z } from "zod";
-import { force, percent, reason } from "../config/start.ts";
+import { force, percent, reason, startSchema } from "../config/start.ts";
 import { name } from "../config/texts.ts";
 import { positiveDuration } from "../config/units.ts";
 import type { Command } from "../domain/rollout-types.ts";
@@ -40,6 +40,10 @@ export const promoteInput = z
     path: ["reason"],
   })
   .meta({ id: "Promote", description: "to the next step, because a person says so" });
+/** What would be rolled out. */
+export const preflightInput = z
+  .strictObject({ version: startSchema.shape.version })
+  .meta({ id: "PreflightRequest", description: "what would be rolled out" });
 /** Back to stable. */
 export const rollbackInput = z
   .strictObject(reasoned)

@@ -8,16 +8,17 @@
  */
 
 import { z } from "zod";
-import { dryRun, dryRunSchema, type DryRun, type Measured } from "../config/dry-run.ts";
-import { effective } from "../config/load.ts";
-import type { Config } from "../config/schema.ts";
+import { dryRun, dryRunSchema, type DryRun } from "../config/dry-run.ts";
+import { LONGEST_PREFLIGHT_MS } from "../config/preflight.ts";
 import { resolvePlan, startSchema, weightOf } from "../config/start.ts";
 import { name } from "../config/texts.ts";
+import { summary as summaryOf } from "../domain/preflight.ts";
 import type { RouteStatus } from "../engine/status.ts";
 import {
   approval,
   approveInput,
   extendInput,
+  preflightInput,
   promoteInput,
   rejectInput,
   rejection,
@@ -26,8 +27,10 @@ import {
   weightInput,
   whyInput,
 } from "./inputs.ts";
+import { measuredOf } from "./measured.ts";
 import { noRoute, nothing, read, row, verb, type Call, type Reply, type Row } from "./row.ts";
 import * as shapes from "./shapes.ts";
+import { shown } from "./shown.ts";
 
 const verbose = z.strictObject({
   verbose: z.string().max(5).optional().meta({ description: "with the single checks" }),
@@ -39,28 +42,8 @@ function status({ sources, route }: Call<unknown, unknown>): Reply<RouteStatus> 
   return found === undefined ? noRoute() : { kind: "json", status: 200, body: found, version: found.version };
 }
 
-/** What the arms have measured, for a forecast: the present pace of both, and how often stable fails. */
-function measuredOf({ stable, canary }: RouteStatus["arms"]): Measured {
-  const perSecond = stable.perSecond + canary.perSecond;
-  return {
-    perSecond: perSecond > 0 ? perSecond : undefined,
-    baseline: stable.requests > 0 ? stable.failures / stable.requests : undefined,
-  };
-}
-
 function live(): Reply<{ live: true }> {
   return { kind: "json", status: 200, body: { live: true } };
-}
-
-/** The effective configuration as whoever may read sees it: the address of a webhook is often all that it takes to post there. */
-function shown(config: Config): Record<string, unknown> {
-  const plain = effective(config);
-  const { webhook } = plain.notify ?? {};
-  const url = URL.parse(webhook?.url ?? "");
-  if (webhook === undefined || url === null) return { ...plain };
-  const isBare = url.pathname === "/" && url.search === "" && url.username === "" && url.password === "";
-  const told = isBare ? webhook.url : `${url.origin}/[redacted]`;
-  return { ...plain, notify: { ...plain.notify, webhook: { ...webhook, url: told } } };
 }
 
 /** Every route of the admin API, by operation id. */
@@ -192,6 +175,23 @@ export const ROUTES = {
       if (result.ok) return { kind: "json", status: 200, body: result.dryRun };
       const { field, message } = result;
       return { kind: "problem", code: "SPLIT_INPUT_INVALID", field, message };
+    },
+  }),
+  preflight: row({
+    method: "POST",
+    path: "/v1/rollouts/{route}/preflight",
+    scope: "operate",
+    summary: "Check now what must hold before a rollout; nothing is started",
+    input: preflightInput,
+    query: nothing,
+    output: shapes.preflightShape,
+    statuses: [200],
+    patienceMs: LONGEST_PREFLIGHT_MS + 5000,
+    async handle({ sources, route, input }) {
+      const found = sources.config().routes.find((each) => each.name === route);
+      if (found === undefined) return noRoute();
+      const results = await sources.preflight.run(route, input.version ?? found.canary.version ?? "");
+      return { kind: "json", status: 200, body: { ...summaryOf(results), results } };
     },
   }),
   pause: verb("/v1/rollouts/{route}/pause", "Hold the weight, rollback armed", whyInput, (input) => ({

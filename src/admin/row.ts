@@ -8,7 +8,7 @@ import type { Config } from "../config/schema.ts";
 import type { ErrorCode } from "../domain/errors.ts";
 import type { Actor, Command } from "../domain/rollout-types.ts";
 import type { Control, ReloadResult } from "../engine/control.ts";
-import type { Clock } from "../engine/ports.ts";
+import type { Clock, Preflight } from "../engine/ports.ts";
 import type { RouteStatus } from "../engine/status.ts";
 import type { Scope } from "./auth.ts";
 import { routeStatusSchema } from "./shapes.ts";
@@ -17,6 +17,7 @@ import { routeStatusSchema } from "./shapes.ts";
 export interface AdminSources {
   readonly control: Control;
   readonly config: () => Config;
+  readonly preflight: Preflight;
   /** The exposition in the format that `accept` prefers. */
   readonly metrics: (accept: string) => Promise<{ readonly contentType: string; readonly body: string }>;
   readonly reload: (actor: string) => Promise<ReloadResult>;
@@ -63,6 +64,8 @@ export interface Row<I extends z.ZodType = z.ZodType, Q extends z.ZodType = z.Zo
   readonly output: z.ZodType<O> | string;
   /** Statuses that carry the output. */
   readonly statuses: readonly number[];
+  /** How long the answer may take: ms; left out: as long as the listener is silent. */
+  readonly patienceMs?: number;
   handle(call: Call<z.output<I>, z.output<Q>>): Reply<O> | Promise<Reply<O>>;
 }
 

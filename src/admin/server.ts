@@ -9,7 +9,7 @@ import type { Config } from "../config/schema.ts";
 import { exposureOf, isLocalAddress } from "../config/reach.ts";
 import { AppError } from "../domain/errors.ts";
 import type { Control, ReloadResult } from "../engine/control.ts";
-import type { Clock, Dice, Log } from "../engine/ports.ts";
+import type { Clock, Dice, Log, Preflight } from "../engine/ports.ts";
 import { createAuth, type Token } from "./auth.ts";
 import { createCalls } from "./call.ts";
 import { readPair, watchPair } from "./certificate.ts";
@@ -31,6 +31,7 @@ export interface AdminOptions {
   readonly control: Control;
   /** The configuration in force; `admin.tls`, `.insecure`, `.connections` and `.tokens` are those of the first call. */
   readonly config: () => Config;
+  readonly preflight: Preflight;
   /** Everybody who may call, the token of the state folder included. */
   readonly tokens: readonly Token[];
   /** The exposition in the format that the Accept field prefers. */

@@ -19,6 +19,7 @@ import type {
   StepStatus,
   Tally,
 } from "../engine/status.ts";
+import type { PreflightResult } from "../domain/preflight.ts";
 import { PHASES, type Phase } from "../domain/rollout-types.ts";
 import type { Wait } from "../domain/rollout-tick.ts";
 import { REASONS, kindOf } from "../domain/outcome.ts";
@@ -279,6 +280,26 @@ export const dryRunShape: z.ZodType<DryRun> = z
     steps: z.array(dryRunStep).readonly(),
   })
   .meta({ id: "DryRun", description: "a plan as it will go" });
+
+const preflightResult: z.ZodType<PreflightResult> = z
+  .strictObject({
+    name: z.string(),
+    ok: z.boolean(),
+    required: z.boolean().meta({ description: "whether a rollout may not start without it" }),
+    detail: z.string(),
+    tookMs: ms,
+  })
+  .meta({ id: "PreflightResult", description: "what one check before a rollout came to" });
+
+/** The checks before a rollout. */
+export const preflightShape = z
+  .strictObject({
+    passed: z.boolean().meta({ description: "whether all that is required holds" }),
+    sentence: z.string(),
+    failed: z.array(z.string()).readonly().meta({ description: "the required checks that failed" }),
+    results: z.array(preflightResult).readonly(),
+  })
+  .meta({ id: "Preflight", description: "the checks before a rollout, all of them" });
 
 const histograms = z
   .strictObject({ all: z.base64(), successes: z.base64(), failures: z.base64() })

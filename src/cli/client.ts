@@ -12,6 +12,7 @@
 import { request, type IncomingMessage } from "node:http";
 import { request as requestTls } from "node:https";
 import type { InputOf, OutputOf } from "../admin/routes.ts";
+import { LONGEST_PREFLIGHT_MS } from "../config/preflight.ts";
 import { isLocalAddress } from "../config/reach.ts";
 import { AppError, CODES, type ErrorCode } from "../domain/errors.ts";
 import type { JournalLine } from "../engine/ports.ts";
@@ -35,6 +36,8 @@ export type StartRequest = InputOf<"start">;
 export type DryRunRequest = InputOf<"plan">;
 /** Every endpoint as the probes see it. */
 export type HealthReport = OutputOf<"health">;
+/** The checks before a rollout. */
+export type PreflightReport = OutputOf<"preflight">;
 /** What a reload did. */
 export type ReloadReport = OutputOf<"reload">;
 
@@ -51,6 +54,8 @@ export interface AdminClient {
   start(route: string, body: StartRequest): Promise<RouteStatus>;
   /** What a rollout would come to; nothing is started. */
   plan(route: string, body: DryRunRequest): Promise<OutputOf<"plan">>;
+  /** Checks what must hold before a rollout; nothing is started. */
+  preflight(route: string, body: InputOf<"preflight">): Promise<PreflightReport>;
   verb(
     route: string,
     verb:
@@ -66,6 +71,8 @@ export interface AdminClient {
 
 /** Silence of the API for longer is taken as unreachable, ms. A command waits for the disk, not for traffic. */
 const TIMEOUT_MS = 15_000;
+/** Checks may take as long as the longest `preflight.timeout`, and the answer has to come. */
+const PREFLIGHT_MS = LONGEST_PREFLIGHT_MS + TIMEOUT_MS;
 /** An answer longer than this is not the admin API's, bytes. */
 const MAX_ANSWER = 32 * 1024 * 1024;
 
@@ -110,9 +117,14 @@ export interface ClientOptions {
 
 /** A client of the API. */
 export function adminClient({ address, token, noTokenHint, ca }: ClientOptions): AdminClient {
-  async function call(method: "GET" | "POST", path: string, body?: unknown): Promise<unknown> {
+  async function call(
+    method: "GET" | "POST",
+    path: string,
+    body?: unknown,
+    timeoutMs = TIMEOUT_MS,
+  ): Promise<unknown> {
     const trusted = address.isTls ? await ca() : undefined;
-    const answer = await exchange({ address, method, path, token, ca: trusted, body });
+    const answer = await exchange({ address, method, path, token, ca: trusted, body, timeoutMs });
     const value = parsed(answer, address);
     if (answer.status >= 200 && answer.status < 300) return value;
     const error = problemOf(answer.status, value, address);
@@ -142,6 +154,14 @@ export function adminClient({ address, token, noTokenHint, ca }: ClientOptions):
       listOf(found, "steps", address);
       // Its marks are there; the rest is the shape that the API's own table describes.
       return found as unknown as OutputOf<"plan">;
+    },
+    async preflight(route, body) {
+      const path = `/v1/rollouts/${at(route)}/preflight`;
+      const found = recordOf(await call("POST", path, body, PREFLIGHT_MS), address);
+      if (typeof found["passed"] !== "boolean") throw strange(address);
+      listOf(found, "results", address);
+      // As above.
+      return found as unknown as PreflightReport;
     },
     async verb(route, verb, body) {
       return statusOf(await call("POST", `/v1/rollouts/${at(route)}/${verb}`, body), address);
@@ -182,10 +202,11 @@ interface Exchange extends Omit<ClientOptions, "noTokenHint" | "ca"> {
   readonly method: string;
   readonly path: string;
   readonly body: unknown;
+  readonly timeoutMs: number;
 }
 
 /** One request and its whole answer. Throws SPLIT_UNREACHABLE. */
-function exchange({ address, method, path, token, ca, body }: Exchange): Promise<Answer> {
+function exchange({ address, method, path, token, ca, body, timeoutMs }: Exchange): Promise<Answer> {
   const content = body === undefined ? undefined : JSON.stringify(body);
   return new Promise((resolve, reject) => {
     const fail = (why: string): void => {
@@ -199,7 +220,7 @@ function exchange({ address, method, path, token, ca, body }: Exchange): Promise
         method,
         path,
         agent: false,
-        timeout: TIMEOUT_MS,
+        timeout: timeoutMs,
         headers: {
           host: address.host,
           accept: "application/json",
@@ -211,7 +232,7 @@ function exchange({ address, method, path, token, ca, body }: Exchange): Promise
       },
       (incoming) => collect(incoming, resolve, fail),
     );
-    outgoing.on("timeout", () => outgoing.destroy(new Error(`no answer in ${TIMEOUT_MS / 1000} s`)));
+    outgoing.on("timeout", () => outgoing.destroy(new Error(`no answer in ${timeoutMs / 1000} s`)));
     outgoing.on("error", (error) => fail(causeOf(error)));
     outgoing.end(content);
   });

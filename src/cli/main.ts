@@ -19,6 +19,7 @@ import { follow } from "./follow.ts";
 import * as gates from "./gates.ts";
 import type { Io } from "./io.ts";
 import { checkNotForecast, plan, type PlanOptions } from "./plan.ts";
+import { preflight, type PreflightOptions } from "./preflight.ts";
 
 /** What the demonstration is told. */
 export interface DemoOptions {
@@ -184,6 +185,11 @@ function rolloutCommands(program: Command, io: Io, done: (exit: number) => void)
   ).action((route: string | undefined, options: Access & PlanOptions) =>
     act(options, io, done, (context) => plan(context, route, options)),
   );
+  remote(program, "preflight <route>", "check now what must hold before a rollout (exit 1: it does not)")
+    .option("--version <text>", "what would be rolled out; left out: the configuration's")
+    .action((route: string, options: Access & PreflightOptions) =>
+      act(options, io, done, (context) => preflight(context, route, options)),
+    );
   const deploying = planned(remote(program, "deploy <route>", "start a rollout"))
     .option("--version <text>", "what runs on the canary, for people")
     .option("--force", "during a cooldown, or over a running rollout; needs --reason")

@@ -13,7 +13,7 @@ import { planNamed, planNames } from "./presets.ts";
 import { reachProblems } from "./reach.ts";
 import { route, type RouteConfig } from "./route.ts";
 import { secret, section } from "./shape.ts";
-import { cidr, name, path } from "./texts.ts";
+import { cidr, name, path, webUrl } from "./texts.ts";
 import { freezes } from "./window.ts";
 
 export type { MirrorConfig, RescueConfig, RouteConfig } from "./route.ts";
@@ -55,9 +55,7 @@ export const configSchema = z
       {
         webhook: z
           .strictObject({
-            url: z
-              .url({ protocol: /^https?$/, error: 'expected a URL like "https://hooks.example/sluice"' })
-              .meta({ description: "where to POST" }),
+            url: webUrl.meta({ description: "where to POST" }),
             secret: secret.optional().meta({ description: "signs the message (Standard Webhooks)" }),
           })
           .optional()

@@ -113,6 +113,10 @@ export function secretSourcesOf(config: Config): readonly NamedSecret[] {
     const source = each.override?.secret;
     if (source !== undefined)
       found.push({ path: ["routes", index, "override", "secret"], source, kind: "other" });
+    each.preflight.webhooks.forEach((hook, at) => {
+      const path = ["routes", index, "preflight", "webhooks", at, "secret"];
+      if (hook.secret !== undefined) found.push({ path, source: hook.secret, kind: "other" });
+    });
   });
   const source = config.notify.webhook?.secret;
   if (source !== undefined) found.push({ path: ["notify", "webhook", "secret"], source, kind: "other" });

@@ -49,3 +49,9 @@ export const keySource = z
 
 /** What becomes of a request without a key. */
 export const anonymous = z.enum(["cookie", "random", "stable"]);
+
+/** Where something is to be POSTed. */
+export const webUrl = z.url({
+  protocol: /^https?$/,
+  error: 'expected a URL like "https://hooks.example/sluice"',
+});

@@ -9,6 +9,7 @@ import type { BlockCounts } from "../domain/evidence/counting.ts";
 import type { Slice } from "../domain/slice.ts";
 import type { Arm } from "../domain/split.ts";
 import type { BadKind } from "../domain/outcome.ts";
+import type { PreflightResult } from "../domain/preflight.ts";
 import type { Phase, RolloutState, Severity } from "../domain/rollout-types.ts";
 import type { Millis, Ppm } from "../domain/units.ts";
 import type { Split } from "./routing.ts";
@@ -264,15 +265,7 @@ export interface DataPlane {
   closeLongLived(route: string, how: "drain" | "close", deadlineMs: Millis): void;
 }
 
-/** One thing that was checked before a step. */
-export interface PreflightResult {
-  readonly name: string;
-  readonly ok: boolean;
-  /** Whether it must be well. */
-  readonly required: boolean;
-  readonly detail: string;
-  readonly tookMs: number;
-}
+export type { PreflightResult } from "../domain/preflight.ts";
 
 /** Checks everything that can be checked before a step is left. Never rejects; bounded in time. */
 export interface Preflight {
@@ -300,4 +293,28 @@ export interface EndpointHealth {
 /** Active probes of every endpoint of both arms, always. */
 export interface Probes {
   health(route: string, arm: Arm): readonly EndpointHealth[];
+}
+
+/** Whom to ask. */
+export interface ConfirmHook {
+  readonly url: string;
+  readonly secret?: { readonly env: string } | { readonly file: string } | undefined;
+  /** No answer by then means no. */
+  readonly timeout: Millis;
+  /** Whether it may lead to link-local and metadata addresses. */
+  readonly allowPrivate: boolean;
+}
+
+/** Asks another program whether the weight may rise. */
+export interface Confirm {
+  /**
+   * Asks once: a 2xx means go. Never rejects; `detail` is one line for people.
+   *
+   * @param about what the other program is told beside route and environment: rollout, version, step, weight
+   */
+  ask(
+    route: string,
+    hook: ConfirmHook,
+    about: Readonly<Record<string, unknown>>,
+  ): Promise<{ readonly go: boolean; readonly detail: string }>;
 }

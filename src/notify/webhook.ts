@@ -5,10 +5,10 @@
  * The secret never leaves: errors carry the status or the platform's code, not the address, which with many services is a secret itself.
  */
 
-import { createHmac } from "node:crypto";
 import { Agent, request } from "undici";
 import type { Clock } from "../engine/ports.ts";
 import type { Channel, Delivery, Message } from "./channel.ts";
+import { signatureFields } from "./signature.ts";
 
 /** Where to, and with which secret. */
 export interface WebhookOptions {
@@ -56,23 +56,6 @@ export function webhookChannel(options: WebhookOptions): Channel {
     },
     close: () => agent.destroy(),
   };
-}
-
-/** The three fields of Standard Webhooks; without a secret the first two. `seconds` since the epoch. */
-export function signatureFields(
-  secret: string | undefined,
-  id: string,
-  seconds: number,
-  body: string,
-): Readonly<Record<string, string>> {
-  const fields = { "webhook-id": id, "webhook-timestamp": String(seconds) };
-  if (secret === undefined) return fields;
-  const signed = createHmac("sha256", keyOf(secret)).update(`${id}.${seconds}.${body}`).digest("base64");
-  return { ...fields, "webhook-signature": `v1,${signed}` };
-}
-
-function keyOf(secret: string): Buffer {
-  return secret.startsWith("whsec_") ? Buffer.from(secret.slice(6), "base64") : Buffer.from(secret, "utf8");
 }
 
 function bodyOf(message: Message, environment: string, wall: number): string {

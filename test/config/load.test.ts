@@ -442,6 +442,9 @@ t.test(
     await t.rejects(loadConfig(file, { OVERRIDE: "" }), { message: /OVERRIDE is empty/ });
     writeFileSync(file, withRoute("override: { header: x-arm, secret: { file: /nowhere/at/all } }"));
     await t.rejects(loadConfig(file, {}), { message: /5:40: the secret file .* cannot be read \(ENOENT\)/ });
+    const hook = 'preflight: { webhooks: [{ name: a, url: "https://h.example", secret: { env: HOOK } }] }';
+    writeFileSync(file, withRoute(hook));
+    await t.rejects(loadConfig(file, {}), { message: /:5:\d+: the environment variable HOOK is not set$/ });
   },
 );
 

@@ -7,7 +7,8 @@ import type { Notice } from "../../src/engine/ports.ts";
 import type { Channel, Delivery, Message } from "../../src/notify/channel.ts";
 import { createFanout } from "../../src/notify/fanout.ts";
 import { logChannel } from "../../src/notify/lines.ts";
-import { signatureFields, webhookChannel } from "../../src/notify/webhook.ts";
+import { signatureFields } from "../../src/notify/signature.ts";
+import { webhookChannel } from "../../src/notify/webhook.ts";
 import { fakeClock } from "../support/clock.ts";
 import { quietLog } from "../support/silence.ts";
 

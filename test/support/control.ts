@@ -158,6 +158,12 @@ export async function testAdmin(t: Test, options: Partial<AdminOptions> = {}): P
     hosts: ["admin.example"],
     control,
     config: () => config,
+    preflight: {
+      async run(route, version) {
+        done.push(`preflight ${route} ${version}`);
+        return [{ name: "arms", ok: true, required: true, detail: "2/2 endpoints healthy", tookMs: 1 }];
+      },
+    },
     tokens: TOKENS,
     metrics: (accept) => Promise.resolve({ contentType: "text/plain", body: `# ${accept}\n` }),
     reload(actor) {

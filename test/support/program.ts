@@ -152,6 +152,8 @@ export async function program(route: object = {}, more: object = {}, kept?: Kept
         stable: { endpoints: [stable.url] },
         canary: { endpoints: [canary.url] },
         key: ["header:x-user-id"],
+        // The services show the real time, the program is told another.
+        preflight: { skip: ["clock"] },
         ...route,
       },
     ],

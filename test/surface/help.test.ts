@@ -9,6 +9,7 @@ const COMMANDS = [
   "demo",
   "backtest",
   "plan",
+  "preflight",
   "deploy",
   "status",
   "set-weight",
