@@ -56,8 +56,9 @@ async function serve(file: string, io: Io): Promise<number> {
     onError: (error) => log.warn("the configuration's folder cannot be watched", { detail: error.message }),
   });
   const why = await Promise.race([asked, running.drainAsked.then(() => "admin")]);
-  log.info("draining", { why });
+  // Before anybody is told: whoever reads it may send the second signal at once.
   process.once("SIGTERM", () => process.exit(1)).once("SIGINT", () => process.exit(1));
+  log.info("draining", { why });
   watch.close();
   return ended(running, log);
 }
