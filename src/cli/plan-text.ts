@@ -2,7 +2,8 @@
 
 import type { DryRun, DryRunStep } from "../config/dry-run.ts";
 import { points, spanOf, type Takes } from "../domain/needs.ts";
-import { clip, paint, percent, plain, table, wrapped, type Style } from "./render.ts";
+import { percentText } from "../domain/units.ts";
+import { clip, paint, plain, table, wrapped, type Style } from "./render.ts";
 
 const HEAD = [
   "step",
@@ -41,7 +42,7 @@ function headLines({ route, perSecond, baseline, harm, measured, steps }: DryRun
   const from = (isMeasured: boolean): string => (isMeasured ? "measured" : "assumed");
   return [
     `${plain(route)}: a dry run, nothing is started`,
-    `${number(perSecond)} requests/s (${from(measured.perSecond)}), ${percent(baseline * 100)} of which fail (${from(measured.baseline)}); ` +
+    `${number(perSecond)} requests/s (${from(measured.perSecond)}), ${percentText(baseline * 100)} of which fail (${from(measured.baseline)}); ` +
       (steps.some(({ needs }) => needs.some(({ kind }) => kind === "detect"))
         ? `a rise of ${points(harm)} should be found`
         : "no rule compares errors with stable, so none finds a rise within the limits"),
@@ -76,7 +77,7 @@ function cellsOf(step: DryRunStep, index: number): readonly string[] {
   const isCompared = step.weight > 0 && step.weight < 100;
   return [
     `${index + 1}`,
-    step.bake ? "bake" : percent(step.weight),
+    step.bake ? "bake" : percentText(step.weight),
     date(step.beginsAt),
     step.holdMs === 0 ? "-" : spanOf(step.holdMs),
     date(step.endsAt),

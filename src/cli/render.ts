@@ -6,7 +6,7 @@
  */
 
 import { stripVTControlCharacters, styleText } from "node:util";
-import { formatDuration, millis } from "../domain/units.ts";
+import { formatDuration, latencyText, millis, percentText, shareText } from "../domain/units.ts";
 import { explain } from "../engine/explain.ts";
 import type { JournalLine } from "../engine/ports.ts";
 import type { HealthReport } from "./client.ts";
@@ -26,7 +26,7 @@ export function routeText(route: RouteStatus, style: Style): string {
   const lines = [
     headline(route, style),
     ...(route.reason === "" ? [] : [`  ${plain(route.reason)}`]),
-    `  weight  ${bar(route.weight, 30)} ${percent(route.weight)}`,
+    `  weight  ${bar(route.weight, 30)} ${percentText(route.weight)}`,
     ...(route.steps.length === 0 ? [] : [`  plan    ${ladder(route, style)}`]),
     ...waitingLines(route, style),
     ...evidenceLines(route),
@@ -45,21 +45,21 @@ export function routeText(route: RouteStatus, style: Style): string {
 /** One route as a single line, for logs and pipes. */
 export function routeLine(route: RouteStatus): string {
   const arm = (name: string, each: ArmStatus): string =>
-    `${name} ${rate(each.perSecond)}/s ${share(each.errorRate)} p50 ${latency(each.p50Ms)} p95 ${latency(each.p95Ms)} p99 ${latency(each.p99Ms)}`;
+    `${name} ${rate(each.perSecond)}/s ${shareText(each.errorRate)} p50 ${latencyText(each.p50Ms)} p95 ${latencyText(each.p95Ms)} p99 ${latencyText(each.p99Ms)}`;
   const { stable, canary } = route.arms;
-  return `${route.name}  ${percent(route.weight)}  ${route.phase}  |  ${arm("stable", stable)}  |  ${arm("canary", canary)}`;
+  return `${route.name}  ${percentText(route.weight)}  ${route.phase}  |  ${arm("stable", stable)}  |  ${arm("canary", canary)}`;
 }
 
 /** Routes as a table of one line each. */
 export function routesTable(routes: readonly RouteStatus[], style: Style): string {
   const rows = routes.map((each) => [
     each.name,
-    percent(each.weight),
+    percentText(each.weight),
     each.phase,
     each.steps.length === 0 ? "-" : `${each.step + 1} of ${each.steps.length}`,
     each.verdict,
-    share(each.arms.stable.errorRate),
-    share(each.arms.canary.errorRate),
+    shareText(each.arms.stable.errorRate),
+    shareText(each.arms.canary.errorRate),
     each.reason,
   ]);
   const head = ["route", "weight", "phase", "step", "verdict", "stable err", "canary err", "reason"];
@@ -97,7 +97,7 @@ export function journalTable(lines: readonly JournalLine[], style: Style): strin
     each.at,
     each.route,
     each.event,
-    `${percent(each.before.weight)} -> ${percent(each.after.weight)}`,
+    `${percentText(each.before.weight)} -> ${percentText(each.after.weight)}`,
     each.after.phase,
     each.actor,
     each.reason,
@@ -165,7 +165,7 @@ function headline(route: RouteStatus, style: Style): string {
 function ladder(route: RouteStatus, style: Style): string {
   return route.steps
     .map((each, index) => {
-      const text = `${each.bake ? "bake" : percent(each.weight)}${each.critical ? "!" : ""}`;
+      const text = `${each.bake ? "bake" : percentText(each.weight)}${each.critical ? "!" : ""}`;
       if (index === route.step) return paint(`[${text}]`, "bold", style);
       return index < route.step ? paint(text, "green", style) : text;
     })
@@ -183,7 +183,7 @@ function noteLines(route: RouteStatus, style: Style): readonly string[] {
   const last = route.lastRollback;
   if (last !== null) {
     notes.push(
-      `  last rollback ${last.at} at ${percent(last.fromWeight)}: ${plain(last.reason)}; ` +
+      `  last rollback ${last.at} at ${percentText(last.fromWeight)}: ${plain(last.reason)}; ` +
         `${last.requestsFailed} failed, ${last.requestsRescued} of them rescued, in force after ${last.tookMs.toFixed(1)} ms`,
     );
   }
@@ -257,10 +257,10 @@ function armCells(name: string, arm: ArmStatus): readonly string[] {
     rate(arm.perSecond),
     String(arm.requests),
     String(arm.failures),
-    share(arm.errorRate),
-    latency(arm.p50Ms),
-    latency(arm.p95Ms),
-    latency(arm.p99Ms),
+    shareText(arm.errorRate),
+    latencyText(arm.p50Ms),
+    latencyText(arm.p95Ms),
+    latencyText(arm.p99Ms),
     String(arm.inFlight + arm.longLived),
     `${healthy}/${arm.endpoints.length} up`,
   ];
@@ -312,22 +312,8 @@ function checkCells(check: CheckStatus): readonly string[] {
 }
 
 function inUnit(value: number, unit: CheckStatus["unit"]): string {
-  if (unit === "fraction") return share(value);
-  return unit === "ms" ? latency(value) : String(value);
-}
-
-/** A weight in percent, at most four decimals. */
-export function percent(weight: number): string {
-  return `${Number(weight.toFixed(4))} %`;
-}
-
-function share(fraction: number | null): string {
-  return fraction === null ? "-" : `${(fraction * 100).toFixed(2)} %`;
-}
-
-function latency(ms: number | null): string {
-  if (ms === null) return "-";
-  return `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
+  if (unit === "fraction") return shareText(value);
+  return unit === "ms" ? latencyText(value) : String(value);
 }
 
 function rate(perSecond: number): string {

@@ -74,6 +74,22 @@ export function formatRate(share: Ppm): string {
   return `${percentOf(share)}%`;
 }
 
+/** A weight in percent, for people: `"12.5 %"`, at most four decimals. */
+export function percentText(weight: number): string {
+  return `${Number(weight.toFixed(4))} %`;
+}
+
+/** A fraction for people, `"0.10 %"`; `"-"` when there is none. */
+export function shareText(fraction: number | null): string {
+  return fraction === null ? "-" : `${(fraction * 100).toFixed(2)} %`;
+}
+
+/** A latency in milliseconds, for people: `"9.5 ms"`, `"120 ms"`; `"-"` when there is none. */
+export function latencyText(ms: number | null): string {
+  if (ms === null) return "-";
+  return `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
+}
+
 const DURATION_UNITS = new Map([
   ["ms", 1],
   ["s", 1000],

@@ -6,14 +6,17 @@ import {
   formatDuration,
   formatRate,
   formatSize,
+  latencyText,
   microsOf,
   millis,
   parseDuration,
   parseRate,
   parseSize,
   percentOf,
+  percentText,
   ppm,
   ppmOfPercent,
+  shareText,
 } from "../../src/domain/units.ts";
 
 t.test("what is formatted reads back as the same number", async () => {
@@ -72,4 +75,10 @@ t.test("having no file or port left is told from nobody being there (reliability
   for (const code of ["EMFILE", "ENFILE", "EADDRNOTAVAIL", "ENOBUFS", "ENOMEM"])
     t.ok(isExhaustion(code), code);
   for (const code of ["ECONNREFUSED", "ETIMEDOUT", "no EMFILE", ""]) t.notOk(isExhaustion(code), code);
+});
+
+t.test("weights, shares and latencies are put for people, and what is not there is a dash", async (t) => {
+  t.same([percentText(5), percentText(12.34567)], ["5 %", "12.3457 %"]);
+  t.same([shareText(0.001), shareText(0), shareText(null)], ["0.10 %", "0.00 %", "-"]);
+  t.same([latencyText(9.44), latencyText(120.4), latencyText(null)], ["9.4 ms", "120 ms", "-"]);
 });
