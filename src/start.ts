@@ -29,9 +29,11 @@ import { createWorkers } from "./proxy/workers.ts";
 import { createProbes } from "./probe/health.ts";
 import { openKey } from "./store/keys.ts";
 import { openStore } from "./store/open.ts";
+import { keepDeployments } from "./telemetry/deployment.ts";
 import { openJournal } from "./telemetry/journal.ts";
 import { createMetrics } from "./telemetry/metrics.ts";
 import { createReports } from "./telemetry/report.ts";
+import { reportShelf } from "./telemetry/report-shelf.ts";
 
 /** What a program is started with. */
 export interface StartOptions {
@@ -99,6 +101,11 @@ export async function start(options: StartOptions): Promise<Running> {
       );
     });
     closers.push(() => journal.close());
+    const paperwork = { folder: config.reports, environment: config.environment, clock, log };
+    const reports = createReports(paperwork);
+    // Ends after the workers: what they say to the last is told in the reports, too.
+    const deployments = keepDeployments({ ...paperwork, journal });
+    closers.push(() => deployments.close());
 
     const channels = await channelsOf(options);
     const fanout = createFanout(channels, log);
@@ -127,7 +134,6 @@ export async function start(options: StartOptions): Promise<Running> {
     });
     closers.push(() => plane.close());
     probes.onChange((route, arm, endpoint, isHealthy) => plane.setHealth(route, arm, endpoint, isHealthy));
-    const reports = createReports({ folder: config.reports, environment: config.environment, clock, log });
     const preflight: RunningPreflight = createPreflight({
       config: () => config,
       reread: options.reread,
@@ -151,7 +157,7 @@ export async function start(options: StartOptions): Promise<Running> {
     });
     const controller = await openController(config, {
       store,
-      journal,
+      journal: deployments.journal,
       plane,
       probes,
       notifier,
@@ -228,6 +234,7 @@ export async function start(options: StartOptions): Promise<Running> {
       preflight,
       tokens: tokens(),
       metrics: (accept) => metrics.render(accept),
+      reports: reportShelf(config.reports),
       reload,
       // A state that cannot be written takes no replica out of service: it goes on protecting.
       readiness: () => ({

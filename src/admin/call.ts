@@ -48,6 +48,7 @@ interface Admitted {
   readonly response: ServerResponse;
   readonly row: Row;
   readonly route: string;
+  readonly id: string;
   readonly query: string;
   readonly actor: Actor;
 }
@@ -129,8 +130,8 @@ function admit(parts: CallParts, request: IncomingMessage, response: ServerRespo
     const allow = found.allow.join(", ");
     return stop("SPLIT_METHOD_NOT_ALLOWED", `this path takes ${allow}`, { headers: { allow } });
   }
-  const { row, route } = found;
-  const admitted = { request, response, row, route, query: mark < 0 ? "" : url.slice(mark + 1) };
+  const { row, route, id } = found;
+  const admitted = { request, response, row, route, id, query: mark < 0 ? "" : url.slice(mark + 1) };
   if (row.scope === "none") return { ok: true, value: { ...admitted, actor: { name: "anonymous" } } };
   const address = request.socket.remoteAddress ?? "unix";
   const caller = parts.auth.authenticate(fieldsOf(request, "authorization"), address);
@@ -255,7 +256,7 @@ function ifVersionOf(fields: readonly string[], current: number): Step<number | 
 
 function callOf(
   parts: CallParts,
-  { request, row, route, query, actor }: Admitted,
+  { request, row, route, id, query, actor }: Admitted,
   body: unknown,
   ifVersion: number | undefined,
 ): Step<Call<unknown, unknown>> {
@@ -271,6 +272,7 @@ function callOf(
       sources: parts.sources,
       actor,
       route,
+      id,
       input: input.value,
       query: asked.value,
       ifVersion,

@@ -72,15 +72,19 @@ function operationOf(operation: string, row: Row, problem: unknown, schemas: Jso
   };
 }
 
-function contentOf({ output }: Row, schemas: Json): Json {
-  if (typeof output === "string") return { [output]: { schema: { type: "string" } } };
-  return { "application/json": { schema: schemaOf(output, "output", schemas) } };
+function contentOf({ output, text }: Row, schemas: Json): Json {
+  const plain = { schema: { type: "string" } };
+  if (typeof output === "string") return { [output]: plain };
+  return {
+    "application/json": { schema: schemaOf(output, "output", schemas) },
+    ...(text === undefined ? {} : { [text]: plain }),
+  };
 }
 
 function parametersOf(row: Row): readonly Json[] {
   const parameters: Json[] = [];
-  if (row.path.includes("{route}")) {
-    parameters.push({ name: "route", in: "path", required: true, schema: { type: "string" } });
+  for (const [, name] of row.path.matchAll(/\{(\w+)\}/g)) {
+    parameters.push({ name, in: "path", required: true, schema: { type: "string" } });
   }
   const query = jsonSchema(row.query, "input");
   for (const [name, schema] of Object.entries(query["properties"] ?? {})) {

@@ -11,7 +11,6 @@ import { z } from "zod";
 import { dryRun, dryRunSchema, type DryRun } from "../config/dry-run.ts";
 import { LONGEST_PREFLIGHT_MS } from "../config/preflight.ts";
 import { resolvePlan, startSchema, weightOf } from "../config/start.ts";
-import { name } from "../config/texts.ts";
 import { summary as summaryOf } from "../domain/preflight.ts";
 import type { RouteStatus } from "../engine/status.ts";
 import {
@@ -28,14 +27,26 @@ import {
   whyInput,
 } from "./inputs.ts";
 import { measuredOf } from "./measured.ts";
-import { noRoute, nothing, read, row, verb, type Call, type Reply, type Row } from "./row.ts";
+import { REPORT_ROWS } from "./report-rows.ts";
+import {
+  LISTED,
+  limitOf,
+  noRoute,
+  nothing,
+  oneRoute,
+  read,
+  row,
+  verb,
+  type Call,
+  type Reply,
+  type Row,
+} from "./row.ts";
 import * as shapes from "./shapes.ts";
 import { shown } from "./shown.ts";
 
 const verbose = z.strictObject({
   verbose: z.string().max(5).optional().meta({ description: "with the single checks" }),
 });
-const oneRoute = name.optional().meta({ description: "of this route only" });
 
 function status({ sources, route }: Call<unknown, unknown>): Reply<RouteStatus> {
   const found = sources.control.route(route);
@@ -241,21 +252,18 @@ export const ROUTES = {
     summary: "The last lines of the audit trail",
     query: z.strictObject({
       route: oneRoute,
-      limit: z
-        .string()
-        .regex(/^[1-9]\d{0,3}$/, "expected a whole number from 1 to 9999")
-        .optional()
-        .meta({ description: "lines at the most; left out: 100" }),
+      limit: limitOf("lines"),
     }),
     output: shapes.journalSchema,
     async handle({ sources, query }) {
       const lines = await sources.control.journal({
-        limit: Number(query.limit ?? 100),
+        limit: Number(query.limit ?? LISTED),
         ...(query.route === undefined ? {} : { route: query.route }),
       });
       return { kind: "json", status: 200, body: { lines } };
     },
   }),
+  ...REPORT_ROWS,
   events: read({
     path: "/v1/events",
     summary: "Server-sent events: `status` of each route, at each change and every second",

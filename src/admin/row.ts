@@ -5,11 +5,13 @@
 
 import { z } from "zod";
 import type { Config } from "../config/schema.ts";
+import { name } from "../config/texts.ts";
 import type { ErrorCode } from "../domain/errors.ts";
 import type { Actor, Command } from "../domain/rollout-types.ts";
 import type { Control, ReloadResult } from "../engine/control.ts";
 import type { Clock, Preflight } from "../engine/ports.ts";
 import type { RouteStatus } from "../engine/status.ts";
+import type { ReportShelf } from "../telemetry/report-shelf.ts";
 import type { Scope } from "./auth.ts";
 import { routeStatusSchema } from "./shapes.ts";
 
@@ -20,6 +22,7 @@ export interface AdminSources {
   readonly preflight: Preflight;
   /** The exposition in the format that `accept` prefers. */
   readonly metrics: (accept: string) => Promise<{ readonly contentType: string; readonly body: string }>;
+  readonly reports: ReportShelf;
   readonly reload: (actor: string) => Promise<ReloadResult>;
   readonly readiness: () => { readonly ready: boolean; readonly checks: Readonly<Record<string, string>> };
   readonly drain: () => void;
@@ -34,6 +37,8 @@ export interface Call<I, Q> {
   readonly actor: Actor;
   /** `{route}` of the path; empty when it has none. */
   readonly route: string;
+  /** `{id}` of the path; empty when it has none. */
+  readonly id: string;
   readonly input: I;
   readonly query: Q;
   /** From If-Match. */
@@ -62,6 +67,8 @@ export interface Row<I extends z.ZodType = z.ZodType, Q extends z.ZodType = z.Zo
   readonly query: Q;
   /** The JSON that is answered, or the media type of what is. */
   readonly output: z.ZodType<O> | string;
+  /** A media type in which the same is answered when Accept prefers it. */
+  readonly text?: string;
   /** Statuses that carry the output. */
   readonly statuses: readonly number[];
   /** How long the answer may take: ms; left out: as long as the listener is silent. */
@@ -71,6 +78,20 @@ export interface Row<I extends z.ZodType = z.ZodType, Q extends z.ZodType = z.Zo
 
 /** No parameters. */
 export const nothing = z.strictObject({});
+/** The query that names a route. */
+export const oneRoute = name.optional().meta({ description: "of this route only" });
+
+/** So many of what is listed, unless said otherwise. */
+export const LISTED = 100;
+
+/** How many are listed, as it is typed. */
+export function limitOf(what: string) {
+  return z
+    .string()
+    .regex(/^[1-9]\d{0,3}$/, "expected a whole number from 1 to 9999")
+    .optional()
+    .meta({ description: `${what} at the most; left out: ${LISTED}` });
+}
 
 /** A row as it is, with its types. */
 export function row<I extends z.ZodType, Q extends z.ZodType, O>(each: Row<I, Q, O>): Row<I, Q, O> {

@@ -10,6 +10,7 @@ import { exposureOf, isLocalAddress } from "../config/reach.ts";
 import { AppError } from "../domain/errors.ts";
 import type { Control, ReloadResult } from "../engine/control.ts";
 import type { Clock, Dice, Log, Preflight } from "../engine/ports.ts";
+import type { ReportShelf } from "../telemetry/report-shelf.ts";
 import { createAuth, type Token } from "./auth.ts";
 import { createCalls } from "./call.ts";
 import { readPair, watchPair } from "./certificate.ts";
@@ -36,6 +37,7 @@ export interface AdminOptions {
   readonly tokens: readonly Token[];
   /** The exposition in the format that the Accept field prefers. */
   readonly metrics: (accept: string) => Promise<{ readonly contentType: string; readonly body: string }>;
+  readonly reports: ReportShelf;
   readonly reload: (actor: string) => Promise<ReloadResult>;
   readonly readiness: () => { readonly ready: boolean; readonly checks: Readonly<Record<string, string>> };
   /** Begins the drain and returns. */

@@ -20,9 +20,11 @@ import type {
   Tally,
 } from "../engine/status.ts";
 import type { PreflightResult } from "../domain/preflight.ts";
+import { REPORT_STATUSES, type Report, type ReportEvent, type ReportStep } from "../domain/report.ts";
 import { PHASES, type Phase } from "../domain/rollout-types.ts";
 import type { Wait } from "../domain/rollout-tick.ts";
 import { REASONS, kindOf } from "../domain/outcome.ts";
+import type { ReportEntry } from "../telemetry/report-shelf.ts";
 
 const count = z.int().min(0);
 const fraction = z.number().min(0).max(1);
@@ -335,6 +337,56 @@ const journalLine: z.ZodType<JournalLine> = z
 export const journalSchema = z
   .strictObject({ lines: z.array(journalLine).readonly() })
   .meta({ id: "Journal", description: "the last lines, oldest first" });
+
+const reportHead = {
+  route: z.string(),
+  rollout: z.string(),
+  version: z.string().meta({ description: "what ran on the canary; empty when that was not said" }),
+  status: z.enum(REPORT_STATUSES).meta({ description: "`REPLACED`: another rollout was started over it" }),
+  startedAt: wall,
+  endedAt: wall.nullable().meta({ description: "null while it runs" }),
+};
+
+const reportEntry: z.ZodType<ReportEntry> = z
+  .strictObject({ id: z.string(), file: z.string(), ...reportHead })
+  .meta({ id: "ReportEntry", description: "one report in the list" });
+
+/** The reports of rollouts. */
+export const reportsSchema = z
+  .strictObject({ reports: z.array(reportEntry).readonly() })
+  .meta({ id: "Reports", description: "the reports of rollouts, newest first" });
+
+const reportStep: z.ZodType<ReportStep> = z
+  .strictObject({ weight, holdMs: ms, bake: z.boolean(), critical: z.boolean() })
+  .meta({ id: "ReportStep", description: "one step of the plan; what its gate asks for is with the start" });
+
+const reportEvent: z.ZodType<ReportEvent> = z
+  .looseObject({
+    type: z.string(),
+    timestamp: wall,
+    seq: count.meta({ description: "number of the line in the journal" }),
+    route: z.string(),
+    rollout: z.string(),
+    actor: z.string(),
+    reason: z.string(),
+    before: point,
+    after: point,
+  })
+  .meta({ id: "ReportEvent", description: "one line of the journal; its details stand beside its fields" });
+
+/** One report, exactly `Report`. */
+export const reportSchema: z.ZodType<Report> = z
+  .strictObject({
+    format: z.literal(1),
+    environment: z.string(),
+    ...reportHead,
+    startedBy: z.string(),
+    reason: z.string(),
+    omitted: count.meta({ description: "events left out, for there were too many" }),
+    steps: z.array(reportStep).meta({ description: "the plan; empty when the journal does not tell it" }),
+    events: z.array(reportEvent),
+  })
+  .meta({ id: "Report", description: "one rollout, as the journal tells it" });
 
 /** Every endpoint as the probes see it. */
 export const healthSchema = z

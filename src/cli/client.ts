@@ -18,6 +18,8 @@ import { AppError, CODES, type ErrorCode } from "../domain/errors.ts";
 import type { JournalLine } from "../engine/ports.ts";
 import type { RouteStatus } from "../engine/status.ts";
 
+const JSON_TYPE = "application/json";
+
 /** Where the admin API is. */
 export interface AdminAddress {
   /** As a person would write it, for messages. */
@@ -63,6 +65,13 @@ export interface AdminClient {
     body: VerbBody,
   ): Promise<RouteStatus>;
   journal(options: { readonly limit: number; readonly route?: string }): Promise<readonly JournalLine[]>;
+  /** The newest reports of rollouts, newest first. */
+  reports(options: {
+    readonly limit: number;
+    readonly route: string | undefined;
+  }): Promise<OutputOf<"reports">["reports"]>;
+  /** The text of one report, in this form. */
+  report(id: string, type: "application/json" | "text/markdown"): Promise<string>;
   health(): Promise<HealthReport>;
   reload(): Promise<ReloadReport>;
   /** The running program's environment, e.g. `production`; undefined when the API does not say. */
@@ -117,19 +126,28 @@ export interface ClientOptions {
 
 /** A client of the API. */
 export function adminClient({ address, token, noTokenHint, ca }: ClientOptions): AdminClient {
+  /** The text of an answer that is no refusal. */
+  async function textOf(
+    method: "GET" | "POST",
+    path: string,
+    accept: string,
+    body: unknown,
+    timeoutMs: number,
+  ): Promise<string> {
+    const trusted = address.isTls ? await ca() : undefined;
+    const answer = await exchange({ address, method, path, accept, token, ca: trusted, body, timeoutMs });
+    if (answer.status >= 200 && answer.status < 300) return answer.text;
+    const error = problemOf(answer.status, parsed(answer.text, address), address);
+    if (error.code !== "SPLIT_UNAUTHORIZED" || token !== undefined) throw error;
+    throw new AppError(error.code, `${error.message}; ${noTokenHint}`);
+  }
   async function call(
     method: "GET" | "POST",
     path: string,
     body?: unknown,
     timeoutMs = TIMEOUT_MS,
   ): Promise<unknown> {
-    const trusted = address.isTls ? await ca() : undefined;
-    const answer = await exchange({ address, method, path, token, ca: trusted, body, timeoutMs });
-    const value = parsed(answer, address);
-    if (answer.status >= 200 && answer.status < 300) return value;
-    const error = problemOf(answer.status, value, address);
-    if (error.code !== "SPLIT_UNAUTHORIZED" || token !== undefined) throw error;
-    throw new AppError(error.code, `${error.message}; ${noTokenHint}`);
+    return parsed(await textOf(method, path, JSON_TYPE, body, timeoutMs), address);
   }
   const at = (route: string): string => encodeURIComponent(route);
 
@@ -167,10 +185,20 @@ export function adminClient({ address, token, noTokenHint, ca }: ClientOptions):
       return statusOf(await call("POST", `/v1/rollouts/${at(route)}/${verb}`, body), address);
     },
     async journal({ limit, route }) {
-      const query = new URLSearchParams({ limit: String(limit), ...(route === undefined ? {} : { route }) });
       // Our own API's shape; what is printed of it is made text field by field.
-      return listOf(await call("GET", `/v1/journal?${query.toString()}`), "lines", address) as JournalLine[];
+      return listOf(
+        await call("GET", `/v1/journal?${queryOf(limit, route)}`),
+        "lines",
+        address,
+      ) as JournalLine[];
     },
+    async reports({ limit, route }) {
+      const found = listOf(await call("GET", `/v1/reports?${queryOf(limit, route)}`), "reports", address);
+      if (!found.every((each) => isRecord(each) && typeof each["id"] === "string")) throw strange(address);
+      // Their marks are there; the rest is the shape that the API's own table describes.
+      return found as OutputOf<"reports">["reports"];
+    },
+    report: (id, type, undefined, TIMEOUT_MS) => textOf("GET", `/v1/reports/${at(id)}`, type),
     async health() {
       const found = recordOf(await call("GET", "/v1/health"), address);
       if (typeof found["healthy"] !== "boolean") throw strange(address);
@@ -192,6 +220,10 @@ export function adminClient({ address, token, noTokenHint, ca }: ClientOptions):
   };
 }
 
+function queryOf(limit: number, route: string | undefined): string {
+  return new URLSearchParams({ limit: String(limit), ...(route === undefined ? {} : { route }) }).toString();
+}
+
 interface Answer {
   readonly status: number;
   readonly text: string;
@@ -201,12 +233,13 @@ interface Exchange extends Omit<ClientOptions, "noTokenHint" | "ca"> {
   readonly ca: readonly string[] | undefined;
   readonly method: string;
   readonly path: string;
+  readonly accept: string;
   readonly body: unknown;
   readonly timeoutMs: number;
 }
 
 /** One request and its whole answer. Throws SPLIT_UNREACHABLE. */
-function exchange({ address, method, path, token, ca, body, timeoutMs }: Exchange): Promise<Answer> {
+function exchange({ address, method, path, accept, token, ca, body, timeoutMs }: Exchange): Promise<Answer> {
   const content = body === undefined ? undefined : JSON.stringify(body);
   return new Promise((resolve, reject) => {
     const fail = (why: string): void => {
@@ -223,11 +256,11 @@ function exchange({ address, method, path, token, ca, body, timeoutMs }: Exchang
         timeout: timeoutMs,
         headers: {
           host: address.host,
-          accept: "application/json",
+          accept,
           ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
           ...(content === undefined
             ? {}
-            : { "content-type": "application/json", "content-length": Buffer.byteLength(content) }),
+            : { "content-type": JSON_TYPE, "content-length": Buffer.byteLength(content) }),
         },
       },
       (incoming) => collect(incoming, resolve, fail),
@@ -296,9 +329,9 @@ function strange(address: AdminAddress): AppError {
   return new AppError("SPLIT_UNREACHABLE", `what answers at ${address.text} is not this program's admin API`);
 }
 
-function parsed(answer: Answer, address: AdminAddress): unknown {
+function parsed(text: string, address: AdminAddress): unknown {
   try {
-    return answer.text === "" ? {} : JSON.parse(answer.text);
+    return text === "" ? {} : JSON.parse(text);
   } catch {
     throw strange(address);
   }

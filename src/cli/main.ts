@@ -20,6 +20,7 @@ import * as gates from "./gates.ts";
 import type { Io } from "./io.ts";
 import { checkNotForecast, plan, type PlanOptions } from "./plan.ts";
 import { preflight, type PreflightOptions } from "./preflight.ts";
+import { report, type ReportOptions } from "./report.ts";
 
 /** What the demonstration is told. */
 export interface DemoOptions {
@@ -322,6 +323,11 @@ function replicaCommands(program: Command, io: Io, done: (exit: number) => void)
     .option("--limit <count>", "the last so many lines", "50")
     .action((options: Access & { route?: string; limit: string }) =>
       act(options, io, done, (context) => commands.journal(context, options)),
+    );
+  remote(program, "report [route|id]", "the newest report, of a route when named, or the one with this id")
+    .option("--markdown", "print Markdown, which it does unless told --json")
+    .action((which: string | undefined, options: Access & ReportOptions) =>
+      act(options, io, done, (context) => report(context, which, options)),
     );
   remote(program, "reload", "have the running proxy read its configuration again").action((options: Access) =>
     act(options, io, done, commands.reload),

@@ -41,7 +41,9 @@ export const configSchema = z
       .regex(/^(file:.+|memory:)$/, 'expected "file:PATH" or "memory:"')
       .default("file:./state")
       .meta({ description: "where the rollouts' state is kept", examples: ["file:./state"] }),
-    reports: path.default("./reports").meta({ description: "folder of evidence packs" }),
+    reports: path
+      .default("./reports")
+      .meta({ description: "folder of the reports of rollouts and of evidence packs" }),
     environment: name.default("production").meta({ description: "named in reports and notifications" }),
     trustedProxies: z
       .array(cidr)

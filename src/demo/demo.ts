@@ -326,8 +326,7 @@ function closing({ kind, route, brokeMs }: End, seen: Seen, evidence: string | u
 /** The evidence pack in `reports`; undefined when there is none. It is written before the phase is shown for AFTER_MS. */
 async function evidenceIn(reports: string): Promise<string | undefined> {
   const names = await readdir(reports, { recursive: true }).catch(() => []);
-  const found = names.filter((each) => each.endsWith(".json")).sort();
-  const [first] = found;
+  const [first] = names.filter((each) => each.startsWith("rollback_")).sort();
   return first === undefined ? undefined : join(reports, first);
 }
 

@@ -54,10 +54,10 @@ function section(title: string, body: Row, otherwise: string): Row {
 function planTable({ steps }: Report): Row {
   return table(
     ["Step", "Weight", "Hold"],
-    steps.map(({ weight, holdMs, bake }, index) => [
+    steps.map(({ weight, holdMs, bake, critical }, index) => [
       String(index + 1),
       percentText(weight),
-      `${durationOf(holdMs)}${bake ? " bake" : ""}`,
+      `${durationOf(holdMs)}${bake ? " bake" : ""}${critical ? ", critical" : ""}`,
     ]),
   );
 }
@@ -138,7 +138,12 @@ function isSignature({ type }: ReportEvent): boolean {
 }
 
 /** What people are woken for. */
-const ALARMING: ReadonlySet<string> = new Set(["TRIPPED", "ROLLBACK_HELD", "ROLLBACK_DONE"]);
+const ALARMING: ReadonlySet<string> = new Set([
+  "VALIDATION_FAILED",
+  "TRIPPED",
+  "ROLLBACK_HELD",
+  "ROLLBACK_DONE",
+]);
 
 function isAlert({ type }: ReportEvent): boolean {
   return type.startsWith("ALERT_") || ALARMING.has(type);

@@ -57,6 +57,7 @@ export interface ReportStep {
   readonly weight: number;
   readonly holdMs: number;
   readonly bake: boolean;
+  readonly critical: boolean;
 }
 
 /** What stands at the top of a report. */
@@ -69,7 +70,7 @@ export interface ReportHead {
   /** What ran on the canary; empty when that was not said. */
   readonly version: string;
   readonly status: ReportStatus;
-  /** ISO 8601. */
+  /** ISO 8601; empty before the start. */
   readonly startedAt: string;
   /** ISO 8601; null while it runs. */
   readonly endedAt: string | null;
@@ -88,8 +89,9 @@ export interface Report extends ReportHead {
 }
 
 const START_EVENT = "DEPLOY_START";
+const SCHEDULED_EVENT = "ROLLOUT_SCHEDULED";
 /** Events that may come before it. */
-const PREPARING: ReadonlySet<string> = new Set(["VALIDATION_COMPLETE", "BACKUP_CREATED"]);
+const PREPARING: ReadonlySet<string> = new Set([SCHEDULED_EVENT, "BACKUP_CREATED"]);
 
 const MOST_EVENTS = 2000;
 /** Of more events, so many of the first stay; what is left out comes after them. */
@@ -103,9 +105,14 @@ export function isBeforeStart(type: string): boolean {
   return type === START_EVENT || PREPARING.has(type);
 }
 
-/** Whether this is the line with which a rollout is started. */
-export function isStart({ event }: Pick<ReportLine, "event">): boolean {
-  return event === START_EVENT;
+/** Whether no line of the rollout was before this one. */
+export function isFirst({ event, before }: ReportLine): boolean {
+  return event === START_EVENT && before.phase !== "scheduled";
+}
+
+/** Whether the rollout has begun: one that is scheduled, or was not let begin, is none yet. */
+export function hasStarted({ startedAt }: Report): boolean {
+  return startedAt !== "";
 }
 
 /** A report that begins with `line`. */
@@ -117,7 +124,7 @@ export function beginReport(line: ReportLine, environment: string): Report {
     rollout: textOf(line.rollout),
     version: "",
     status: "RUNNING",
-    startedAt: textOf(line.at),
+    startedAt: "",
     endedAt: null,
     startedBy: textOf(line.actor),
     reason: textOf(line.reason),
@@ -133,7 +140,8 @@ export function extendReport(report: Report, line: ReportLine): Report {
   const last = report.events.at(-1);
   if (line.route !== report.route || (last !== undefined && line.seq <= last.seq)) return report;
   if (line.rollout !== report.rollout) {
-    const isReplaced = isStart(line) && report.status === "RUNNING";
+    const begins = line.event === START_EVENT || line.event === SCHEDULED_EVENT;
+    const isReplaced = begins && report.status === "RUNNING";
     return isReplaced ? { ...report, status: "REPLACED", endedAt: textOf(line.at) } : report;
   }
   return { ...report, ...startOf(line), ...stateAfter(report, line), ...withEvent(report, line) };
@@ -152,7 +160,7 @@ export function reportOf(
 }
 
 function startOf(line: ReportLine): Partial<Report> {
-  if (!isStart(line)) return {};
+  if (line.event !== START_EVENT) return {};
   const { actor, reason, details } = line;
   const version = details?.["version"];
   return {
@@ -168,16 +176,25 @@ function stepsOf(value: unknown): readonly ReportStep[] {
   return value.slice(0, MOST_STEPS).flatMap((each: unknown) => {
     if (!isRecord(each) || typeof each["weight"] !== "number" || typeof each["holdMs"] !== "number")
       return [];
-    return [{ weight: each["weight"], holdMs: each["holdMs"], bake: each["bake"] === true }];
+    return [
+      {
+        weight: each["weight"],
+        holdMs: each["holdMs"],
+        bake: each["bake"] === true,
+        critical: each["critical"] === true,
+      },
+    ];
   });
 }
 
 function stateAfter(report: Report, line: ReportLine): Partial<Report> {
   if (PREPARING.has(line.event) || report.status === "REPLACED") return {};
+  const at = textOf(line.at);
+  const startedAt = hasStarted(report) ? report.startedAt : at;
   const status = statusOf(line.after.phase);
-  if (status === "RUNNING") return { status, endedAt: null };
+  if (status === "RUNNING") return { startedAt, status, endedAt: null };
   // What comes after the end, such as that stable is well, does not end it later.
-  return { status, endedAt: report.status === status ? report.endedAt : textOf(line.at) };
+  return { startedAt, status, endedAt: report.status === status ? report.endedAt : at };
 }
 
 function statusOf(phase: Phase): ReportStatus {

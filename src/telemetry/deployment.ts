@@ -11,7 +11,8 @@ import { basename } from "node:path";
 import {
   beginReport,
   extendReport,
-  isStart,
+  hasStarted,
+  isFirst,
   reportJson,
   reportOf,
   stampOf,
@@ -197,7 +198,7 @@ class Keeper {
     }
     if (line.rollout === "" || reports.kept.has(line.rollout)) return;
     reports.behind.add(line.rollout);
-    if (isStart(line)) {
+    if (isFirst(line)) {
       const report = beginReport(line, this.#options.environment);
       reports.kept.set(line.rollout, { report, file: undefined });
     } else await this.#load(route, reports, line.rollout);
@@ -226,7 +227,7 @@ class Keeper {
     try {
       const kept = reports.kept.get(rollout) ?? (await this.#load(route, reports, rollout));
       if (kept === undefined) throw new Error("the journal does not tell of it");
-      reports.kept.set(rollout, { ...kept, file: await this.#put(kept) });
+      if (hasStarted(kept.report)) reports.kept.set(rollout, { ...kept, file: await this.#put(kept) });
       reports.behind.delete(rollout);
       if (this.#isFailing) log.info("reports can be written again", { route, rollout });
       this.#isFailing = false;

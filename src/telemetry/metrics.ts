@@ -16,6 +16,7 @@ import {
 } from "prom-client";
 import type { Control } from "../engine/control.ts";
 import type { PlaneGauges } from "../engine/ports.ts";
+import { prefers } from "./accept.ts";
 import { METRICS } from "./metric-table.ts";
 import {
   LOOP_QUANTILES,
@@ -91,7 +92,7 @@ export function createMetrics(sources: MetricSources): Metrics {
     async render(accept) {
       // `get()` of every metric is called before the first await, so two scrapes at once cannot mix their snapshots.
       snapshot = take(sources, build);
-      const registry = wantsOpenMetrics(accept) ? open : text;
+      const registry = prefers(accept, "application/openmetrics-text", "text/plain") ? open : text;
       const rendered = registry.metrics();
       snapshot = undefined;
       return { contentType: registry.contentType, body: await rendered };
@@ -155,19 +156,4 @@ function asOpen(custom: Custom): Custom {
   if (custom.type !== "counter") return custom;
   const name = custom.name.replace(/_total$/, "");
   return { ...custom, name, get: async () => ({ ...(await custom.get()), name }) };
-}
-
-/** Whether the Accept field names OpenMetrics, and not with a lower preference than plain text. */
-function wantsOpenMetrics(accept: string): boolean {
-  const weightOf = (type: string): number => {
-    for (const part of accept.toLowerCase().split(",")) {
-      const [media, ...parameters] = part.split(";").map((each) => each.trim());
-      if (media !== type) continue;
-      const q = parameters.find((each) => each.startsWith("q="));
-      return q === undefined ? 1 : Number(q.slice(2)) || 0;
-    }
-    return 0;
-  };
-  const open = weightOf("application/openmetrics-text");
-  return open > 0 && open >= weightOf("text/plain");
 }

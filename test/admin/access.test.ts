@@ -5,14 +5,14 @@ import { FAILURES, FAILURES_MS, createAuth } from "../../src/admin/auth.ts";
 import { REFUSALS_LOGGED } from "../../src/admin/refusals.ts";
 import { ROWS } from "../../src/admin/routes.ts";
 import { fakeClock } from "../support/clock.ts";
-import { bearer, testAdmin } from "../support/control.ts";
+import { REPORT_ENTRY, bearer, testAdmin } from "../support/control.ts";
 import { raw, statusOf } from "../support/raw.ts";
 
 t.test("every /v1 row takes a token with its scope, and the rest take none (reliability 42)", async (t) => {
   const { ask, control, done } = await testAdmin(t);
   t.ok(ROWS.length >= 20, "looked at the whole table");
   for (const [name, row] of ROWS) {
-    const path = row.path.replace("{route}", "app");
+    const path = row.path.replace("{route}", "app").replace("{id}", REPORT_ENTRY.id);
     t.equal(row.scope === "none", !path.startsWith("/v1/"), `${name}: only /v1 takes tokens`);
     if (row.scope === "none") {
       t.equal((await ask(row.method, path, { as: "nobody" })).status, 200, `${name} is open`);

@@ -7,7 +7,7 @@ import { problemSchema } from "../../src/admin/problem.ts";
 import { ROWS, type InputOf, type Operation } from "../../src/admin/routes.ts";
 import { effective } from "../../src/config/load.ts";
 import { CODES, type ErrorCode } from "../../src/domain/errors.ts";
-import { adminConfig, testAdmin } from "../support/control.ts";
+import { REPORT_ENTRY, adminConfig, testAdmin } from "../support/control.ts";
 
 /** A valid body for each verb that has one. */
 const BODIES: { readonly [O in Operation]?: InputOf<O> } = {
@@ -28,7 +28,8 @@ t.test(
       if (typeof row.output === "string") continue;
       // The table's names are the operations.
       const body = BODIES[name as Operation];
-      const answer = await ask(row.method, row.path.replace("{route}", "app"), { body });
+      const path = row.path.replace("{route}", "app").replace("{id}", REPORT_ENTRY.id);
+      const answer = await ask(row.method, path, { body });
       t.ok(row.statuses.includes(answer.status), `${name}: ${answer.status}`);
       const parsed = row.output.safeParse(answer.json);
       t.ok(parsed.success, `${name}: ${parsed.success ? "" : parsed.error.message}`);

@@ -9,7 +9,7 @@ import fc from "fast-check";
 import t from "tap";
 import { problemSchema } from "../../src/admin/problem.ts";
 import { ROWS } from "../../src/admin/routes.ts";
-import { bearer, testAdmin, type TestAdmin } from "../support/control.ts";
+import { REPORT_ENTRY, bearer, testAdmin, type TestAdmin } from "../support/control.ts";
 
 /** Sends `bytes`, ends its side, and resolves all that comes back until the connection is closed. */
 async function talk(address: string, bytes: Buffer): Promise<string> {
@@ -80,7 +80,9 @@ type Tap = Pick<typeof t, "same" | "equal">;
 
 const READER = `Authorization: ${bearer("reader")["authorization"] ?? ""}`;
 const HOST = "Host: localhost:9900";
-const PATHS = [...new Set(ROWS.map(([, { path }]) => path.replace("{route}", "app")))];
+const PATHS = [
+  ...new Set(ROWS.map(([, { path }]) => path.replace("{route}", "app").replace("{id}", REPORT_ENTRY.id))),
+];
 
 const odd = fc.oneof(
   { arbitrary: fc.constantFrom(...PATHS), weight: 6 },

@@ -90,7 +90,11 @@ t.test(
     t.equal(await proxy.ended, 0, proxy.output());
     t.notMatch(proxy.output(), /EROFS|EACCES|EPERM/, "nothing was tried elsewhere in vain");
     t.equal(proxy.output().match(/"level":50/g)?.length, 1, "one alarm, the rollback's");
-    t.match(readdirSync(reports), [/^rollback_test_app_.*\.json$/]);
+    t.match(readdirSync(reports).toSorted(), [
+      /^deployment_test_\d{8}T\d{6}Z\.json$/,
+      /^deployment_test_\d{8}T\d{6}Z\.md$/,
+      /^rollback_test_app_.*\.json$/,
+    ]);
     t.same(readdirSync(folder).toSorted(), ["reports", "sluice.yaml", "state"]);
   },
 );

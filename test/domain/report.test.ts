@@ -7,8 +7,9 @@ import {
   REPORT_STATUSES,
   beginReport,
   extendReport,
+  hasStarted,
   isBeforeStart,
-  isStart,
+  isFirst,
   parseReportHead,
   reportJson,
   reportOf,
@@ -42,8 +43,8 @@ const arms = (failures: number) => ({
 });
 
 const STEPS = [
-  { weight: 5, holdMs: 60_000, bake: false },
-  { weight: 100, holdMs: 3_600_000, bake: true },
+  { weight: 5, holdMs: 60_000, bake: false, critical: false },
+  { weight: 100, holdMs: 3_600_000, bake: true, critical: true },
 ];
 
 /** A rollout of two steps that goes well. */
@@ -282,16 +283,34 @@ t.test("a rollout over which another is started is replaced, and stays so", asyn
   t.equal(reportOf([next], "r-9", "production"), undefined);
 });
 
-t.test("what is done before the start says nothing about how the rollout stands", async (t) => {
-  const before = { before: at("succeeded", 3, 100), after: at("succeeded", 3, 100) };
-  const checked = [line(1, "VALIDATION_COMPLETE", before), line(2, "BACKUP_CREATED", before)];
-  t.match(made(checked), { status: "RUNNING", endedAt: null, startedBy: "sluice", version: "" });
-  const [start] = WELL;
-  const started = made([...checked, { ...start!, seq: 3 }]);
-  t.match(started, { status: "RUNNING", startedBy: "ada", version: "4.1", startedAt: checked[0]!.at });
-  t.ok(isBeforeStart("VALIDATION_COMPLETE") && isBeforeStart("DEPLOY_START") && !isBeforeStart("TRIPPED"));
-  t.ok(isStart({ event: "DEPLOY_START" }) && !isStart({ event: "BACKUP_CREATED" }));
-});
+t.test(
+  "a rollout that is scheduled has not started: what is before the start says nothing of how it stands",
+  async (t) => {
+    const before = { before: at("succeeded", 3, 100), after: at("succeeded", 3, 100) };
+    const scheduled = line(2, "ROLLOUT_SCHEDULED", { ...before, after: at("scheduled", 0, 0), actor: "ada" });
+    const waiting = made([line(1, "BACKUP_CREATED", before), scheduled]);
+    t.match(waiting, { status: "RUNNING", startedAt: "", endedAt: null, startedBy: "sluice", version: "" });
+    t.notOk(hasStarted(waiting));
+    const start = { ...WELL[0]!, seq: 3, at: "2026-01-06T09:00:00.000Z", before: at("scheduled", 0, 0) };
+    const started = extendReport(waiting, start);
+    t.match(started, { status: "RUNNING", startedBy: "ada", version: "4.1", startedAt: start.at });
+    t.equal(started.events.length, 3);
+    t.ok(hasStarted(started));
+    t.ok(
+      ["ROLLOUT_SCHEDULED", "BACKUP_CREATED", "DEPLOY_START"].every(isBeforeStart) &&
+        !isBeforeStart("TRIPPED"),
+    );
+    t.ok(isFirst(WELL[0]!));
+    t.notOk(isFirst(start), "its announcement was before");
+    t.notOk(isFirst(scheduled));
+    const over = line(9, "ROLLOUT_SCHEDULED", { rollout: "r-2", after: at("scheduled", 0, 0) });
+    t.equal(
+      made([...WELL.slice(0, 3), over]).status,
+      "REPLACED",
+      "one that is scheduled over it takes its place",
+    );
+  },
+);
 
 t.test("marks, texts, steps and events have bounds, and a detail takes no field's place", async (t) => {
   const marks = { traceIds: Array.from({ length: 50 }, (_, i) => `t${i}`), distinctKeys: 7 };
@@ -362,7 +381,7 @@ t.test(
     );
     t.match(markdown, "- Started: 2026-01-05 09:01:00 UTC by ada: 4.1 is \\| ready\n");
     t.match(markdown, "- Ended: 2026-01-05 09:05:00 UTC\n- Weight of the canary: 100 %\n");
-    t.match(section(markdown, "Plan"), "| 1 | 5 % | 1m |\n| 2 | 100 % | 1h bake |");
+    t.match(section(markdown, "Plan"), "| 1 | 5 % | 1m |\n| 2 | 100 % | 1h bake, critical |");
     t.match(
       section(markdown, "Timeline"),
       "| 2026-01-05 09:04:00 | STEP_STARTED | 2 | 5 % → 100 % | baking | sluice |  |\n",
@@ -409,8 +428,8 @@ t.test("what is not known is said to be so, and an end that is not there is not 
     "another weight, or another step, is another visit",
   );
   const steps = [
-    { weight: 5, holdMs: Number.POSITIVE_INFINITY, bake: false },
-    { weight: 6, holdMs: -1, bake: false },
+    { weight: 5, holdMs: Number.POSITIVE_INFINITY, bake: false, critical: false },
+    { weight: 6, holdMs: -1, bake: false, critical: false },
   ];
   t.match(section(reportMarkdown({ ...bare, steps }), "Plan"), "| 1 | 5 % | - |\n| 2 | 6 % | - |");
 });

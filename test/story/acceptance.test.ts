@@ -99,7 +99,11 @@ t.test(
     t.equal(worst, 200, "clients see no 5xx");
     const status = await p.status();
     t.match(status, { phase: "rolled_back", weight: 0, rollbacks: 1 });
-    const [file = ""] = await readdir(join(p.folder, "reports"));
+    const packs = async (): Promise<readonly string[]> =>
+      (await readdir(join(p.folder, "reports"))).filter((name) => name.startsWith("rollback_"));
+    // Nothing waits for an evidence pack, so it may be there a moment later.
+    while ((await packs()).length === 0) await p.status();
+    const [file = ""] = await packs();
     const pack: unknown = JSON.parse(await readFile(join(p.folder, "reports", file), "utf8"));
     t.match(pack, {
       route: "app",

@@ -4,10 +4,12 @@ import { request, type IncomingHttpHeaders } from "node:http";
 import type { Test } from "tap";
 import { createAdmin, type Admin, type AdminOptions } from "../../src/admin/server.ts";
 import { configSchema, type Config } from "../../src/config/schema.ts";
+import { beginReport, reportJson } from "../../src/domain/report.ts";
 import type { Command } from "../../src/domain/rollout-types.ts";
 import type { CommandResult, Control, Totals } from "../../src/engine/control.ts";
 import type { JournalLine } from "../../src/engine/ports.ts";
 import type { RouteStatus } from "../../src/engine/status.ts";
+import type { ReportEntry } from "../../src/telemetry/report-shelf.ts";
 import { fakeClock, type FakeClock } from "./clock.ts";
 import { fakeDice } from "./dice.ts";
 import { routeStatus } from "./fake-admin.ts";
@@ -42,6 +44,22 @@ const JOURNAL_LINE: JournalLine = {
   after: { phase: "progressing", step: 0, weight: 5 },
   prev: "0".repeat(64),
   hash: "a".repeat(64),
+};
+
+/** The one report that there is. */
+export const REPORT_ENTRY: ReportEntry = {
+  id: "deployment_production_20260105T090000Z",
+  file: "deployment_production_20260105T090000Z.json",
+  route: "app",
+  rollout: "r-1",
+  version: "",
+  status: "RUNNING",
+  startedAt: "2026-01-05T09:00:00.000Z",
+  endedAt: null,
+};
+const REPORT = {
+  json: reportJson(beginReport(JOURNAL_LINE, "production")),
+  md: "# Rollout of app: RUNNING\n",
 };
 
 /** Nothing measured, of no route. */
@@ -166,6 +184,10 @@ export async function testAdmin(t: Test, options: Partial<AdminOptions> = {}): P
     },
     tokens: TOKENS,
     metrics: (accept) => Promise.resolve({ contentType: "text/plain", body: `# ${accept}\n` }),
+    reports: {
+      list: ({ route }) => Promise.resolve((route ?? "app") === "app" ? [REPORT_ENTRY] : []),
+      read: (id, form) => Promise.resolve(id === REPORT_ENTRY.id ? REPORT[form] : undefined),
+    },
     reload(actor) {
       done.push(actor);
       return Promise.resolve({ ok: true, changed: ["routes"], needsRestart: [] });

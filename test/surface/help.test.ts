@@ -24,6 +24,7 @@ const COMMANDS = [
   "retry",
   "health",
   "journal",
+  "report",
   "reload",
 ];
 

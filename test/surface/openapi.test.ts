@@ -41,7 +41,9 @@ t.test("every reference leads somewhere and every component is referred to", asy
   const components = Object.keys(at(document, ["components", "schemas"]) as Json);
   const named = components.filter((name) => !references.has(`#/components/schemas/${name}`));
   t.same(named, []);
-  t.same([allOf(document, "$defs"), allOf(document, "$schema"), allOf(document, "id")], [[], [], []]);
+  // A field may be called so; what is gone are the names of schemas.
+  const ids = allOf(document, "id").filter((each) => typeof each === "string");
+  t.same([allOf(document, "$defs"), allOf(document, "$schema"), ids], [[], [], []]);
 });
 
 t.test(

@@ -185,6 +185,26 @@ t.test(
   },
 );
 
+t.test(
+  "a scheduled rollout has a file from its start on, named by it, in which its announcement stands",
+  async (t) => {
+    const folder = await temporaryFolder(t);
+    const before = await desk(t, folder);
+    const scheduled = { phase: "scheduled", step: 0, weight: ppm(0) } as const;
+    await before.append("ROLLOUT_SCHEDULED", { after: scheduled });
+    await before.settle();
+    t.same(await reportShelf(before.reports).list({ limit: 9 }), []);
+    t.same(before.log.lines, []);
+    await before.close();
+    const at = await desk(t, folder, { clock: before.clock });
+    await at.append("DEPLOY_START", { before: scheduled });
+    await at.settle();
+    const [entry] = await reportShelf(at.reports).list({ limit: 9 });
+    t.match(entry, { id: "deployment_production_20260105T090030Z", startedAt: "2026-01-05T09:00:30.000Z" });
+    t.same(typesOf(await reportIn(at.reports, entry?.file)), ["ROLLOUT_SCHEDULED", "DEPLOY_START"]);
+  },
+);
+
 t.test("a rollout over which another is started is not said to run on", async (t) => {
   const at = await desk(t, await temporaryFolder(t));
   await at.append("DEPLOY_START");
