@@ -198,7 +198,7 @@ export function adminClient({ address, token, noTokenHint, ca }: ClientOptions):
       // Their marks are there; the rest is the shape that the API's own table describes.
       return found as OutputOf<"reports">["reports"];
     },
-    report: (id, type, undefined, TIMEOUT_MS) => textOf("GET", `/v1/reports/${at(id)}`, type),
+    report: (id, type) => textOf("GET", `/v1/reports/${at(id)}`, type, undefined, TIMEOUT_MS),
     async health() {
       const found = recordOf(await call("GET", "/v1/health"), address);
       if (typeof found["healthy"] !== "boolean") throw strange(address);
