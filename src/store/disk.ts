@@ -4,19 +4,23 @@
  * An interface and not `node:fs` itself, so that a test can put a full or a read-only disk in its place at any single call.
  */
 
-import { link, open, readFile, readdir, rename, stat, unlink } from "node:fs/promises";
+import { link, mkdir, open, readFile, readdir, rename, rm, stat, unlink } from "node:fs/promises";
 
 /** What the store needs of a disk. Every call rejects with the error of the platform (`code` ENOSPC, EROFS, …). */
 export interface Disk {
   /** The whole file as UTF-8. */
   read(path: string): Promise<string>;
-  /** A new file with all of `text`, on the disk and not just in its cache when it resolves. EEXIST when there is one. */
-  write(path: string, text: string, mode: number): Promise<void>;
+  /** A new file with all of `content`, on the disk and not just in its cache when it resolves. EEXIST when there is one. */
+  write(path: string, content: string | Uint8Array, mode: number): Promise<void>;
   /** A second name for a file. EEXIST when the name is taken: of two that try, exactly one gets it. */
   link(from: string, to: string): Promise<void>;
   /** Replaces `to` in one step. */
   rename(from: string, to: string): Promise<void>;
   remove(path: string): Promise<void>;
+  /** A folder, with those above it. There may be one. */
+  makeFolder(path: string, mode: number): Promise<void>;
+  /** Removes a folder with all that is in it, if it is there. */
+  removeFolder(path: string): Promise<void>;
   /** The names in a folder. */
   list(folder: string): Promise<readonly string[]>;
   /** When a file was last written, by the clock of the file system: ms. */
@@ -28,10 +32,10 @@ export interface Disk {
 /** The real one. */
 export const nodeDisk: Disk = {
   read: (path) => readFile(path, "utf8"),
-  async write(path, text, mode) {
+  async write(path, content, mode) {
     const file = await open(path, "wx", mode);
     try {
-      await file.writeFile(text);
+      await file.writeFile(content);
       await file.sync();
     } finally {
       await file.close();
@@ -40,6 +44,10 @@ export const nodeDisk: Disk = {
   link,
   rename,
   remove: unlink,
+  async makeFolder(path, mode) {
+    await mkdir(path, { recursive: true, mode });
+  },
+  removeFolder: (path) => rm(path, { recursive: true, force: true }),
   list: (folder) => readdir(folder),
   async writtenAt(path) {
     return (await stat(path)).mtimeMs;

@@ -27,22 +27,16 @@ import { join } from "node:path";
 import { AppError } from "../domain/errors.ts";
 import type { Loaded, Log, Saved, StateDocument, Store } from "../engine/ports.ts";
 import { codeOf, nodeDisk, removeQuietly, wordsOf, type Disk } from "./disk.ts";
-import { decodeState, encodeState } from "./document.ts";
+import { encodeState } from "./document.ts";
+import { FILE, claimOf, claimsOf, currentIn, highestOf, versionOf } from "./current.ts";
 
 /** For so many saves a name is kept. */
 const KEPT = 8;
 /** A temporary file older than this belongs to a process that died: ms. */
 const ABANDONED_MS = 60_000;
 
-const FILE = "state.json";
 const TEMPORARY = `${FILE}.tmp-`;
 const MODE = 0o600;
-
-type Current =
-  | { readonly kind: "none" }
-  /** `movable`: what was read is damaged. False when reading failed, which may pass. */
-  | { readonly kind: "corrupt"; readonly detail: string; readonly movable: boolean }
-  | { readonly kind: "found"; readonly document: StateDocument; readonly lineage: string };
 
 /**
  * A store in `folder`, which is made if it is missing. `disk` is there for tests.
@@ -91,7 +85,7 @@ class FileStore implements Store {
 
   load(): Promise<Loaded> {
     return this.#queued(async () => {
-      const current = await this.#current();
+      const current = await currentIn(this.#folder, this.#disk);
       if (current.kind === "found") return { kind: "found", document: current.document };
       if (current.kind === "none") return { kind: "none" };
       const keptAs = current.movable ? await this.#setAside() : this.#path(FILE);
@@ -119,7 +113,7 @@ class FileStore implements Store {
   }
 
   get #claims(): string {
-    return this.#path(`${FILE}.saves`);
+    return claimsOf(this.#folder);
   }
 
   #path(name: string): string {
@@ -151,52 +145,8 @@ class FileStore implements Store {
     }
   }
 
-  /** What is saved: the highest version among `state.json` and the names of its lineage. */
-  async #current(): Promise<Current> {
-    const file = await this.#read(this.#path(FILE));
-    if (file.kind !== "found") return file;
-    try {
-      for (;;) {
-        const highest = await this.#highest(file.lineage);
-        if (highest <= file.document.version) return file;
-        const named = await this.#read(this.#claim(file.lineage, highest));
-        // Swept out since it was listed: then there is a higher one.
-        if (named.kind !== "none") return named;
-      }
-    } catch (error) {
-      return { kind: "corrupt", detail: wordsOf(error), movable: false };
-    }
-  }
-
-  /** The highest version that has a name; 0 when none has. */
-  async #highest(lineage: string): Promise<number> {
-    let highest = 0;
-    for (const name of await this.#disk.list(this.#claims)) {
-      if (name.startsWith(`${lineage}.`)) highest = Math.max(highest, versionOf(name));
-    }
-    return highest;
-  }
-
-  async #read(path: string): Promise<Current> {
-    let text: string;
-    try {
-      text = await this.#disk.read(path);
-    } catch (error) {
-      const code = codeOf(error);
-      if (code === "ENOENT") return { kind: "none" };
-      return { kind: "corrupt", detail: wordsOf(error), movable: code === "EISDIR" };
-    }
-    const decoded = decodeState(text);
-    if (!decoded.ok) return { kind: "corrupt", detail: decoded.detail, movable: true };
-    return { kind: "found", document: decoded.document, lineage: decoded.lineage };
-  }
-
-  #claim(lineage: string, version: number): string {
-    return join(this.#claims, `${lineage}.${version}`);
-  }
-
   async #saveOne(document: StateDocument): Promise<Saved> {
-    const before = await this.#current();
+    const before = await currentIn(this.#folder, this.#disk);
     if (before.kind === "corrupt") return unavailable(`${this.#path(FILE)} cannot be used: ${before.detail}`);
     const found = before.kind === "none" ? 0 : before.document.version;
     if (found !== document.version - 1) return { ok: false, kind: "conflict", found };
@@ -210,10 +160,11 @@ class FileStore implements Store {
       if (before.kind === "none") {
         if (!(await this.#take(temporary, this.#path(FILE)))) return await this.#lost();
       } else {
-        if (!(await this.#take(temporary, this.#claim(lineage, document.version)))) return await this.#lost();
-        const highest = await this.#highest(lineage);
+        if (!(await this.#take(temporary, claimOf(this.#folder, lineage, document.version))))
+          return await this.#lost();
+        const highest = await highestOf(lineage, this.#folder, this.#disk);
         if (highest >= document.version + KEPT) {
-          await removeQuietly(this.#disk, this.#claim(lineage, document.version));
+          await removeQuietly(this.#disk, claimOf(this.#folder, lineage, document.version));
           return { ok: false, kind: "conflict", found: highest };
         }
         // The name is durable before the rename: one that comes too late must not be all that a power cut leaves.
@@ -239,7 +190,7 @@ class FileStore implements Store {
   }
 
   async #lost(): Promise<Saved> {
-    const winner = await this.#current();
+    const winner = await currentIn(this.#folder, this.#disk);
     if (winner.kind === "found") return { ok: false, kind: "conflict", found: winner.document.version };
     return unavailable("another process is saving");
   }
@@ -299,12 +250,6 @@ class FileStore implements Store {
       return path;
     }
   }
-}
-
-/** The version in a name; 0 for what is no such name. */
-function versionOf(name: string): number {
-  const version = Number(name.slice(name.lastIndexOf(".") + 1));
-  return Number.isSafeInteger(version) ? version : 0;
 }
 
 function unavailable(detail: string): Saved {

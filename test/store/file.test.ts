@@ -6,7 +6,7 @@ import t from "tap";
 import { nodeDisk, type Disk } from "../../src/store/disk.ts";
 import { fileStore } from "../../src/store/file.ts";
 import { openStore } from "../../src/store/open.ts";
-import { temporaryFolder, tinyDisk } from "../support/disk.ts";
+import { failingDisk, platformError, temporaryFolder, tinyDisk } from "../support/disk.ts";
 import { quietLog } from "../support/silence.ts";
 import { storeContract } from "./contract.ts";
 import { documentOf, leftovers, rollout, saveTo, versionIn } from "./documents.ts";
@@ -248,35 +248,6 @@ t.test(
 
 // --- faults, one call after the other -----------------------------------------------------------------------------------------------
 
-function platformError(code: string): Error {
-  return Object.assign(new Error(`${code}: played by a test`), { code });
-}
-
-/** A disk whose call number `failAt` fails, and every one after it when the fault stays. */
-function failing(failAt: number, code: string, stays: boolean): Disk & { readonly calls: number } {
-  let calls = 0;
-  const guard =
-    <A extends readonly unknown[], R>(call: (...args: A) => Promise<R>) =>
-    async (...args: A): Promise<R> => {
-      calls += 1;
-      if (calls === failAt || (stays && calls > failAt)) throw platformError(code);
-      return call(...args);
-    };
-  return {
-    read: guard((path: string) => nodeDisk.read(path)),
-    write: guard((path: string, text: string, mode: number) => nodeDisk.write(path, text, mode)),
-    link: guard((from: string, to: string) => nodeDisk.link(from, to)),
-    rename: guard((from: string, to: string) => nodeDisk.rename(from, to)),
-    remove: (path) => nodeDisk.remove(path), // removing needs no room
-    list: guard((path: string) => nodeDisk.list(path)),
-    writtenAt: (path) => nodeDisk.writtenAt(path),
-    sync: guard((path: string) => nodeDisk.sync(path)),
-    get calls() {
-      return calls;
-    },
-  };
-}
-
 for (const stays of [false, true]) {
   t.test(
     `whichever call of a save fails, ${stays ? "for good" : "once"}, the state is whole and saving goes on (reliability 36)`,
@@ -287,10 +258,10 @@ for (const stays of [false, true]) {
           const folder = await temporaryFolder(t);
           const healthy = await fileStore(folder, quietLog());
           await saveTo(healthy, start);
-          const counting = failing(Infinity, "ENOSPC", stays);
+          const counting = failingDisk(Infinity, "ENOSPC", stays);
           await fileStore(folder, quietLog(), counting);
           const opened = counting.calls; // so that opening never fails
-          const disk = failing(opened + failAt, failAt % 2 ? "ENOSPC" : "EROFS", stays);
+          const disk = failingDisk(opened + failAt, failAt % 2 ? "ENOSPC" : "EROFS", stays);
           const store = await fileStore(folder, quietLog(), disk);
           const saved = await store.save(documentOf(start + 1));
           const finished = disk.calls < opened + failAt;

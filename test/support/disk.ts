@@ -1,4 +1,4 @@
-/** Folders for tests: one that goes away with the test, and one on a disk that is really full. */
+/** Folders for tests: one that goes away with the test, one on a disk that is really full; and a disk that fails at a chosen call. */
 
 import { execFile } from "node:child_process";
 import { mkdtemp, open, rm, unlink } from "node:fs/promises";
@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import type { Test } from "tap";
+import { nodeDisk, type Disk } from "../../src/store/disk.ts";
 
 const run = promisify(execFile);
 
@@ -50,6 +51,40 @@ export async function tinyDisk(t: Test): Promise<TinyDisk | undefined> {
     empty: () => unlink(ballast),
     async setReadOnly(readOnly) {
       await run("mount", ["-o", readOnly ? "remount,ro" : "remount,rw", folder]);
+    },
+  };
+}
+
+/** What the platform says of a call that failed. */
+export function platformError(code: string): Error {
+  return Object.assign(new Error(`${code}: played by a test`), { code });
+}
+
+/** A disk whose call number `failAt` fails, and every one after it when the fault stays. */
+export function failingDisk(failAt: number, code: string, stays: boolean): Disk & { readonly calls: number } {
+  let calls = 0;
+  const guard =
+    <A extends readonly unknown[], R>(call: (...args: A) => Promise<R>) =>
+    async (...args: A): Promise<R> => {
+      calls += 1;
+      if (calls === failAt || (stays && calls > failAt)) throw platformError(code);
+      return call(...args);
+    };
+  return {
+    read: guard((path: string) => nodeDisk.read(path)),
+    write: guard((path: string, content: string | Uint8Array, mode: number) =>
+      nodeDisk.write(path, content, mode),
+    ),
+    link: guard((from: string, to: string) => nodeDisk.link(from, to)),
+    rename: guard((from: string, to: string) => nodeDisk.rename(from, to)),
+    remove: (path) => nodeDisk.remove(path), // removing needs no room
+    makeFolder: guard((path: string, mode: number) => nodeDisk.makeFolder(path, mode)),
+    removeFolder: (path) => nodeDisk.removeFolder(path),
+    list: guard((path: string) => nodeDisk.list(path)),
+    writtenAt: (path) => nodeDisk.writtenAt(path),
+    sync: guard((path: string) => nodeDisk.sync(path)),
+    get calls() {
+      return calls;
     },
   };
 }
