@@ -49,13 +49,19 @@ function hashOf(body: object): string {
  * end of a longer journal: only a line with `seq` 1 must say that nothing was before it.
  */
 export function verifyJournal(lines: readonly JournalLine[]): number {
-  return lines.findIndex((line, index) => {
-    const { hash, ...body } = line;
-    if (hashOf(body) !== hash) return true;
-    const before = lines[index - 1];
-    if (before !== undefined) return line.prev !== before.hash || line.seq !== before.seq + 1;
-    return line.seq === 1 && line.prev !== FIRST_HASH;
-  });
+  return lines.findIndex((line, index) => troubleOf(line, lines[index - 1]) !== undefined);
+}
+
+/** What is wrong with a line that stands behind `before`, or, without it, first in what is looked at; undefined when nothing is. */
+export function troubleOf(line: JournalLine, before: ChainEnd | undefined): string | undefined {
+  const { hash, ...body } = line;
+  if (hashOf(body) !== hash) return "it was changed: its hash is another one";
+  if (before === undefined) {
+    const isTorn = line.seq === 1 && line.prev !== FIRST_HASH;
+    return isTorn ? "it is the first line, and names a line before it" : undefined;
+  }
+  if (line.seq !== before.seq + 1) return `line ${line.seq} of the journal comes after line ${before.seq}`;
+  return line.prev === before.hash ? undefined : "it does not follow from the line before it";
 }
 
 /** The line in a text; undefined when the text is not one. Says nothing about its hash. */

@@ -19,7 +19,7 @@ export { verifyJournal } from "./journal-line.ts";
 export interface JournalOptions {
   /** The file; its folder is made when it is missing. Null: in memory, the last 1000 lines. */
   readonly path: string | null;
-  readonly clock: Clock;
+  readonly clock: Pick<Clock, "wall">;
   readonly log: Log;
 }
 
@@ -55,13 +55,13 @@ export async function openJournal(options: JournalOptions): Promise<OpenJournal>
 }
 
 class MemoryJournal implements OpenJournal {
-  readonly #clock: Clock;
+  readonly #clock: JournalOptions["clock"];
   readonly #log: Log;
   readonly #lines: JournalLine[] = [];
   #end: ChainEnd = START;
   errors = 0;
 
-  constructor(clock: Clock, log: Log) {
+  constructor(clock: JournalOptions["clock"], log: Log) {
     this.#clock = clock;
     this.#log = log;
   }
@@ -95,7 +95,7 @@ class MemoryJournal implements OpenJournal {
 class FileJournal implements OpenJournal {
   readonly #file: FileHandle;
   readonly #path: string;
-  readonly #clock: Clock;
+  readonly #clock: JournalOptions["clock"];
   readonly #log: Log;
   #end: ChainEnd = START;
   /** Bytes up to and with the last good line; −1 while the end of the file is not known. */
@@ -107,7 +107,7 @@ class FileJournal implements OpenJournal {
   #closed = false;
   errors = 0;
 
-  constructor(file: FileHandle, path: string, clock: Clock, log: Log) {
+  constructor(file: FileHandle, path: string, clock: JournalOptions["clock"], log: Log) {
     this.#file = file;
     this.#path = path;
     this.#clock = clock;
