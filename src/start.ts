@@ -27,11 +27,12 @@ import { PemWatch } from "./proxy/pem-watch.ts";
 import { systemLookup } from "./proxy/resolve.ts";
 import { createWorkers } from "./proxy/workers.ts";
 import { createProbes } from "./probe/health.ts";
+import { openBackups } from "./store/backups.ts";
 import { openKey } from "./store/keys.ts";
 import { openStore } from "./store/open.ts";
 import { keepDeployments } from "./telemetry/deployment.ts";
 import { openJournal } from "./telemetry/journal.ts";
-import { createMetrics } from "./telemetry/metrics.ts";
+import { buildOf, createMetrics } from "./telemetry/metrics.ts";
 import { createReports } from "./telemetry/report.ts";
 import { reportShelf } from "./telemetry/report-shelf.ts";
 
@@ -39,6 +40,8 @@ import { reportShelf } from "./telemetry/report-shelf.ts";
 export interface StartOptions {
   readonly config: Config;
   readonly secretOf: (source: SecretSource) => Secret;
+  /** The configuration file as it was read; left out where there is none. */
+  readonly bytes?: Uint8Array;
   readonly clock: Clock;
   readonly dice: Dice;
   readonly log: Log;
@@ -46,6 +49,7 @@ export interface StartOptions {
   readonly reread?: () => Promise<{
     readonly config: Config;
     readonly secretOf: (source: SecretSource) => Secret;
+    readonly bytes?: Uint8Array;
   }>;
   /** How many files the process may have open; left out: not known, and taken for enough. */
   readonly files?: number | undefined;
@@ -79,7 +83,7 @@ const LAG_SAMPLE_MS = 10;
 /** Starts the program. Rejects with AppError (state, address) when it cannot; nothing listens then. */
 export async function start(options: StartOptions): Promise<Running> {
   const { clock, dice, log } = options;
-  let { config, secretOf } = options;
+  let { config, secretOf, bytes } = options;
   const closers: (() => unknown)[] = [];
   const undo = async (): Promise<void> => {
     for (const close of closers.splice(0).reverse()) await close();
@@ -106,6 +110,13 @@ export async function start(options: StartOptions): Promise<Running> {
     // Ends after the workers: what they say to the last is told in the reports, too.
     const deployments = keepDeployments({ ...paperwork, journal });
     closers.push(() => deployments.close());
+
+    const backups = backupsOf(options, {
+      state: folder,
+      bytes: () => bytes,
+      journal: async () => (await journal.read({ limit: 1 })).at(-1),
+    });
+    closers.push(() => backups?.close());
 
     const channels = await channelsOf(options);
     const fanout = createFanout(channels, log);
@@ -163,11 +174,14 @@ export async function start(options: StartOptions): Promise<Running> {
       notifier,
       reports,
       preflight,
+      ...(backups === undefined ? {} : { backups }),
       clock,
       dice,
       log,
     });
     closers.push(() => controller.close());
+    if (backups !== undefined && config.backups !== "off" && config.backups.daily)
+      closers.push(backups.daily());
 
     const delay = monitorEventLoopDelay({ resolution: LAG_SAMPLE_MS });
     delay.enable();
@@ -192,13 +206,13 @@ export async function start(options: StartOptions): Promise<Running> {
           throw new AppError("SPLIT_CONFIG_UNREADABLE", "there is no file to read again");
         const next = await options.reread();
         await pems.prepare(next.config);
-        const before = { config, secretOf };
+        const before = { config, secretOf, bytes };
         const result = reloadDifferences(config, next.config);
-        ({ config, secretOf } = next);
+        ({ config, secretOf, bytes } = next);
         probes.reconfigure(config);
         await plane.reconfigure(withinFiles(config, options)).catch(async (trouble: unknown) => {
           // Some of it may be in force by now, in some of the workers: all of it is taken back.
-          ({ config, secretOf } = before);
+          ({ config, secretOf, bytes } = before);
           probes.reconfigure(config);
           await plane.reconfigure(withinFiles(config, options));
           throw trouble;
@@ -236,6 +250,8 @@ export async function start(options: StartOptions): Promise<Running> {
       metrics: (accept) => metrics.render(accept),
       reports: reportShelf(config.reports),
       reload,
+      backups,
+      restore: (order) => controller.restore(order),
       // A state that cannot be written takes no replica out of service: it goes on protecting.
       readiness: () => ({
         ready: !draining,
@@ -290,6 +306,25 @@ export async function start(options: StartOptions): Promise<Running> {
     await undo();
     throw error;
   }
+}
+
+/** Where backups go, if any are to be made. */
+function backupsOf(
+  { config, clock, log }: StartOptions,
+  of: {
+    readonly state: string | null;
+    readonly bytes: () => Uint8Array | undefined;
+    readonly journal: Parameters<typeof openBackups>[0]["journal"];
+  },
+) {
+  const { state, bytes, journal } = of;
+  if (config.backups === "off") return undefined;
+  if (state === null) {
+    log.info("no backups are made: the state is in memory");
+    return undefined;
+  }
+  const program = buildOf().version;
+  return openBackups({ ...config.backups, state, config: bytes, journal, program, clock, log });
 }
 
 function warnOfUnverified(config: Config, log: Log): void {

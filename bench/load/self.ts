@@ -41,6 +41,7 @@ function configOf(place: Place, setting: Setting): string {
     `admin: { address: "127.0.0.1:${String(place.adminPort)}" }`,
     `state: file:${join(place.folder, "state")}`,
     `reports: ${join(place.folder, "reports")}`,
+    `backups: { folder: "${join(place.folder, "backups")}" }`,
     "environment: bench",
     ...(workers === undefined ? [] : [`workers: ${String(workers)}`]),
     ...(lane === undefined ? [] : [`lane: ${lane}`]),

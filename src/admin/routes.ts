@@ -13,6 +13,7 @@ import { LONGEST_PREFLIGHT_MS } from "../config/preflight.ts";
 import { resolvePlan, startSchema, weightOf } from "../config/start.ts";
 import { summary as summaryOf } from "../domain/preflight.ts";
 import type { RouteStatus } from "../engine/status.ts";
+import { backupRows } from "./backup-rows.ts";
 import {
   approval,
   approveInput,
@@ -298,6 +299,7 @@ export const ROUTES = {
       return { kind: "json", status: 200, body: shown(sources.config()) };
     },
   }),
+  ...backupRows,
   reload: row({
     method: "POST",
     path: "/v1/config/reload",

@@ -13,10 +13,11 @@ import type { Clock, Preflight } from "../engine/ports.ts";
 import type { RouteStatus } from "../engine/status.ts";
 import type { ReportShelf } from "../telemetry/report-shelf.ts";
 import type { Scope } from "./auth.ts";
+import type { BackupSources } from "./backup-rows.ts";
 import { routeStatusSchema } from "./shapes.ts";
 
 /** What the handlers work on. */
-export interface AdminSources {
+export interface AdminSources extends BackupSources {
   readonly control: Control;
   readonly config: () => Config;
   readonly preflight: Preflight;

@@ -12,6 +12,7 @@ import type { Control, ReloadResult } from "../engine/control.ts";
 import type { Clock, Dice, Log, Preflight } from "../engine/ports.ts";
 import type { ReportShelf } from "../telemetry/report-shelf.ts";
 import { createAuth, type Token } from "./auth.ts";
+import type { BackupSources } from "./backup-rows.ts";
 import { createCalls } from "./call.ts";
 import { readPair, watchPair } from "./certificate.ts";
 import { createConnections } from "./connections.ts";
@@ -24,7 +25,7 @@ import { createOriginCheck } from "./origin.ts";
 import { createRefusals } from "./refusals.ts";
 
 /** What the admin API needs. */
-export interface AdminOptions {
+export interface AdminOptions extends BackupSources {
   /** `host:port`, `[v6]:port`, `:port` or `unix:PATH`. */
   readonly address: string;
   /** Further names by which it may be called. */

@@ -26,14 +26,17 @@ import type { Wait } from "../domain/rollout-tick.ts";
 import { REASONS, kindOf } from "../domain/outcome.ts";
 import type { ReportEntry } from "../telemetry/report-shelf.ts";
 
-const count = z.int().min(0);
+/** How many. */
+export const count = z.int().min(0);
 const fraction = z.number().min(0).max(1);
 const ms = z.number().min(0);
-const weight = z.number().min(0).max(100).meta({ description: "the canary's share in percent" });
+/** A weight in percent. */
+export const weight = z.number().min(0).max(100).meta({ description: "the canary's share in percent" });
 const verdict = z.enum(["successful", "failed", "inconclusive"]);
 /** Every phase; the list is the domain's. */
-const phase: z.ZodType<Phase> = z.enum(PHASES);
-const wall = z.string().meta({ description: "ISO 8601; for display" });
+export const phase: z.ZodType<Phase> = z.enum(PHASES);
+/** A moment by the wall clock. */
+export const wall = z.string().meta({ description: "ISO 8601; for display" });
 
 const endpoint: z.ZodType<EndpointHealth> = z
   .strictObject({

@@ -15,7 +15,7 @@ import type { InputOf, OutputOf } from "../admin/routes.ts";
 import { LONGEST_PREFLIGHT_MS } from "../config/preflight.ts";
 import { isLocalAddress } from "../config/reach.ts";
 import { AppError, CODES, type ErrorCode } from "../domain/errors.ts";
-import type { JournalLine } from "../engine/ports.ts";
+import type { BackupInfo, JournalLine } from "../engine/ports.ts";
 import type { RouteStatus } from "../engine/status.ts";
 
 const JSON_TYPE = "application/json";
@@ -72,6 +72,9 @@ export interface AdminClient {
   }): Promise<OutputOf<"reports">["reports"]>;
   /** The text of one report, in this form. */
   report(id: string, type: "application/json" | "text/markdown"): Promise<string>;
+  backups(): Promise<readonly BackupInfo[]>;
+  backup(body: InputOf<"backup">): Promise<BackupInfo>;
+  restore(body: InputOf<"restore">): Promise<OutputOf<"restore">>;
   health(): Promise<HealthReport>;
   reload(): Promise<ReloadReport>;
   /** The running program's environment, e.g. `production`; undefined when the API does not say. */
@@ -199,6 +202,21 @@ export function adminClient({ address, token, noTokenHint, ca }: ClientOptions):
       return found as OutputOf<"reports">["reports"];
     },
     report: (id, type) => textOf("GET", `/v1/reports/${at(id)}`, type, undefined, TIMEOUT_MS),
+    async backups() {
+      // As with the journal.
+      return listOf(await call("GET", "/v1/backups"), "backups", address) as BackupInfo[];
+    },
+    async backup(body) {
+      const found = recordOf(await call("POST", "/v1/backup", body), address);
+      if (typeof found["name"] !== "string") throw strange(address);
+      return found as unknown as BackupInfo;
+    },
+    async restore(body) {
+      const found = await call("POST", "/v1/restore", body);
+      listOf(found, "routes", address);
+      listOf(found, "missing", address);
+      return found as OutputOf<"restore">;
+    },
     async health() {
       const found = recordOf(await call("GET", "/v1/health"), address);
       if (typeof found["healthy"] !== "boolean") throw strange(address);

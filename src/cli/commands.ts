@@ -20,6 +20,8 @@ export interface Context {
   readonly json: boolean;
   /** The configuration that was named, if one was. */
   readonly config?: Config | undefined;
+  /** The proxy's state folder. */
+  readonly state: string;
 }
 
 /** Exit codes of product.md §4 that are no error's. */
@@ -269,11 +271,16 @@ export function usage(message: string): AppError {
 
 /**
  * Returns when it may be done: outside production, with `yes`, or after a person has typed the word. A program that does not say its
- * environment is taken for production. Throws SPLIT_USAGE when it may not.
+ * environment is taken for production. `known`: it need not be asked. Throws SPLIT_USAGE when it may not.
  */
-export async function confirm(context: Context, what: string, yes: boolean | undefined): Promise<void> {
+export async function confirm(
+  context: Context,
+  what: string,
+  yes: boolean | undefined,
+  known?: string,
+): Promise<void> {
   if (yes === true) return;
-  const environment = (await context.client.environment()) ?? "production";
+  const environment = known ?? (await context.client.environment()) ?? "production";
   if (environment !== "production") return;
   if (!context.io.isTTY) throw usage(`to ${what} in production without a terminal, say --yes`);
   const answer = await context.io.ask(`About to ${what} in production. Type yes to go on: `);

@@ -14,13 +14,16 @@ import type { Config } from "../config/schema.ts";
 import { AppError, asAppError, CODES } from "../domain/errors.ts";
 import { runBacktest, type BacktestTyped } from "./backtest.ts";
 import { adminAddressOf, adminClient } from "./client.ts";
+import * as backups from "./backups.ts";
 import * as commands from "./commands.ts";
 import { follow } from "./follow.ts";
 import * as gates from "./gates.ts";
 import type { Io } from "./io.ts";
+import { verifyJournal, type VerifyOptions } from "./journal.ts";
 import { checkNotForecast, plan, type PlanOptions } from "./plan.ts";
 import { preflight, type PreflightOptions } from "./preflight.ts";
 import { report, type ReportOptions } from "./report.ts";
+import { restoreOffline } from "./restore-offline.ts";
 
 /** What the demonstration is told. */
 export interface DemoOptions {
@@ -102,6 +105,7 @@ function programOf(programs: Programs, io: Io, done: (exit: number) => void): Co
   handCommands(program, io, done);
   gateCommands(program, io, done);
   replicaCommands(program, io, done);
+  backupCommands(program, io, done);
   return program;
 }
 
@@ -318,7 +322,7 @@ function replicaCommands(program: Command, io: Io, done: (exit: number) => void)
   remote(program, "health", "whether the running proxy is well").action((options: Access) =>
     act(options, io, done, commands.health),
   );
-  remote(program, "journal", "who did what, when and why")
+  const journal = remote(program, "journal", "who did what, when and why")
     .option("--route <name>", "only this route's lines")
     .option("--limit <count>", "the last so many lines", "50")
     .action((options: Access & { route?: string; limit: string }) =>
@@ -329,9 +333,51 @@ function replicaCommands(program: Command, io: Io, done: (exit: number) => void)
     .action((which: string | undefined, options: Access & ReportOptions) =>
       act(options, io, done, (context) => report(context, which, options)),
     );
+  journal
+    .command("verify [file]")
+    .description(
+      "check a journal's file from its first line to its last; left out: that of the state folder (exit 1: broken)",
+    )
+    .option("--against <backup>", "a backup's name or folder: the journal must go on from what it had then")
+    .option("--backups <folder>", "folder of the backups (else that of the configuration; else ./backups)")
+    .option("--state <folder>", "state folder of the proxy (SLUICE_STATE; else ./state)")
+    .option("-c, --config <file>", "take the folders from this configuration")
+    .option("--json", "print JSON")
+    .action(async (file: string | undefined, options: Access & VerifyOptions) => {
+      const config = await configOf(options);
+      const named = file ?? join(stateFolderOf(options, io, config), "journal.jsonl");
+      done(await verifyJournal(named, options, config, io));
+    });
   remote(program, "reload", "have the running proxy read its configuration again").action((options: Access) =>
     act(options, io, done, commands.reload),
   );
+}
+
+function backupCommands(program: Command, io: Io, done: (exit: number) => void): void {
+  remote(program, "backup", "copy the state, the configuration file and the journal's end, now")
+    .option("--list", "make none, show those that there are")
+    .option("--reason <text>", "why; part of its name", "manual")
+    .action((options: Access & { list?: boolean; reason: string }) =>
+      act(options, io, done, (context) =>
+        options.list === true ? backups.list(context) : backups.make(context, options.reason),
+      ),
+    );
+  remote(program, "restore <backup>", "put in force what a backup holds; lowers at once, raises nothing")
+    .option("--force", "over a running rollout, or during a cooldown; needs --reason")
+    .option("--reason <text>", "why; goes into the journal")
+    .option("--yes", "do not ask")
+    .option(
+      "--offline",
+      "into the state folder of a proxy that is stopped; --force: with the weights of then",
+    )
+    .option("--backups <folder>", "with --offline: where it is (else by the configuration; else ./backups)")
+    .action((name: string, options: Access & backups.RestoreOptions & { offline?: boolean }) =>
+      act(options, io, done, (context) =>
+        options.offline === true
+          ? restoreOffline(context, name, options)
+          : backups.restore(context, name, options),
+      ),
+    );
 }
 
 /** A command that talks to the admin API. */
@@ -351,12 +397,13 @@ function remote(program: Command, usage: string, description: string): Command {
 }
 
 async function act(access: Access, io: Io, done: (exit: number) => void, action: Action): Promise<void> {
-  const config = access.config === undefined ? undefined : (await readConfig(access.config)).config;
+  const config = await configOf(access);
   const address = adminAddressOf(
     access.admin ?? config?.admin.address ?? set(io.env["SLUICE_ADMIN"]) ?? "http://127.0.0.1:9900",
     config?.admin.tls === undefined ? "http" : "https",
   );
-  const file = join(stateFolderOf(access, io, config), "admin.token");
+  const state = stateFolderOf(access, io, config);
+  const file = join(state, "admin.token");
   const token = access.token ?? set(io.env["SLUICE_TOKEN"]) ?? (await tokenIn(file));
   if (address.isExposed && token !== undefined)
     io.stderr(
@@ -368,7 +415,11 @@ async function act(access: Access, io: Io, done: (exit: number) => void, action:
     noTokenHint: `there is no ${file}; name the token or the state folder`,
     ca: () => trustedBy(access, io, config),
   });
-  done(await action({ client, io, json: access.json === true, config }));
+  done(await action({ client, io, json: access.json === true, config, state }));
+}
+
+async function configOf({ config }: Access): Promise<Config | undefined> {
+  return config === undefined ? undefined : (await readConfig(config)).config;
 }
 
 /**

@@ -52,6 +52,8 @@ export interface Loaded {
   readonly config: Config;
   /** The secret named by a source of this configuration. Throws SPLIT_INTERNAL for a source that is not in it. */
   readonly secretOf: (source: SecretSource) => Secret;
+  /** The file as it was read. */
+  readonly bytes: Uint8Array;
 }
 
 /** More than any operator writes, and little enough that a wrong file cannot fill the memory. */
@@ -124,6 +126,7 @@ export async function loadConfig(file: string, env: Environment): Promise<Loaded
   if (problems.length > 0) throw invalid(problems);
   return {
     config: parsed.config,
+    bytes: parsed.bytes,
     secretOf: (source) => {
       const found = secrets.find((each) => isDeepStrictEqual(each.source, source));
       if (found === undefined)
@@ -134,10 +137,13 @@ export async function loadConfig(file: string, env: Environment): Promise<Loaded
 }
 
 /** The configuration in `file`, its secrets not looked at. Throws as `loadConfig` does. */
-export async function readConfig(file: string): Promise<Extract<Parsed, { ok: true }>> {
-  const parsed = parseConfig(decoded(await bytesOf(file), file), file);
+export async function readConfig(
+  file: string,
+): Promise<Extract<Parsed, { ok: true }> & Pick<Loaded, "bytes">> {
+  const bytes = await bytesOf(file);
+  const parsed = parseConfig(decoded(bytes, file), file);
   if (!parsed.ok) throw invalid(parsed.problems);
-  return parsed;
+  return { ...parsed, bytes };
 }
 
 /** The plan in `file`, a YAML file with nothing else in it. Throws as `loadConfig` does. */

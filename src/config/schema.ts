@@ -7,6 +7,7 @@
  */
 
 import { z } from "zod";
+import { backups } from "./backups.ts";
 import { admin, drain, limits, listen, overload } from "./listen.ts";
 import { planSchema } from "./plan.ts";
 import { planNamed, planNames } from "./presets.ts";
@@ -44,6 +45,7 @@ export const configSchema = z
     reports: path
       .default("./reports")
       .meta({ description: "folder of the reports of rollouts and of evidence packs" }),
+    backups,
     environment: name.default("production").meta({ description: "named in reports and notifications" }),
     trustedProxies: z
       .array(cidr)

@@ -24,6 +24,7 @@ export function demoConfig({ listen, admin, folder, stable, canary }: DemoPlace)
     admin: { address: admin },
     state: `file:${folder}/state`,
     reports: `${folder}/reports`,
+    backups: { folder: `${folder}/backups` },
     environment: "demo",
     drain: { timeout: "5s" },
     routes: [

@@ -37,6 +37,7 @@ import type {
   Store,
 } from "./ports.ts";
 import { Recorder } from "./recorder.ts";
+import { restoreRoutes, type RestoreOrder, type RestoreResult } from "./restore.ts";
 import { RouteControl, type RoutePorts } from "./route-control.ts";
 import { Routing } from "./routing.ts";
 import type { RouteStatus } from "./status.ts";
@@ -268,6 +269,13 @@ export class Controller implements Control {
       return refusal("SPLIT_STATE_UNWRITABLE", "the change could not be recorded, so it was not made");
     }
     return { ok: true, status: route.status(this.#ports.clock.mono()) };
+  }
+
+  /** Puts what a backup holds in force, and raises nothing. */
+  restore(order: RestoreOrder): Promise<RestoreResult> {
+    const now = this.#ports.clock.mono();
+    this.#observe(now);
+    return restoreRoutes([...this.#routes.values()], order, now);
   }
 
   routes(): readonly RouteStatus[] {

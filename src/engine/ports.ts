@@ -163,6 +163,42 @@ export interface Reports {
   ): Promise<string | undefined>;
 }
 
+/** One backup: what it holds, in short. */
+export interface BackupInfo {
+  readonly name: string;
+  /** Wall clock, ISO 8601. */
+  readonly at: string;
+  /** Why it was made, e.g. `before_start`. */
+  readonly reason: string;
+  /** Version of the program that made it. */
+  readonly program: string;
+  /** Version of the state in it; 0: nothing was recorded yet. */
+  readonly version: number;
+  /** Weights in percent. */
+  readonly routes: Readonly<
+    Record<string, { readonly phase: Phase; readonly weight: number; readonly rollout: string }>
+  >;
+}
+
+/** Backups that can be taken out again. */
+export interface BackupShelf extends Backups {
+  /** Those that can be read, newest first. */
+  list(): Promise<readonly BackupInfo[]>;
+  load(name: string): Promise<LoadedBackup>;
+}
+
+/** A backup, or why it cannot be used. */
+export type LoadedBackup =
+  | {
+      readonly ok: true;
+      readonly info: BackupInfo;
+      /** Undefined when nothing was recorded yet. */
+      readonly document: StateDocument | undefined;
+      /** The journal's last line when it was made; `seq` 0: it had none. */
+      readonly head: { readonly seq: number; readonly hash: string };
+    }
+  | { readonly ok: false; readonly kind: "missing" | "damaged"; readonly detail: string };
+
 /** One bad response of the canary, unforced, for people to look at. */
 export interface Sample {
   readonly kind: BadKind;

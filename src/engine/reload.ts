@@ -3,7 +3,7 @@
 import type { Config } from "../config/schema.ts";
 
 /** Sections that are bound when the program starts. */
-const BOUND = ["listen", "workers", "state", "reports", "environment", "notify"] as const;
+const BOUND = ["listen", "workers", "state", "reports", "backups", "environment", "notify"] as const;
 /** Sections that are in force at once, for connections that are open too. */
 const FOLLOWED = ["limits", "overload", "trustedProxies", "plans", "freezes", "drain", "lane"] as const;
 

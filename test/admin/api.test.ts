@@ -18,6 +18,7 @@ const BODIES: { readonly [O in Operation]?: InputOf<O> } = {
   approve: { step: 1, role: "deployment-lead", checklist: ["dashboards-ready"], reason: "looks well" },
   reject: { step: 1, role: "on-call", answer: "extend", extend: "24h", reason: "not on a Friday" },
   extend: { by: "24h", reason: "more data" },
+  restore: { name: "20260105T090000.000Z_manual", reason: "the state was lost" },
 };
 
 t.test(

@@ -47,12 +47,16 @@ const unable = cannotConfine();
 if (unable !== false) t.comment(`skipped: ${unable}`);
 
 t.test(
-  "it runs as nobody in particular on a read-only root file system, and writes to its state and its reports alone (reliability 36)",
+  "it runs as nobody in particular on a read-only root file system, and writes to its state, its reports and its backups alone (reliability 36)",
   { skip: unable },
   async (t) => {
     const folder = folderOf(t);
-    const [state, reports] = [join(folder, "state"), join(folder, "reports")];
-    for (const each of [state, reports]) {
+    const [state, reports, backups] = ["state", "reports", "backups"].map((each) => join(folder, each)) as [
+      string,
+      string,
+      string,
+    ];
+    for (const each of [state, reports, backups]) {
       mkdirSync(each, { mode: 0o700 });
       chownSync(each, CONFINED_UID, CONFINED_UID);
     }
@@ -62,11 +66,12 @@ t.test(
       admin: { address: "127.0.0.1:0" },
       state: `file:${state}`,
       reports,
+      backups: { folder: backups },
       environment: "test",
       workers: 2,
       routes: [{ name: "app", stable: { endpoints: [stable.url] }, canary: { endpoints: [canary.url] } }],
     });
-    const proxy = confined(config, [state, reports]);
+    const proxy = confined(config, [state, reports, backups]);
     t.teardown(async () => {
       proxy.signal("SIGKILL");
       await proxy.ended;
@@ -85,6 +90,7 @@ t.test(
     t.match(await call("/v1/rollouts/app/rollback", { reason: "x" }), { status: 200 });
     t.match(await call("/v1/config/reload", {}), { status: 200 });
     t.match(await call("/metrics"), { status: 200 });
+    t.match(await call("/v1/backup", {}), { status: 200 });
     await proxy.says(/ROLLBACK_DONE[^]*configuration reloaded/);
     proxy.signal("SIGTERM");
     t.equal(await proxy.ended, 0, proxy.output());
@@ -95,7 +101,7 @@ t.test(
       /^deployment_test_\d{8}T\d{6}Z\.md$/,
       /^rollback_test_app_.*\.json$/,
     ]);
-    t.same(readdirSync(folder).toSorted(), ["reports", "sluice.yaml", "state"]);
+    t.same(readdirSync(folder).toSorted(), ["backups", "reports", "sluice.yaml", "state"]);
   },
 );
 
@@ -104,6 +110,7 @@ t.test(
   async (t) => {
     const folder = folderOf(t);
     const [state, reports] = [join(folder, "state"), join(folder, "reports")];
+    const backups = join(folder, "backups");
     const [stable, canary, hook] = [await service("stable"), await service("canary"), await service("hook")];
     const secret = (name: string): string => `${name}-${randomBytes(16).toString("hex")}`;
     const secrets = {
@@ -123,6 +130,7 @@ t.test(
       },
       state: `file:${state}`,
       reports,
+      backups: { folder: backups },
       environment: "test",
       notify: { webhook: { url: hook.url, secret: { env: "HOOK" } } },
       routes: [
@@ -167,7 +175,9 @@ t.test(
     await seen(call(`/v1/routes?access_token=${secrets.wrong}`));
     await seen(call("/v1/rollouts/app/pause", { reason: 5, token: 1 }));
     await seen(call("/v1/rollouts/app/rollback", { reason: "x" }));
+    t.match(await seen(call("/v1/backup", {})), { status: 200 });
     for (const path of [
+      "/v1/backups",
       "/v1/config",
       "/v1/routes",
       "/v1/health",
@@ -209,10 +219,11 @@ t.test(
     proxy.child.kill("SIGTERM");
     t.equal(await proxy.ended, 0);
 
-    const modes = [
-      state,
-      ...readdirSync(state, { recursive: true }).map((name) => join(state, String(name))),
-    ].map((path) => {
+    const kept = [state, backups].flatMap((at) => [
+      at,
+      ...readdirSync(at, { recursive: true }).map((name) => join(at, String(name))),
+    ]);
+    const modes = kept.map((path) => {
       const info = statSync(path);
       return `${(info.mode & 0o777).toString(8)} ${info.isDirectory() ? "folder" : "file"}`;
     });

@@ -321,6 +321,7 @@ async function starts(): Promise<string> {
     admin: { address: `unix:${join(folder, "admin.sock")}` },
     state: `file:${join(folder, "state")}`,
     reports: join(folder, "reports"),
+    backups: { folder: join(folder, "backups") },
     routes: [{ name: "app", stable: arm, canary: arm }],
   });
   const file = join(folder, "state", "state.json");

@@ -79,6 +79,7 @@ export async function judgeFigures(seed: number): Promise<string> {
     admin: { address: `unix:${join(folder, "admin.sock")}` },
     state: `file:${join(folder, "state")}`,
     reports: join(folder, "reports"),
+    backups: { folder: join(folder, "backups") },
     routes: [
       {
         name: "app",

@@ -88,6 +88,7 @@ async function site({ arm = {}, route = {}, more = {} }: Plan): Promise<Site> {
       admin: { address: `unix:${join(folder, "admin.sock")}` },
       state: `file:${join(folder, "state")}`,
       reports: join(folder, "reports"),
+      backups: { folder: join(folder, "backups") },
       routes: [
         { name: "app", stable, canary, ...both, ...extra },
         { name: "grpc", match: { path: "/grpc.Soak" }, stable: stable2, canary: canary2, ...both },

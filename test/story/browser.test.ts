@@ -114,6 +114,7 @@ t.test(
       admin: { address: `unix:${join(folder, "admin.sock")}` },
       state: `file:${join(folder, "state")}`,
       reports: join(folder, "reports"),
+      backups: { folder: join(folder, "backups") },
       routes: [{ name: "app", stable: { endpoints: [upstream] }, canary: { endpoints: [upstream] } }],
     });
     const proxy = command(["run", "-c", config]);

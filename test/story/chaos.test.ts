@@ -40,6 +40,7 @@ async function site(t: { teardown(run: () => Promise<void>): void }, seed: numbe
       admin: { address: `unix:${join(folder, "admin.sock")}` },
       state: `file:${join(folder, "state")}`,
       reports: join(folder, "reports"),
+      backups: { folder: join(folder, "backups") },
       routes: [
         {
           name: "app",

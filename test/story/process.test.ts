@@ -36,6 +36,7 @@ async function site(
     admin: { address: `unix:${join(folder, "admin.sock")}` },
     state: `file:${join(folder, "state")}`,
     reports: join(folder, "reports"),
+    backups: { folder: join(folder, "backups") },
     environment: "test",
     routes: [
       {

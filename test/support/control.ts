@@ -7,7 +7,7 @@ import { configSchema, type Config } from "../../src/config/schema.ts";
 import { beginReport, reportJson } from "../../src/domain/report.ts";
 import type { Command } from "../../src/domain/rollout-types.ts";
 import type { CommandResult, Control, Totals } from "../../src/engine/control.ts";
-import type { JournalLine } from "../../src/engine/ports.ts";
+import type { BackupShelf, JournalLine } from "../../src/engine/ports.ts";
 import type { RouteStatus } from "../../src/engine/status.ts";
 import type { ReportEntry } from "../../src/telemetry/report-shelf.ts";
 import { fakeClock, type FakeClock } from "./clock.ts";
@@ -136,6 +136,29 @@ export function adminConfig(admin: object = {}): Config {
   });
 }
 
+/** One backup, of nothing. */
+function fakeShelf(): BackupShelf {
+  const info = {
+    name: "20260105T090000.000Z_manual",
+    at: "2026-01-05T09:00:00.000Z",
+    reason: "manual",
+    program: "0.1.0",
+    version: 7,
+    routes: { app: { phase: "progressing", weight: 25, rollout: "r-1" } },
+  } as const;
+  const head = { seq: 1, hash: "a".repeat(64) };
+  return {
+    create: () => Promise.resolve({ ok: true, name: info.name }),
+    list: () => Promise.resolve([info]),
+    load: (name) =>
+      Promise.resolve(
+        name === info.name
+          ? { ok: true, info, document: undefined, head }
+          : { ok: false, kind: "missing", detail: `there is no backup ${name}` },
+      ),
+  };
+}
+
 /** An admin API in service. */
 export interface TestAdmin {
   readonly admin: Admin;
@@ -193,6 +216,8 @@ export async function testAdmin(t: Test, options: Partial<AdminOptions> = {}): P
       return Promise.resolve({ ok: true, changed: ["routes"], needsRestart: [] });
     },
     readiness: () => ({ ready: true, checks: { listener: "ok" } }),
+    backups: fakeShelf(),
+    restore: () => Promise.resolve({ ok: true, routes: [], missing: [] }),
     drain: () => void done.push("drain"),
     clock,
     dice: fakeDice(1),

@@ -146,6 +146,7 @@ export async function program(route: object = {}, more: object = {}, kept?: Kept
     admin: { address: "127.0.0.1:0" },
     state: `file:${join(folder, "state")}`,
     reports: join(folder, "reports"),
+    backups: { folder: join(folder, "backups") },
     routes: [
       {
         name: "app",

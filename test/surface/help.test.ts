@@ -26,7 +26,11 @@ const COMMANDS = [
   "journal",
   "report",
   "reload",
+  "backup",
+  "restore",
 ];
+/** Commands of commands. */
+const INNER = [["journal", "verify"]];
 
 t.test("the command line's surface is as last agreed to", async (t) => {
   let text = "";
@@ -41,7 +45,11 @@ t.test("the command line's surface is as last agreed to", async (t) => {
     now: () => 0,
     ask: async () => "",
   };
-  for (const argv of [["--help"], ...COMMANDS.map((each) => [each, "--help"])]) {
+  for (const argv of [
+    ["--help"],
+    ...COMMANDS.map((each) => [each, "--help"]),
+    ...INNER.map((each) => [...each, "--help"]),
+  ]) {
     text += `$ sluice ${argv.join(" ")}\n`;
     t.equal(await runCli(argv, programs, io), 0, argv.join(" "));
     text += "\n";

@@ -1,0 +1,171 @@
+/** `restore --offline`: a backup as the next save of a state folder that no program runs on. */
+
+import { join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
+import { asAppError, AppError } from "../domain/errors.ts";
+import { asRestored } from "../domain/restore.ts";
+import { IDLE } from "../domain/rollout-move.ts";
+import { FULL, percentOf } from "../domain/units.ts";
+import type {
+  JournalEntry,
+  LoadedBackup,
+  Log,
+  RecordedState,
+  StateDocument,
+  Store,
+} from "../engine/ports.ts";
+import { readBackup } from "../store/backups.ts";
+import { fileStore } from "../store/file.ts";
+import { openJournal } from "../telemetry/journal.ts";
+import { restoredText, type RestoreOptions } from "./backups.ts";
+import { EXIT, confirm, pretty, usage, type Context } from "./commands.ts";
+import type { Io } from "./io.ts";
+import { backupsFolder } from "./journal.ts";
+
+/** A program that runs on the state saves within this time, unless all its routes are idle: ms. */
+const WATCH_MS = 2500;
+
+/**
+ * Writes what a backup holds as the next save. Weights above those that are saved are put back only with `force`, or when nothing is saved.
+ * Throws SPLIT_PHASE_MISMATCH when a program runs.
+ */
+export async function restoreOffline(
+  context: Context,
+  name: string,
+  options: RestoreOptions,
+): Promise<number> {
+  const { force = false, reason, yes } = options;
+  if (force && reason === undefined) throw usage("--force needs a --reason");
+  const { io, json, config, state } = context;
+  const { info, document } = await loadedFrom(backupsFolder(options, config), name);
+  await refuseWhileRunning(context);
+  await confirm(context, `restore ${name} into ${state}`, yes, config?.environment ?? "production");
+  const log = toStderr(io);
+  const store = await fileStore(state, log);
+  const present = await stillState(store);
+  const from = `restored from ${name}`;
+  const routes = broughtBack(present, document?.routes ?? {}, from, force);
+  const version = await save(store, present, routes, io.now());
+  await note(routes, { state, reason: reason === undefined ? from : `${from}: ${reason}`, io, log });
+  const point = ({ phase, weight }: RecordedState) => ({ phase, weight: percentOf(weight) });
+  const shown = routes.map(({ route, before, after }) => ({
+    route,
+    before: point(before),
+    after: point(after),
+  }));
+  const done = { backup: info, routes: shown, missing: [], version };
+  io.stdout(json ? pretty(done) : restoredText(done, `saved as version ${version} in ${state}`));
+  return EXIT.done;
+}
+
+/** A route as it was saved, and as it is saved now. */
+interface Brought {
+  readonly route: string;
+  readonly before: RecordedState;
+  readonly after: RecordedState;
+}
+
+async function loadedFrom(folder: string, name: string): Promise<Extract<LoadedBackup, { ok: true }>> {
+  const loaded = await readBackup(folder, name);
+  if (loaded.ok) return loaded;
+  const code = loaded.kind === "missing" ? "SPLIT_NOT_FOUND" : "SPLIT_INPUT_INVALID";
+  throw new AppError(code, loaded.detail);
+}
+
+function broughtBack(
+  present: StateDocument | undefined,
+  recorded: Readonly<Record<string, RecordedState>>,
+  from: string,
+  force: boolean,
+): readonly Brought[] {
+  return Object.entries(recorded).map(([route, each]) => {
+    // Evidence of then is none about what is served from now on.
+    const { evidence: _, ...state } = each;
+    const saved = present?.routes[route];
+    const before = saved ?? IDLE;
+    const base = saved === undefined || force ? { ...before, weight: FULL } : before;
+    const after = { ...asRestored(base, state, from), revision: before.revision + 1 };
+    return { route, before, after };
+  });
+}
+
+/** Saves; resolves the version that it is saved as. */
+async function save(
+  store: Store,
+  present: StateDocument | undefined,
+  routes: readonly Brought[],
+  now: number,
+): Promise<number> {
+  const version = (present?.version ?? 0) + 1;
+  const changed = Object.fromEntries(routes.map(({ route, after }) => [route, after]));
+  const saved = await store.save({
+    format: 1,
+    version,
+    savedAt: new Date(now).toISOString(),
+    routes: { ...present?.routes, ...changed },
+  });
+  await store.close();
+  if (saved.ok) return version;
+  throw saved.kind === "conflict"
+    ? new AppError("SPLIT_STATE_CONFLICT", `another process saved version ${saved.found} meanwhile`)
+    : new AppError("SPLIT_STATE_UNWRITABLE", saved.detail);
+}
+
+/** Writes it into the journal. */
+async function note(
+  routes: readonly Brought[],
+  {
+    state,
+    reason,
+    io,
+    log,
+  }: { readonly state: string; readonly reason: string; readonly io: Io; readonly log: Log },
+): Promise<void> {
+  const journal = await openJournal({ path: join(state, "journal.jsonl"), clock: { wall: io.now }, log });
+  const point = ({ phase, step, weight }: RecordedState): JournalEntry["before"] => ({ phase, step, weight });
+  for (const { route, before, after } of routes) {
+    await journal.append({
+      event: "RESTORED",
+      route,
+      rollout: after.id,
+      actor: "offline",
+      reason,
+      before: point(before),
+      after: point(after),
+    });
+  }
+  await journal.close();
+}
+
+/** Throws SPLIT_PHASE_MISMATCH when the admin API answers, whoever it lets in. */
+async function refuseWhileRunning({ client }: Context): Promise<void> {
+  const answered = await client.environment().then(
+    () => true,
+    (error: unknown) => asAppError(error).code !== "SPLIT_UNREACHABLE",
+  );
+  if (answered)
+    throw new AppError(
+      "SPLIT_PHASE_MISMATCH",
+      "a proxy is running there: restore without --offline, or stop it; if it has another state, name this one's address with --admin",
+    );
+}
+
+/** What is saved, once it has not moved for `WATCH_MS`; undefined when there is nothing usable. */
+async function stillState(store: Store): Promise<StateDocument | undefined> {
+  const [before] = [await store.load(), await wait(WATCH_MS)];
+  const after = await store.load();
+  const [was, is] = [before, after].map((each) => (each.kind === "found" ? each.document.version : 0));
+  if (was !== is)
+    throw new AppError(
+      "SPLIT_PHASE_MISMATCH",
+      `a proxy is running on this state: it saved version ${is} meanwhile`,
+    );
+  return after.kind === "found" ? after.document : undefined;
+}
+
+/** What goes wrong, for the person who typed it. */
+function toStderr(io: Io): Log {
+  const say = (message: string, fields: Parameters<Log["info"]>[1] = {}): void =>
+    io.stderr(`sluice: ${message} ${JSON.stringify(fields)}\n`);
+  return { debug: () => undefined, info: () => undefined, warn: say, error: say };
+}
