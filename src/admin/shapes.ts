@@ -263,6 +263,7 @@ export const dryRunShape: z.ZodType<DryRun> = z
     startsAt: wall,
     windows: names.readonly().meta({ description: "when the weight may rise; empty: at any time" }),
     announceBy: wall.nullable().meta({ description: "by when people are to be told of the start" }),
+    preflight: names.readonly().meta({ description: "what would be checked before a step that asks for it" }),
     messages: z
       .array(
         z.strictObject({

@@ -51,7 +51,7 @@ function headLines({ route, perSecond, baseline, harm, measured, steps }: DryRun
 }
 
 /** Who is asked and told, and when. */
-function peopleLines({ steps, windows, announceBy, messages }: DryRun): readonly string[] {
+function peopleLines({ steps, windows, announceBy, messages, preflight }: DryRun): readonly string[] {
   const gates = steps.flatMap(({ signers, acknowledge, checklist, critical, preflight }, index) => {
     const parts = [
       ...(preflight ? ["everything is checked beforehand"] : []),
@@ -68,6 +68,9 @@ function peopleLines({ steps, windows, announceBy, messages }: DryRun): readonly
     ...(windows.length === 0 ? [] : [`the weight rises ${windows.map(plain).join(" or ")} only`]),
     ...(announceBy === null ? [] : [`people are told by ${date(announceBy)}`]),
     ...gates,
+    ...(preflight.length === 0
+      ? []
+      : ["checked beforehand:", ...preflight.map((line) => `  ${plain(line)}`)]),
     `messages to ${told}: ${events}`,
   ];
   return [...lines, ""];

@@ -9,6 +9,7 @@ import { z } from "zod";
 import { forecast, type Forecast, type StepForecast } from "../domain/forecast.ts";
 import { announceBy, formatWindow } from "../domain/calendar.ts";
 import type { Need } from "../domain/needs.ts";
+import { checksOf } from "../domain/preflight.ts";
 import { FULL, percentOf } from "../domain/units.ts";
 import type { Config } from "./schema.ts";
 import { resolvePlan, startSchema } from "./start.ts";
@@ -92,6 +93,8 @@ export interface DryRun extends Omit<Forecast, "steps"> {
   readonly windows: readonly string[];
   /** By when people are to be told of the start, ISO 8601; null when nothing is promised. */
   readonly announceBy: string | null;
+  /** What would be checked before a step that asks for it, one line each. */
+  readonly preflight: readonly string[];
   /** What would be sent, in order. */
   readonly messages: readonly DryRunMessage[];
   /** What was taken for granted, and whether it was measured or said. */
@@ -146,6 +149,9 @@ export function dryRun(
       startsAt: new Date(start).toISOString(),
       windows: windows.map(formatWindow),
       announceBy: noticeMs === 0 ? null : new Date(announceBy(start, noticeMs)).toISOString(),
+      preflight: steps.some(({ step }) => step.preflight === true)
+        ? checksOf(route.preflight, notify.webhook === undefined ? [] : ["webhook"])
+        : [],
       messages: messagesOf(steps, start > now, start, to),
       ...assumed,
       measured: {

@@ -99,12 +99,25 @@ function settle(
     if (state.progress.checkpointInMs === 0) return checkpoint(state);
   }
   if (before.verifyLeftMs > 0 && state.verifyLeftMs === 0) {
-    const reason = stable.healthy
-      ? "stable is healthy after the rollback"
-      : "stable is unhealthy after the rollback";
-    return decided(state, state, "ROLLBACK_VERIFIED", stable.healthy ? "info" : "emergency", reason);
+    const { wrong, reason } = verified(state, stable);
+    return decided(state, state, "ROLLBACK_VERIFIED", wrong ? "emergency" : "info", reason);
   }
   return { ok: true, state, effects: [], reason: "" };
+}
+
+/** What is found when a rollback has stood for its time: nobody on the canary, and stable well. */
+function verified(
+  { weight }: RolloutState,
+  { healthy, canaryRequests = 0 }: StableCondition,
+): { readonly wrong: boolean; readonly reason: string } {
+  const strays = weight === NONE ? canaryRequests : 0;
+  const left =
+    strays > 0
+      ? `, and the canary still had ${strays} requests in the last minute`
+      : ", and the canary had no request";
+  const told = weight === NONE ? left : "";
+  const how = healthy ? "healthy" : "unhealthy";
+  return { wrong: !healthy || strays > 0, reason: `stable is ${how} after the rollback${told}` };
 }
 
 /** A snapshot into the journal, from which the report is made. Nothing is decided. */

@@ -197,4 +197,6 @@ export interface StableCondition {
   readonly healthy: boolean;
   /** Whether stable is, by what is known, no better than the canary. */
   readonly worseThanCanary: boolean;
+  /** Requests that the canary has had in the last minute, unforced; left out: none. */
+  readonly canaryRequests?: number;
 }

@@ -7,6 +7,7 @@
  */
 
 import { addEvents, PLANE_EVENTS } from "../domain/event.ts";
+import { summary as summaryOf } from "../domain/preflight.ts";
 import type { HardRule } from "../domain/evidence/catastrophic.ts";
 import type { Config } from "../config/schema.ts";
 import type { ErrorCode } from "../domain/errors.ts";
@@ -14,7 +15,14 @@ import { encode } from "../domain/latency.ts";
 import { IDLE } from "../domain/rollout-move.ts";
 import { decide } from "../domain/rollout.ts";
 import { passTime } from "../domain/rollout-tick.ts";
-import type { Actor, Calendar, Command, RolloutEvent } from "../domain/rollout-types.ts";
+import type {
+  Accepted,
+  Actor,
+  Calendar,
+  Command,
+  RolloutEvent,
+  RolloutState,
+} from "../domain/rollout-types.ts";
 import type { Arm } from "../domain/split.ts";
 import { OVERHEAD_BOUNDS } from "../domain/slice.ts";
 import { addCounts } from "../domain/window.ts";
@@ -199,10 +207,13 @@ export class Controller implements Control {
   /** Runs what is to be checked before a step, and decides on what was found. Time goes on meanwhile, and so do rollbacks. */
   async #checkBeforehand(route: RouteControl): Promise<void> {
     const { id, step, version } = route.state;
-    const results = await route.preflight(() => this.#ports.preflight?.run(route.config.name, version) ?? []);
+    const { preflight } = this.#ports;
+    const results = await route.preflight(
+      () => preflight?.run(route.config.name, version) ?? [NOTHING_SET_UP],
+    );
     if (route.state.id !== id || !this.#routes.has(route.config.name)) return;
     const now = this.#ports.clock.mono();
-    const event = { type: "preflight", step, ...summaryOf(results) } as const;
+    const event = { type: "preflight", step, ...foundBy(results) } as const;
     const decision = decide(route.state, event, route.policy(), route.stableCondition(now), this.#calendar());
     if (decision.ok) await route.carryOut(decision, "sluice", now);
   }
@@ -224,13 +235,13 @@ export class Controller implements Control {
     };
   }
 
-  /** Before a start there is a backup, or no start; null when that is so. */
-  async #backedUp(route: RouteControl, isForced: boolean, { name }: Actor): Promise<CommandResult | null> {
+  /** Before a start there is a backup, or no start: its name, why not, or null where none are kept. */
+  async #backedUp(isForced: boolean): Promise<CommandResult | string | null> {
     const { backups } = this.#ports;
     if (backups === undefined) return null;
     const kept = await backups.create("before_start");
-    if (kept.ok) void route.note("BACKUP_CREATED", name, kept.name);
-    if (kept.ok || isForced) return null;
+    if (kept.ok) return kept.name;
+    if (isForced) return null;
     const message = `no backup could be made, so nothing was started: ${kept.detail}`;
     return refusal("SPLIT_STATE_UNWRITABLE", message);
   }
@@ -238,19 +249,36 @@ export class Controller implements Control {
   async command(name: string, command: Command, actor: Actor, ifVersion?: number): Promise<CommandResult> {
     const route = this.#routes.get(name);
     if (route === undefined) return refusal("SPLIT_NOT_FOUND", `there is no route named "${name}"`);
-    const lowers = command.type === "set_weight" && command.weight <= route.state.weight;
     // Whatever could raise waits for the raise before it; what lowers or stops overtakes it.
-    if (command.type !== "rollback" && command.type !== "pause" && !lowers) await route.settled();
-    if (ifVersion !== undefined && ifVersion !== route.state.revision) {
-      return refusal(
-        "SPLIT_STATE_CONFLICT",
-        `the state is at version ${route.state.revision}, not ${ifVersion}`,
-      );
-    }
-    // Nothing else waits for a backup: what lowers is in force before this returns.
+    if (!overtakes(command, route.state)) await route.settled();
+    const ask = (): Accepted | CommandResult => this.#asked(route, command, actor, ifVersion);
     const starts = command.type === "start" || command.type === "retry";
-    const barred = starts ? await this.#backedUp(route, command.force, actor) : null;
-    if (barred !== null) return barred;
+    const first = ask();
+    if (!("effects" in first)) return first;
+    // Nothing else waits for a backup: what lowers is in force before this returns.
+    const backup = starts ? await this.#backedUp(command.force) : null;
+    if (backup !== null && typeof backup !== "string") return backup;
+    // Much may have happened meanwhile.
+    const decision = starts ? ask() : first;
+    if (!("effects" in decision)) return decision;
+    const now = this.#ports.clock.mono();
+    if (decision.effects.length > 0 && !(await route.carryOut(decision, actor.name, now))) {
+      return refusal("SPLIT_STATE_UNWRITABLE", "the change could not be recorded, so it was not made");
+    }
+    if (backup !== null) void route.note("BACKUP_CREATED", actor.name, backup);
+    return { ok: true, status: route.status(this.#ports.clock.mono()) };
+  }
+
+  /** What comes of a command now, or why nothing does. */
+  #asked(
+    route: RouteControl,
+    command: Command,
+    actor: Actor,
+    ifVersion: number | undefined,
+  ): Accepted | CommandResult {
+    const { revision } = route.state;
+    if (ifVersion !== undefined && ifVersion !== revision)
+      return refusal("SPLIT_STATE_CONFLICT", `the state is at version ${revision}, not ${ifVersion}`);
     const now = this.#ports.clock.mono();
     const event: RolloutEvent = {
       ...command,
@@ -260,15 +288,10 @@ export class Controller implements Control {
     };
     this.#observe(now);
     const decision = decide(route.state, event, route.policy(), route.stableCondition(now), this.#calendar());
-    if (!decision.ok) {
-      // Whoever signs without the right to is worth a line, though nothing came of it.
-      if (decision.code === "SPLIT_FORBIDDEN") void route.note("GATE_REFUSED", actor.name, decision.message);
-      return refusal(decision.code, decision.message);
-    }
-    if (decision.effects.length > 0 && !(await route.carryOut(decision, actor.name, now))) {
-      return refusal("SPLIT_STATE_UNWRITABLE", "the change could not be recorded, so it was not made");
-    }
-    return { ok: true, status: route.status(this.#ports.clock.mono()) };
+    if (decision.ok) return decision;
+    // Whoever signs without the right to is worth a line, though nothing came of it.
+    if (decision.code === "SPLIT_FORBIDDEN") void route.note("GATE_REFUSED", actor.name, decision.message);
+    return refusal(decision.code, decision.message);
   }
 
   /** Puts what a backup holds in force, and raises nothing. */
@@ -362,16 +385,27 @@ export class Controller implements Control {
   }
 }
 
-/** What was found, in a word and a sentence. */
-function summaryOf(results: readonly PreflightResult[]): {
-  readonly passed: boolean;
-  readonly words: string;
-} {
-  const bad = results.filter(({ ok, required }) => !ok && required);
-  const good = results.filter(({ ok }) => ok).length;
-  if (bad.length === 0) return { passed: true, words: `${good}/${results.length} checks passed` };
-  const told = bad.map(({ name, detail }) => `${name}: ${detail}`).join("; ");
-  return { passed: false, words: `${bad.length} of ${results.length} checks failed: ${told}` };
+/** Where there is nobody to check. */
+const NOTHING_SET_UP: PreflightResult = {
+  name: "checks",
+  ok: true,
+  required: false,
+  detail: "none are set up",
+  tookMs: 0,
+};
+
+/** What was found, in a word and a sentence that says of each failure what it was. */
+function foundBy(results: readonly PreflightResult[]): { readonly passed: boolean; readonly words: string } {
+  const { passed, sentence, failed } = summaryOf(results);
+  const bad = results.filter(({ name, ok, required }) => failed.includes(name) && !ok && required);
+  const details = bad.map(({ name, detail }) => `${name}: ${detail}`);
+  return { passed, words: [sentence, ...details].join("; ") };
+}
+
+/** Whether a command lowers or stops, and so waits for nothing. */
+function overtakes(command: Command, { weight }: RolloutState): boolean {
+  if (command.type === "set_weight") return command.weight <= weight;
+  return ["rollback", "pause", "reject", "step_back"].includes(command.type);
 }
 
 function refusal(code: ErrorCode, message: string): CommandResult {

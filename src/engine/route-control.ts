@@ -161,7 +161,13 @@ export class RouteControl {
       const { requests, failures } = this.#read(arm, SHOWN_WINDOW, now);
       return requests === 0 ? null : failures / requests;
     };
-    return { healthy, worseThanCanary: !healthy && (rate("stable") ?? 1) >= (rate("canary") ?? 0) };
+    const worseThanCanary = !healthy && (rate("stable") ?? 1) >= (rate("canary") ?? 0);
+    return { healthy, worseThanCanary, canaryRequests: this.#canaryLately(now) };
+  }
+
+  /** Asked for only while a rollback is being verified. */
+  #canaryLately(now: Millis): number {
+    return this.#state.verifyLeftMs > 0 ? this.#read("canary", SHOWN_WINDOW, now).requests : 0;
   }
 
   #read(arm: "stable" | "canary", window: Millis, now: Millis): Reading {

@@ -372,7 +372,7 @@ t.test("checks that fail hold the first step until they are run again and pass",
   t.match(statusOf(b), {
     phase: "paused",
     weight: 0,
-    reason: "Paused: 1 of 3 checks failed: smoke: GET / was answered 500",
+    reason: "Paused: 1 of 2 failed: smoke; without staging; smoke: GET / was answered 500",
   });
   t.match(b.journal.entries.at(-1), {
     event: "VALIDATION_FAILED",
@@ -436,5 +436,37 @@ t.test("there is a backup before a start, or no start but with force", async (t)
   t.ok((await asking(b)({ type: "retry", force: true, reason: "x" })).ok);
   t.same(made, ["before_start", "before_start", "before_start"]);
   await new Promise(setImmediate);
-  t.ok(eventsOf(b).includes("BACKUP_CREATED"));
+  t.match(
+    b.journal.entries.at(-1),
+    { event: "BACKUP_CREATED", rollout: statusOf(b).rollout },
+    "of the new rollout",
+  );
+  await asking(b)({ type: "rollback", reason: "x" });
+  t.match(await asking(b)(START), { ok: false, code: "SPLIT_COOLDOWN" });
+  t.equal(made.length, 3, "what may not start is not backed up for");
+});
+
+t.test("a rollback is verified: stable is well, and nobody is on the canary any more", async (t) => {
+  const quick = { ...QUIET, verify: "2m" };
+  const b = await bench(benchConfig({ rollback: quick }));
+  const set = { type: "set_weight", weight: 100_000 as never, force: false, reason: "" } as const;
+  await asking(b)(set);
+  await asking(b)({ type: "rollback", reason: "x" });
+  await b.run(121, () => b.plane.serve("app", "stable", { ok: 10 }));
+  t.match(b.journal.entries.at(-1), {
+    event: "ROLLBACK_VERIFIED",
+    reason: "stable is healthy after the rollback, and the canary had no request",
+  });
+  const odd = await bench(benchConfig({ rollback: quick }));
+  await asking(odd)(set);
+  await asking(odd)({ type: "rollback", reason: "x" });
+  await odd.run(121, () => odd.plane.serve("app", "canary", { ok: 1 }));
+  t.match(odd.notices.at(-1), { event: "ROLLBACK_VERIFIED", severity: "emergency" });
+  t.match(odd.journal.entries.at(-1)?.reason, /and the canary still had 60 requests in the last minute$/);
+  const partial = await bench(benchConfig({ rollback: { ...quick, to: "1%", onAny: BREACH.onAny } }));
+  await asking(partial)(set);
+  const failing = () => partial.plane.serve("app", "canary", { ok: 5, failed: 5 });
+  await partial.run(62, failing);
+  await partial.run(121, () => partial.plane.serve("app", "canary", { ok: 1 }));
+  t.match(partial.journal.entries.at(-1)?.reason, "stable is healthy after the rollback");
 });
