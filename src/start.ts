@@ -174,6 +174,7 @@ export async function start(options: StartOptions): Promise<Running> {
       notifier,
       reports,
       preflight,
+      confirm: preflight.confirm,
       ...(backups === undefined ? {} : { backups }),
       clock,
       dice,

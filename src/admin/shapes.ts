@@ -138,7 +138,17 @@ const gate: z.ZodType<GateStatus> = z
   .meta({ id: "GateStatus", description: "how the gate of the present step stands" });
 const waiting: z.ZodType<Wait> = z
   .strictObject({
-    for: z.enum(["start", "preflight", "hold", "evidence", "confirmation", "gate", "resume", "window"]),
+    for: z.enum([
+      "start",
+      "preflight",
+      "hold",
+      "evidence",
+      "confirmation",
+      "gate",
+      "resume",
+      "window",
+      "webhook",
+    ]),
     words: z.string(),
   })
   .meta({ id: "Waiting", description: "the first thing that is missing before the weight rises" });

@@ -51,7 +51,8 @@ function headLines({ route, perSecond, baseline, harm, measured, steps }: DryRun
 }
 
 /** Who is asked and told, and when. */
-function peopleLines({ steps, windows, announceBy, messages, preflight }: DryRun): readonly string[] {
+function peopleLines(plan: DryRun): readonly string[] {
+  const { steps, windows, announceBy, messages } = plan;
   const gates = steps.flatMap(({ signers, acknowledge, checklist, critical, preflight }, index) => {
     const parts = [
       ...(preflight ? ["everything is checked beforehand"] : []),
@@ -68,9 +69,9 @@ function peopleLines({ steps, windows, announceBy, messages, preflight }: DryRun
     ...(windows.length === 0 ? [] : [`the weight rises ${windows.map(plain).join(" or ")} only`]),
     ...(announceBy === null ? [] : [`people are told by ${date(announceBy)}`]),
     ...gates,
-    ...(preflight.length === 0
+    ...(plan.preflight.length === 0
       ? []
-      : ["checked beforehand:", ...preflight.map((line) => `  ${plain(line)}`)]),
+      : ["checked beforehand:", ...plan.preflight.map((line) => `  ${plain(line)}`)]),
     `messages to ${told}: ${events}`,
   ];
   return [...lines, ""];

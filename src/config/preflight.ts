@@ -74,7 +74,7 @@ const webhook = z.strictObject({
   required,
 });
 
-/** Whom a gate asks whether the weight may rise: again and again, until the answer is 2xx. */
+/** Who is asked whether the weight may rise, when all else says so: again and again, until the answer is 2xx. */
 export const confirm = z
   .strictObject({
     ...hook,

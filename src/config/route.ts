@@ -4,7 +4,7 @@ import { z } from "zod";
 import { GRPC_STATUSES, DEFAULT_FAILING } from "../domain/grpc.ts";
 import { arm, healthFields } from "./arm.ts";
 import { planSchema } from "./plan.ts";
-import { preflight } from "./preflight.ts";
+import { confirm, preflight } from "./preflight.ts";
 import { DEFAULT_RULES, rulesSchema } from "./rules.ts";
 import { none, off, secret, section } from "./shape.ts";
 import { anonymous, cidr, keySource, name } from "./texts.ts";
@@ -233,6 +233,7 @@ export const route = z.strictObject({
   ),
   rollback: rollback.prefault({}).meta({ description: "what moves the weight back to stable" }),
   preflight,
+  confirm: confirm.optional(),
   plan: z
     .union([name, planSchema])
     .optional()

@@ -113,6 +113,9 @@ export function secretSourcesOf(config: Config): readonly NamedSecret[] {
     const source = each.override?.secret;
     if (source !== undefined)
       found.push({ path: ["routes", index, "override", "secret"], source, kind: "other" });
+    const confirmSecret = each.confirm?.secret;
+    if (confirmSecret !== undefined)
+      found.push({ path: ["routes", index, "confirm", "secret"], source: confirmSecret, kind: "other" });
     each.preflight.webhooks.forEach((hook, at) => {
       const path = ["routes", index, "preflight", "webhooks", at, "secret"];
       if (hook.secret !== undefined) found.push({ path, source: hook.secret, kind: "other" });

@@ -121,6 +121,17 @@ function back(state: RolloutState, reason: string, event: string): Decision {
   return decided(state, to, event, "warning", reason);
 }
 
+/** The confirm webhook has said go: for this step, and it holds until the next. */
+export function confirmedBy(
+  state: RolloutState,
+  event: Extract<RolloutEvent, { type: "confirmed" }>,
+): Decision {
+  if (!isClimbing(state.phase) || state.step !== event.step)
+    return mismatch("the step that was asked about is over");
+  const to: RolloutState = { ...state, progress: { ...state.progress, isConfirmed: true } };
+  return decided(state, to, "RAISE_CONFIRMED", "info", event.words);
+}
+
 /** The checks before a step have ended. Too late for another step, they are nobody's. */
 export function checked(state: RolloutState, event: Extract<RolloutEvent, { type: "preflight" }>): Decision {
   const { step, passed, words } = event;

@@ -33,6 +33,7 @@ export const NO_PROGRESS: StepProgress = {
   checkpointInMs: null,
   preflight: null,
   isResumed: false,
+  isConfirmed: false,
 };
 
 /** A route on which no rollout has ever run. */

@@ -20,7 +20,8 @@ import { NONE, formatDuration, millis, type Millis } from "./units.ts";
 
 /** What a rollout waits for, the first of what is missing; null: nothing, or it does not climb. */
 export interface Wait {
-  readonly for: "start" | "preflight" | "hold" | "evidence" | "confirmation" | "gate" | "resume" | "window";
+  readonly for:
+    "start" | "preflight" | "hold" | "evidence" | "confirmation" | "gate" | "resume" | "window" | "webhook";
   /** One sentence. */
   readonly words: string;
 }
@@ -147,7 +148,8 @@ export function waitOf(state: RolloutState, kind: VerdictKind, calendar: Calenda
     dueOf(state, kind) ??
     gateOf(state, calendar) ??
     resumeOf(state) ??
-    windowOf(state, calendar)
+    windowOf(state, calendar) ??
+    webhookOf(state, calendar)
   );
 }
 
@@ -177,6 +179,12 @@ function resumeOf({ steps, step, progress }: RolloutState): Wait | null {
   return steps[step]?.pause === true && !progress.isResumed
     ? { for: "resume", words: "a person has to resume" }
     : null;
+}
+
+/** Asked last, and when the weight could rise at once: what another program says holds for now. */
+function webhookOf({ progress }: RolloutState, { confirms }: Calendar): Wait | null {
+  if (confirms !== true || progress.isConfirmed) return null;
+  return { for: "webhook", words: "the confirm webhook has not said go" };
 }
 
 /** Why the weight may not rise now; null when it may, or would not. */

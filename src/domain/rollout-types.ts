@@ -36,6 +36,8 @@ export interface StepProgress {
   readonly preflight: { readonly passed: boolean; readonly words: string } | null;
   /** A person has resumed at its end. */
   readonly isResumed: boolean;
+  /** The confirm webhook has said go. */
+  readonly isConfirmed: boolean;
 }
 
 /** The calendar, as a decision sees it. */
@@ -43,6 +45,8 @@ export interface Calendar {
   /** Wall-clock milliseconds. */
   readonly wall: number;
   readonly freezes: readonly Freeze[];
+  /** Whether a webhook is to say go before a step is left; left out: there is none. */
+  readonly confirms?: boolean;
 }
 
 /** What is recorded of one route's rollout. The public state document is made of these. */
@@ -150,6 +154,8 @@ export type RolloutEvent =
     }
   /** The checks before a step have ended. */
   | { readonly type: "preflight"; readonly step: number; readonly passed: boolean; readonly words: string }
+  /** The confirm webhook has said go. */
+  | { readonly type: "confirmed"; readonly step: number; readonly words: string }
   /** A thread has taken the canary's weight away, by this rule. */
   | { readonly type: "alarm"; readonly rule: string }
   | (Command & { readonly actor: Actor; readonly rolloutId: string; readonly at: string });

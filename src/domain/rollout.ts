@@ -7,7 +7,7 @@
 
 import { checkAnnounce } from "./calendar.ts";
 import { formatLocal } from "./civil.ts";
-import { approve, checked, extend, refuse, stepBack } from "./rollout-gate.ts";
+import { approve, checked, confirmedBy, extend, refuse, stepBack } from "./rollout-gate.ts";
 import {
   IDLE,
   MANUAL_WEIGHT,
@@ -20,7 +20,7 @@ import {
   mismatch,
   rolledBack,
 } from "./rollout-move.ts";
-import { alarmed, closedFor, passTime, waitOf } from "./rollout-tick.ts";
+import { alarmed, closedFor, passTime, waitOf, type Wait } from "./rollout-tick.ts";
 import { refused, type Refusal } from "./refusal.ts";
 import type {
   Calendar,
@@ -54,6 +54,8 @@ export function decide(
       return alarmed(state, event.rule, policy, stable);
     case "preflight":
       return checked(state, event);
+    case "confirmed":
+      return confirmedBy(state, event);
     default:
       return asked(state, event, policy, calendar);
   }
@@ -232,6 +234,9 @@ function promote(state: RolloutState, event: Said<"promote">, calendar: Calendar
   return decided(state, to, bakes ? "STEP_STARTED" : "DEPLOY_SUCCESS", "info", event.reason);
 }
 
+/** What a person's own word is enough for. */
+const MAY_BE_PASSED: readonly Wait["for"][] = ["resume", "confirmation"];
+
 /** What a person may not promote over without force: people's word, what was found beforehand, and the calendar. */
 function barredBy(state: RolloutState, full: boolean, calendar: Calendar): Refusal | null {
   const gated = full ? state.steps.slice(state.step).some(({ gate }) => gate !== undefined) : false;
@@ -239,7 +244,7 @@ function barredBy(state: RolloutState, full: boolean, calendar: Calendar): Refus
     return mismatch("there are gates on the way to 100 %: promote step by step, or force with a reason");
   const standing: RolloutState = { ...state, phase: "progressing" };
   const wait = waitOf({ ...standing, heldMs: millis(Number.MAX_SAFE_INTEGER) }, "successful", calendar);
-  if (wait === null || wait.for === "resume" || wait.for === "confirmation") return null;
+  if (wait === null || MAY_BE_PASSED.includes(wait.for)) return null;
   return mismatch(`${wait.words}: wait for it, or force with a reason`);
 }
 

@@ -27,11 +27,12 @@ import type { Arm } from "../domain/split.ts";
 import { OVERHEAD_BOUNDS } from "../domain/slice.ts";
 import { addCounts } from "../domain/window.ts";
 import { ruleOfAlarm } from "../domain/tiers.ts";
-import { NONE, millis, type Millis } from "../domain/units.ts";
+import { NONE, millis, percentOf, type Millis } from "../domain/units.ts";
 import type { ArmHistograms, CommandResult, Control, Totals } from "./control.ts";
 import type {
   Backups,
   Clock,
+  Confirm,
   DataPlane,
   Dice,
   Journal,
@@ -70,6 +71,8 @@ export interface ControllerPorts {
   readonly preflight?: Preflight | undefined;
   /** Left out: no copies are kept. */
   readonly backups?: Backups | undefined;
+  /** Left out: no other program is asked whether the weight may rise. */
+  readonly confirm?: Confirm | undefined;
   readonly clock: Clock;
   readonly dice: Dice;
   readonly log: Log;
@@ -170,6 +173,22 @@ export class Controller implements Control {
     return { wall: this.#ports.clock.wall(), freezes: this.#config.freezes };
   }
 
+  /** Asks the confirm webhook when it alone is missing, and decides on a go. */
+  async #askToConfirm(route: RouteControl, now: Millis): Promise<void> {
+    const { confirm } = this.#ports;
+    const hook = route.config.confirm;
+    if (confirm === undefined || hook === undefined || !route.mayAsk(now, hook.interval)) return;
+    const { id: rollout, step, version, weight } = route.state;
+    const to = route.state.steps[step + 1]?.weight ?? weight;
+    const about = { rollout, version, step, from: percentOf(weight), to: percentOf(to) };
+    const { go, detail } = await route.confirming.of(now, () => confirm.ask(route.config.name, hook, about));
+    if (!go || route.state.id !== rollout || !this.#routes.has(route.config.name)) return;
+    const event = { type: "confirmed", step, words: `the confirm webhook says go: ${detail}` } as const;
+    const at = this.#ports.clock.mono();
+    const decision = decide(route.state, event, route.policy(), route.stableCondition(at), route.calendar());
+    if (decision.ok) await route.carryOut(decision, "sluice", at);
+  }
+
   /** One round over every route. Towards stable everything is in force when this returns; resolves when all of it is recorded. */
   tick(): Promise<unknown> {
     const now = this.#ports.clock.mono();
@@ -185,6 +204,7 @@ export class Controller implements Control {
       const done = this.#decideTick(route, now, elapsed);
       if (done !== undefined) carried.push(done);
       if (route.wantsPreflight) void this.#checkBeforehand(route);
+      void this.#askToConfirm(route, now);
     }
     return Promise.all(carried);
   }
@@ -192,8 +212,13 @@ export class Controller implements Control {
   #decideTick(route: RouteControl, now: Millis, elapsedMs: Millis): Promise<boolean> | undefined {
     const verdict = route.judge(now, elapsedMs, LONGEST_MS);
     const event = { type: "tick", verdict, elapsedMs, responses: route.evidence.responses } as const;
-    const calendar = this.#calendar();
-    const decision = passTime(route.state, event, route.policy(), route.stableCondition(now), calendar);
+    const decision = passTime(
+      route.state,
+      event,
+      route.policy(),
+      route.stableCondition(now),
+      route.calendar(),
+    );
     const raises = decision.state.weight > route.state.weight;
     if (decision.effects.length === 0 || (raises && route.isRaising)) {
       const unmoved =
@@ -214,7 +239,7 @@ export class Controller implements Control {
     if (route.state.id !== id || !this.#routes.has(route.config.name)) return;
     const now = this.#ports.clock.mono();
     const event = { type: "preflight", step, ...foundBy(results) } as const;
-    const decision = decide(route.state, event, route.policy(), route.stableCondition(now), this.#calendar());
+    const decision = decide(route.state, event, route.policy(), route.stableCondition(now), route.calendar());
     if (decision.ok) await route.carryOut(decision, "sluice", now);
   }
 
@@ -287,7 +312,7 @@ export class Controller implements Control {
       at: new Date(this.#ports.clock.wall()).toISOString(),
     };
     this.#observe(now);
-    const decision = decide(route.state, event, route.policy(), route.stableCondition(now), this.#calendar());
+    const decision = decide(route.state, event, route.policy(), route.stableCondition(now), route.calendar());
     if (decision.ok) return decision;
     // Whoever signs without the right to is worth a line, though nothing came of it.
     if (decision.code === "SPLIT_FORBIDDEN") void route.note("GATE_REFUSED", actor.name, decision.message);

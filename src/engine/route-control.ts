@@ -21,6 +21,7 @@ import { waitOf } from "../domain/rollout-tick.ts";
 import { isHeldBack } from "../domain/tiers.ts";
 import { NONE, millis, percentOf, type Millis } from "../domain/units.ts";
 import type { Reading } from "../domain/window.ts";
+import { Asking } from "./asking.ts";
 import { carryOut } from "./effects.ts";
 import { EvidenceKeeper, stepOf } from "./evidence.ts";
 import type {
@@ -91,7 +92,8 @@ export class RouteControl {
   #state: RolloutState;
   #verdict: Verdict = UNJUDGED;
   #judgedAt: Millis;
-  #isChecking = false;
+  readonly #checking = new Asking();
+  readonly confirming = new Asking();
   /** What was found before the present step. */
   #checked: readonly PreflightResult[] = [];
   /** When a rule was held last, by what is told of it. */
@@ -321,25 +323,31 @@ export class RouteControl {
     return raising;
   }
 
+  /** When this route's weight may rise, as of now. */
+  calendar(): Calendar {
+    return { ...this.#ports.calendar(), confirms: this.config.confirm !== undefined };
+  }
+
+  /** Whether the confirm webhook is to be asked now: it alone is missing, and was not asked within `interval`. */
+  mayAsk(now: Millis, interval: Millis): boolean {
+    const wait = waitOf(this.#state, this.#verdict.kind, this.calendar());
+    return wait?.for === "webhook" && this.confirming.may(now, interval);
+  }
+
   /** Whether a step asks for checks that have not been run. */
   get wantsPreflight(): boolean {
     const { phase, progress } = this.#state;
     const isClimbing = phase === "progressing" || phase === "baking";
     const asks = isClimbing && stepOf(this.#state)?.preflight === true;
-    return asks && progress.preflight === null && !this.#isChecking;
+    return asks && progress.preflight === null && this.#checking.may(this.#ports.clock.mono(), millis(0));
   }
 
   /** What `run` found; kept for the journal. */
   async preflight(
     run: () => Promise<readonly PreflightResult[]> | readonly PreflightResult[],
   ): Promise<readonly PreflightResult[]> {
-    this.#isChecking = true;
-    try {
-      this.#checked = await run();
-      return this.#checked;
-    } finally {
-      this.#isChecking = false;
-    }
+    this.#checked = await this.#checking.of(this.#ports.clock.mono(), run);
+    return this.#checked;
   }
 
   /** Writes something into the journal that changes nothing. */
@@ -452,7 +460,7 @@ export class RouteControl {
   /** The route as people see it. */
   status(now: Millis): RouteStatus {
     const recorded = this.#ports.recorder.isCurrent;
-    const waiting = waitOf(this.#state, this.#verdict.kind, this.#ports.calendar());
+    const waiting = waitOf(this.#state, this.#verdict.kind, this.calendar());
     return routeStatus(this.#seen(now), { recorded, lastRollback: this.#lastRollback, waiting });
   }
 }

@@ -83,6 +83,7 @@ const progress = z.object({
   checkpointInMs: duration.nullable(),
   preflight: z.object({ passed: z.boolean(), words: z.string() }).nullable(),
   isResumed: z.boolean(),
+  isConfirmed: z.boolean().prefault(false),
 });
 const windows = z.array(
   z.object({

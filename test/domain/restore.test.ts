@@ -32,6 +32,7 @@ const states: fc.Arbitrary<RolloutState> = fc.record({
     checkpointInMs: fc.constantFrom(null, millis(0), millis(1000)),
     preflight: fc.constantFrom(null, { passed: true, words: "" }, { passed: false, words: "no" }),
     isResumed: fc.boolean(),
+    isConfirmed: fc.boolean(),
   }),
   windows: fc.constant([]),
   startsAtMs: fc.constantFrom(0, 1000, 10_000_000),

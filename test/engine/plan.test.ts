@@ -470,3 +470,52 @@ t.test("a rollback is verified: stable is well, and nobody is on the canary any 
   await partial.run(121, () => partial.plane.serve("app", "canary", { ok: 1 }));
   t.match(partial.journal.entries.at(-1)?.reason, "stable is healthy after the rollback");
 });
+
+t.test("another program is asked when all else is there, again and again until it says go", async (t) => {
+  const asked: unknown[] = [];
+  let go = false;
+  const confirm = {
+    ask: (route: string, hook: object, about: object) => {
+      asked.push({ route, hook, about });
+      return Promise.resolve({ go, detail: go ? "200" : "403 not on a Friday" });
+    },
+  };
+  const config = benchConfig({
+    rollback: QUIET,
+    confirm: { url: "https://change.example/ask", interval: "30s" },
+  });
+  const b = await bench(config, { confirm });
+  const steps = [
+    { weight: 50_000 as never, holdMs: millis(5000), bake: false },
+    { weight: 100_000 as never, holdMs: millis(5000), bake: false },
+  ];
+  await asking(b)({ ...START, steps });
+  await b.run(4, well(b));
+  t.equal(asked.length, 0, "not before the rest is there");
+  await b.run(2, well(b));
+  t.match(asked, [
+    { route: "app", about: { step: 0, from: 5, to: 10 }, hook: { url: "https://change.example/ask" } },
+  ]);
+  t.match(statusOf(b).waiting, { for: "webhook", words: "the confirm webhook has not said go" });
+  t.match(await asking(b)({ type: "promote", full: false, step: 0, reason: "" }), { ok: false });
+  await b.run(60, well(b));
+  t.equal(asked.length, 3, "every thirty seconds");
+  t.equal(statusOf(b).weight, 5);
+  go = true;
+  await b.run(31, well(b));
+  t.match(statusOf(b), { weight: 10, step: 1 });
+  t.ok(eventsOf(b).includes("RAISE_CONFIRMED"));
+  go = false;
+  await b.run(60, well(b));
+  t.match(statusOf(b).waiting, { for: "webhook" }, "each step is asked about");
+  let answer: (said: { go: boolean; detail: string }) => void = () => {};
+  const slow = { ask: () => new Promise<{ go: boolean; detail: string }>((resolve) => (answer = resolve)) };
+  const late = await bench(config, { confirm: slow });
+  await asking(late)({ ...START, steps });
+  await late.run(100, well(late));
+  await asking(late)({ type: "rollback", reason: "x" });
+  answer({ go: true, detail: "200" });
+  await late.run(1, well(late));
+  t.match(statusOf(late), { weight: 0, phase: "rolled_back" }, "a late go raises nothing");
+  t.notOk(eventsOf(late).includes("RAISE_CONFIRMED"));
+});

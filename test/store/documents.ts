@@ -49,6 +49,7 @@ export function rollout(reason: string): RolloutState {
       checkpointInMs: millis(250.5),
       preflight: { passed: true, words: "9/9 checks passed" },
       isResumed: false,
+      isConfirmed: false,
     },
     windows: [{ from: 540, to: 600, weekdays: ["mon", "tue"], timezone: "UTC" }],
     startsAtMs: 0,

@@ -13,6 +13,7 @@ import { millis, percentOf, ppm } from "../../src/domain/units.ts";
 import { TICK_MS, openController, type Controller } from "../../src/engine/controller.ts";
 import type {
   Backups,
+  Confirm,
   DataPlane,
   EndpointHealth,
   EvidencePort,
@@ -254,6 +255,7 @@ export async function bench(
     readonly clock?: FakeClock;
     readonly preflight?: Preflight;
     readonly backups?: Backups;
+    readonly confirm?: Confirm;
   } = {},
 ): Promise<Bench> {
   const clock = parts.clock ?? fakeClock();
@@ -285,6 +287,7 @@ export async function bench(
     },
     preflight: parts.preflight,
     backups: parts.backups,
+    confirm: parts.confirm,
     clock,
     dice: fakeDice(7),
     log: QUIET,
