@@ -51,7 +51,7 @@ export class Recorder {
 
   /** Whether everything offered has been written. */
   get isCurrent(): boolean {
-    return !this.#dirty && this.#saving === undefined && this.#entries.length === 0;
+    return this.#isSaved && this.#entries.length === 0;
   }
 
   /** The state to be on disk from now on; written soon. */
@@ -65,9 +65,9 @@ export class Recorder {
   async record(route: string, state: RecordedState): Promise<boolean> {
     this.#routes[route] = state;
     this.#dirty = true;
-    // A save that is under way holds an older document: its end is not ours.
+    // A save that is under way holds an older document: its end is not ours, that of the next is.
     if (this.#saving !== undefined) await this.#saving;
-    return this.#dirty ? this.#flush() : true;
+    return this.#flush();
   }
 
   /** Appends `entry` after all that wait; resolves whether it is durable. It stays in the queue when it is not. */
@@ -94,46 +94,49 @@ export class Recorder {
   /** Writes what waits, once; for the end of the process. */
   async finish(): Promise<void> {
     await this.#saving;
-    if (this.#dirty) await this.#flush();
+    if (!this.#isSaved) await this.#flush();
     await this.#append();
   }
 
+  get #isSaved(): boolean {
+    return !this.#dirty && this.#saving === undefined;
+  }
+
+  /** One save, and when there is something newer by then, the next: whoever waits for one waits for no more than that. */
   #flush(): Promise<boolean> {
     this.#saving ??= this.#save().finally(() => {
       this.#saving = undefined;
+      // What failed waits for `retry`.
+      if (this.#dirty && this.#healthy) void this.#flush();
     });
     return this.#saving;
   }
 
   async #save(): Promise<boolean> {
-    // `offer` may come while a save is under way: go on until there is nothing newer.
-    while (this.#dirty) {
-      this.#dirty = false;
-      const { clock, store } = this.#ports;
-      const document: StateDocument = {
-        format: 1,
-        version: this.#version + 1,
-        savedAt: new Date(clock.wall()).toISOString(),
-        routes: { ...this.#routes },
-      };
-      const saved = await store.save(document);
-      if (saved.ok) {
-        this.#version = document.version;
-        this.#report(true, "");
-        continue;
-      }
-      this.#dirty = true;
-      this.storeErrors++;
-      if (saved.kind === "conflict") {
-        // Another writer on the same state: go on from its number, so that what is in force here can be recorded at the next try.
-        this.#version = saved.found;
-        this.#report(false, `another process wrote version ${saved.found}`);
-      } else {
-        this.#report(false, saved.detail);
-      }
-      return false;
+    this.#dirty = false;
+    const { clock, store } = this.#ports;
+    const document: StateDocument = {
+      format: 1,
+      version: this.#version + 1,
+      savedAt: new Date(clock.wall()).toISOString(),
+      routes: { ...this.#routes },
+    };
+    const saved = await store.save(document);
+    if (saved.ok) {
+      this.#version = document.version;
+      this.#report(true, "");
+      return true;
     }
-    return true;
+    this.#dirty = true;
+    this.storeErrors++;
+    if (saved.kind === "conflict") {
+      // Another writer on the same state: go on from its number, so that what is in force here can be recorded at the next try.
+      this.#version = saved.found;
+      this.#report(false, `another process wrote version ${saved.found}`);
+    } else {
+      this.#report(false, saved.detail);
+    }
+    return false;
   }
 
   #append(): Promise<boolean> {

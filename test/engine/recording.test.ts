@@ -214,6 +214,38 @@ t.test(
   },
 );
 
+t.test(
+  "a disk that takes longer than the time between two ticks holds up nothing for ever (reliability 36)",
+  async (t) => {
+    let isSlow = false;
+    let end: (() => void) | undefined;
+    const store = storeWith(async (save) => {
+      if (isSlow) await new Promise<void>((resolve) => (end = resolve));
+      return save();
+    });
+    const b = await bench(benchConfig(), { store });
+    await b.controller.command("app", setWeight(5), ADA);
+    // Ticks are not awaited: each of them has something newer to save before the last save is through.
+    b.kill();
+    isSlow = true;
+    const tick = async (): Promise<void> => {
+      await b.clock.advance(1000);
+      void b.controller.tick();
+      await new Promise(setImmediate);
+    };
+    await tick();
+    const lowered = b.controller.command("app", rollback, ADA);
+    for (let second = 0; second < 4; second++) {
+      await tick();
+      end?.();
+      await new Promise(setImmediate);
+    }
+    t.match(b.journal.entries.at(-1), { event: "ROLLBACK_DONE" });
+    t.match(b.notices.at(-1), { event: "ROLLBACK_DONE" });
+    t.match(await lowered, { ok: true, status: { weight: 0 } });
+  },
+);
+
 t.test("what waits to be recorded is written before the end", async (t) => {
   let disk = (save: () => Promise<Saved>): Promise<Saved> => save();
   const store = storeWith((save) => disk(save));
