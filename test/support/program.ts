@@ -15,6 +15,7 @@ import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { configSchema } from "../../src/config/schema.ts";
+import { Secret } from "../../src/config/secret.ts";
 import type { Notice } from "../../src/engine/ports.ts";
 import type { RouteStatus } from "../../src/engine/status.ts";
 import { start, type Running } from "../../src/start.ts";
@@ -117,8 +118,12 @@ export interface Program {
   readonly notices: readonly Notice[];
   /** One request as a user. */
   get(user: string, options?: Parameters<typeof ask>[1]): Promise<Answer>;
-  /** One admin call; the body's JSON. */
-  api(path: string, body?: unknown): Promise<{ readonly status: number; readonly body: unknown }>;
+  /** One admin call; the body's JSON. `token`: left out, the one beside the state, which may do all. */
+  api(
+    path: string,
+    body?: unknown,
+    token?: string,
+  ): Promise<{ readonly status: number; readonly body: unknown }>;
   status(): Promise<RouteStatus>;
   setWeight(percent: number): Promise<void>;
   /** Stops the program; the folder and the services stay. */
@@ -162,9 +167,8 @@ export async function program(route: object = {}, more: object = {}, kept?: Kept
   });
   const running = await start({
     config,
-    secretOf: () => {
-      throw new Error("no secrets in a story");
-    },
+    // A story's secret is the name of where it would be.
+    secretOf: (source) => new Secret("env" in source ? source.env : source.file, source),
     clock,
     dice: fakeDice(11),
     log: { debug() {}, info() {}, warn() {}, error() {} },
@@ -179,8 +183,9 @@ export async function program(route: object = {}, more: object = {}, kept?: Kept
   async function api(
     path: string,
     body?: unknown,
+    token: string = running.token,
   ): Promise<{ readonly status: number; readonly body: unknown }> {
-    const headers = { authorization: `Bearer ${running.token}`, "content-type": "application/json" };
+    const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };
     const answer = await ask(`http://${running.adminAddress}`, {
       path,
       headers,
