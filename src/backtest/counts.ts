@@ -19,7 +19,7 @@ import {
 import { indexOfMicros } from "../domain/hdr.ts";
 import type { Rule } from "../domain/rule.ts";
 import type { Arm } from "../domain/split.ts";
-import { hardLimitsOf, slowFromOf, type SlowFrom } from "../domain/tiers.ts";
+import { armedLimitsOf, slowFromOf, type SlowFrom } from "../domain/tiers.ts";
 import type { EvidencePort } from "../engine/ports.ts";
 
 /** The seconds that a peek gives the present block: blocks are a second. */
@@ -40,7 +40,7 @@ export class ReplayCounts implements EvidencePort {
 
   constructor(rules: readonly Rule[]) {
     this.#limits = slowFromOf(rules);
-    this.#guards = hardGuards(hardLimitsOf(rules));
+    this.#guards = hardGuards(armedLimitsOf(rules));
   }
 
   /** Counts one unforced first attempt; whether it is bad by any rule. @param latencyUs negative: not known */

@@ -95,7 +95,10 @@ function checkOf(rule: Rule, evidence: Evidence): Check {
 function together(checks: readonly Check[], evidence: Evidence): VerdictKind {
   const binding = checks.filter((check) => check.action !== "observe");
   if (binding.some((check) => check.kind === "failed")) return "failed";
-  if (evidence.weight === 0) return evidence.health.healthy === true ? "successful" : "inconclusive";
+  // Where the plan means no traffic, only health decides; where it was taken away, nothing is known.
+  const isMeant = evidence.step === undefined || evidence.step.weight === 0;
+  if (evidence.weight === 0 && isMeant)
+    return evidence.health.healthy === true ? "successful" : "inconclusive";
   return binding.every((check) => check.kind === "successful") ? "successful" : "inconclusive";
 }
 

@@ -117,6 +117,8 @@ export function stepBack(state: RolloutState, { reason }: Said<"step_back">): De
 }
 
 function back(state: RolloutState, reason: string, event: string): Decision {
+  if (state.steps[state.step - 1]!.weight > state.weight)
+    return mismatch("the step before has more weight than is in force now: resume, or roll back");
   const to: RolloutState = { ...state, ...atStep(state, state.step - 1), reason };
   return decided(state, to, event, "warning", reason);
 }

@@ -27,7 +27,7 @@ export interface Wait {
 }
 
 /** The reason shown while a step waits at its end for a person. */
-const PAUSE_STEP = "Paused: the plan waits here for a person";
+export const PAUSE_STEP = "Paused: the plan waits here for a person";
 
 /** What becomes of a rollout as time passes; never refused. */
 export function passTime(
@@ -153,6 +153,11 @@ export function waitOf(state: RolloutState, kind: VerdictKind, calendar: Calenda
   );
 }
 
+/** What of the present step is neither found well nor granted; null: it is, or asks for nothing. */
+export function grantedOf(state: RolloutState, calendar: Calendar): Wait | null {
+  return checksOf(state) ?? gateOf(state, calendar);
+}
+
 function checksOf({ steps, step, progress }: RolloutState): Wait | null {
   if (steps[step]?.preflight === undefined || progress.preflight?.passed === true) return null;
   return { for: "preflight", words: progress.preflight?.words ?? "everything is checked before it is left" };
@@ -181,8 +186,8 @@ function resumeOf({ steps, step, progress }: RolloutState): Wait | null {
     : null;
 }
 
-/** Asked last, and when the weight could rise at once: what another program says holds for now. */
-function webhookOf({ progress }: RolloutState, { confirms }: Calendar): Wait | null {
+/** Whether the webhook is still to say go. Asked last, when the weight could rise at once: what another program says holds for now. */
+export function webhookOf({ progress }: RolloutState, { confirms }: Calendar): Wait | null {
   if (confirms !== true || progress.isConfirmed) return null;
   return { for: "webhook", words: "the confirm webhook has not said go" };
 }
@@ -195,10 +200,14 @@ export function closedFor(
   return isOpen(windows, freezes, wall) ? null : whyClosed(windows, freezes, wall);
 }
 
+/** Whether the end of the plan still raises: by what was held back. */
+export function isHeldBackAt({ steps, step }: RolloutState): boolean {
+  return steps[step]?.holdback !== undefined;
+}
+
 function windowOf(state: RolloutState, calendar: Calendar): Wait | null {
   const next = state.steps[state.step + 1];
-  // The end of a plan raises nothing, but for what was held back.
-  const rises = (next?.weight ?? NONE) > state.weight;
+  const rises = next === undefined ? isHeldBackAt(state) : next.weight > state.weight;
   const words = rises ? closedFor(state, calendar) : null;
   return words === null ? null : { for: "window", words };
 }

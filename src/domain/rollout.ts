@@ -20,7 +20,15 @@ import {
   mismatch,
   rolledBack,
 } from "./rollout-move.ts";
-import { alarmed, closedFor, passTime, waitOf, type Wait } from "./rollout-tick.ts";
+import {
+  PAUSE_STEP,
+  alarmed,
+  closedFor,
+  grantedOf,
+  isHeldBackAt,
+  passTime,
+  webhookOf,
+} from "./rollout-tick.ts";
 import { refused, type Refusal } from "./refusal.ts";
 import type {
   Calendar,
@@ -31,7 +39,7 @@ import type {
   RolloutState,
   StableCondition,
 } from "./rollout-types.ts";
-import { FULL, NONE, millis } from "./units.ts";
+import { NONE, ppm, type Ppm } from "./units.ts";
 
 type Said<T extends Command["type"]> = Extract<RolloutEvent, { type: T }>;
 type Asked = Said<Command["type"]>;
@@ -134,6 +142,8 @@ function startBarred(state: RolloutState, event: Said<"start">, { wall }: Calend
   const running = isClimbing(state.phase) || (state.phase === "paused" && state.steps.length > 0);
   if (running && !isForced) return mismatch("a rollout is under way: roll it back first, or force");
   if (state.cooldownLeftMs > 0 && !isForced) return coolingDown(state);
+  if (startsAtMs > wall && state.weight > NONE)
+    return mismatch("the canary still has traffic: set its weight to 0 before a start is scheduled");
   const notice = announce && checkAnnounce(startsAtMs, announce.noticeMs, wall, announce.waiver);
   return notice?.ok === false ? notice : null;
 }
@@ -157,6 +167,8 @@ function retry(state: RolloutState, event: Said<"retry">, calendar: Calendar): D
     return start(state, again, calendar);
   }
   if (state.phase === "paused" && state.progress.preflight?.passed === false) {
+    if (state.weight !== state.steps[state.step]!.weight)
+      return mismatch("the weight is not the step's: resume, and the checks are run again");
     const to: RolloutState = {
       ...state,
       phase: state.steps[state.step]?.bake === true ? "baking" : "progressing",
@@ -193,71 +205,80 @@ function resume(state: RolloutState, reason: string, calendar: Calendar): Decisi
     confirmation: calm(state.confirmation),
     // Another weight is another test: what was served at the weight set by hand does not count as the step's.
     heldMs: state.weight === present.weight ? state.heldMs : ZERO,
-    progress: { ...state.progress, isResumed: true },
+    progress: {
+      ...state.progress,
+      // Only who resumes at the end of the step has been waited for.
+      isResumed: state.progress.isResumed || state.reason === PAUSE_STEP,
+      preflight: state.progress.preflight?.passed === true ? state.progress.preflight : null,
+    },
     reason: "",
   };
   return decided(state, to, "ROLLOUT_RESUMED", "info", reason);
 }
 
 function promote(state: RolloutState, event: Said<"promote">, calendar: Calendar): Decision {
-  const open = isClimbing(state.phase) || state.phase === "paused";
-  if (!open) return mismatch(`a rollout that is ${state.phase} cannot be promoted`);
-  if (state.steps.length === 0) return mismatch("there is no plan to promote: the weight was set by hand");
-  if (event.step !== null && event.step !== state.step) {
-    return mismatch(`the rollout is at step ${state.step} by now, not at step ${event.step}`);
-  }
-  const barred = event.force === true ? null : barredBy(state, event.full, calendar);
-  if (barred !== null) return barred;
+  const refusal =
+    promoteRefused(state, event) ?? (event.force === true ? null : barredBy(state, event.full, calendar));
+  if (refusal !== null) return refusal;
   if (!event.full) return climb(state, event.reason);
   const last = state.steps.length - 1;
-  const bakes = state.steps[last]?.bake === true;
-  const to: RolloutState = bakes
-    ? {
-        ...state,
-        ...(state.step === last
-          ? { phase: "baking", weight: state.steps[last]!.weight }
-          : atStep(state, last)),
-        trippedFrom: NONE,
-        confirmation: calm(state.confirmation),
-        reason: event.reason,
-      }
-    : {
-        ...state,
-        step: last,
-        weight: FULL,
-        trippedFrom: NONE,
-        confirmation: calm(state.confirmation),
-        heldMs: ZERO,
-        phase: "succeeded",
-        reason: event.reason,
-      };
-  return decided(state, to, bakes ? "STEP_STARTED" : "DEPLOY_SUCCESS", "info", event.reason);
+  const { bake, weight, holdback = NONE } = state.steps[last]!;
+  const isThere = state.step === last && meantBy(state) === weight;
+  const to: RolloutState = {
+    ...state,
+    ...atStep(state, last),
+    ...(isThere ? { heldMs: state.heldMs, progress: state.progress } : {}),
+    ...(bake ? {} : { phase: "succeeded" as const, weight: ppm(weight + holdback) }),
+    reason: event.reason,
+  };
+  return decided(state, to, bake ? "STEP_STARTED" : "DEPLOY_SUCCESS", "info", event.reason);
 }
 
-/** What a person's own word is enough for. */
-const MAY_BE_PASSED: readonly Wait["for"][] = ["resume", "confirmation"];
+/** The weight that is in force, or comes back after an alarm. */
+function meantBy({ weight, trippedFrom }: RolloutState): Ppm {
+  return weight > NONE ? weight : trippedFrom;
+}
 
-/** What a person may not promote over without force: people's word, what was found beforehand, and the calendar. */
+/** Why a promotion makes no sense; null when it does. */
+function promoteRefused(state: RolloutState, { step, full }: Said<"promote">): Refusal | null {
+  const open = isClimbing(state.phase) || state.phase === "paused";
+  if (!open) return mismatch(`a rollout that is ${state.phase} cannot be promoted`);
+  const present = state.steps[state.step];
+  if (present === undefined) return mismatch("there is no plan to promote: the weight was set by hand");
+  if (step !== null && step !== state.step)
+    return mismatch(`the rollout is at step ${state.step} by now, not at step ${step}`);
+  const isEnd = state.step === state.steps.length - 1 && !full;
+  return isEnd && meantBy(state) !== present.weight
+    ? mismatch("the weight is not the step's: resume first")
+    : null;
+}
+
+/** What a person may not promote over without force: people's word, what was found beforehand, an alarm, the calendar, and another program's word. */
 function barredBy(state: RolloutState, full: boolean, calendar: Calendar): Refusal | null {
-  const gated = full ? state.steps.slice(state.step).some(({ gate }) => gate !== undefined) : false;
-  if (gated)
-    return mismatch("there are gates on the way to 100 %: promote step by step, or force with a reason");
-  const standing: RolloutState = { ...state, phase: "progressing" };
-  const wait = waitOf({ ...standing, heldMs: millis(Number.MAX_SAFE_INTEGER) }, "successful", calendar);
-  if (wait === null || MAY_BE_PASSED.includes(wait.for)) return null;
-  return mismatch(`${wait.words}: wait for it, or force with a reason`);
+  const skipped = full ? state.steps.slice(state.step + 1) : [];
+  if (skipped.some(({ gate, preflight }) => gate !== undefined || preflight === true))
+    return mismatch("there are gates or checks on the way: promote step by step, or force with a reason");
+  if (state.confirmation.phase !== "armed")
+    return mismatch("an alarm is being confirmed, or shown to be over: wait for it, or force with a reason");
+  const wait = grantedOf(state, calendar) ?? webhookOf(state, calendar);
+  if (wait !== null) return mismatch(`${wait.words}: wait for it, or force with a reason`);
+  const next = state.steps[full ? state.steps.length - 1 : state.step + 1];
+  const rises = next === undefined ? isHeldBackAt(state) : next.weight > state.weight;
+  return rises ? closed(state, calendar) : null;
 }
 
 function setWeight(state: RolloutState, event: Said<"set_weight">, calendar: Calendar): Decision {
   const rises = event.weight > state.weight;
   if (rises && state.cooldownLeftMs > 0 && !event.force) return coolingDown(state);
-  const barrier = rises && !event.force ? closed(state, calendar) : null;
+  if (state.phase === "scheduled")
+    return mismatch("a rollout is scheduled: cancel it first, by rolling it back");
+  const barrier = rises && !event.force ? notGranted(state, calendar) : null;
   if (barrier !== null) return barrier;
   if (state.phase === "rolled_back" && !rises) {
     // Lowering what a partial rollback left does not end the cooldown.
     return decided(state, { ...state, weight: event.weight }, "WEIGHT_SET", "info", event.reason);
   }
-  const fresh = state.phase === "idle" || state.phase === "rolled_back" || state.phase === "scheduled";
+  const fresh = state.phase === "idle" || state.phase === "rolled_back";
   const to: RolloutState = fresh
     ? { ...IDLE, id: event.rolloutId, revision: state.revision, startedAt: event.at, version: state.version }
     : state;
@@ -281,6 +302,15 @@ function coolingDown(state: RolloutState): Refusal {
   const seconds = Math.ceil(state.cooldownLeftMs / 1000);
   const message = `the last rollback was at most ${seconds} s of cooldown ago: wait, or force with a reason`;
   return refused("SPLIT_COOLDOWN", message);
+}
+
+/** Why nobody may raise by hand while a plan stands where it does. */
+function notGranted(state: RolloutState, calendar: Calendar): Refusal | null {
+  const isStanding = isClimbing(state.phase) || (state.phase === "paused" && state.steps.length > 0);
+  const wait = isStanding ? grantedOf(state, calendar) : null;
+  return wait === null
+    ? closed(state, calendar)
+    : mismatch(`${wait.words}: wait for it, or force with a reason`);
 }
 
 /** Why the weight may not rise now; null when it may. */

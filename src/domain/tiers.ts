@@ -63,6 +63,11 @@ export function hardLimitsOf(rules: readonly Rule[]): HardLimits {
   return limitsOf(rules.filter(isSequential));
 }
 
+/** The limits at which a thread takes the weight away: those of rules that roll back. The others only speak. */
+export function armedLimitsOf(rules: readonly Rule[]): HardLimits {
+  return limitsOf(rules.filter(isSequential).filter(({ action }) => action === "rollback"));
+}
+
 /** The limits of the robust form of "for five minutes", as shares; null: no such rule. */
 export function robustLimitsOf(rules: readonly Rule[]): HardLimits {
   return limitsOf(rules.filter(isRobust));
@@ -77,9 +82,9 @@ function limitsOf(rules: readonly (SequentialRule | RobustRule)[]): HardLimits {
   return limits;
 }
 
-/** Whether any rule is judged with every response. */
+/** Whether any rule has a thread take the weight away. */
 export function hasFastTier(rules: readonly Rule[]): boolean {
-  return rules.some(isSequential);
+  return rules.filter(isSequential).some(({ action }) => action === "rollback");
 }
 
 /** The least difference at which a comparison of failures fires, as a share; 0 without such a rule. */

@@ -182,7 +182,7 @@ export class Controller implements Control {
     const to = route.state.steps[step + 1]?.weight ?? weight;
     const about = { rollout, version, step, from: percentOf(weight), to: percentOf(to) };
     const { go, detail } = await route.confirming.of(now, () => confirm.ask(route.config.name, hook, about));
-    if (!go || route.state.id !== rollout || !this.#routes.has(route.config.name)) return;
+    if (!go || route.state.id !== rollout || !this.#isCurrent(route)) return;
     const event = { type: "confirmed", step, words: `the confirm webhook says go: ${detail}` } as const;
     const at = this.#ports.clock.mono();
     const decision = decide(route.state, event, route.policy(), route.stableCondition(at), route.calendar());
@@ -201,10 +201,15 @@ export class Controller implements Control {
     const carried: Promise<boolean>[] = [];
     for (const route of this.#routes.values()) {
       if (passed > GAP_MS) route.stats.since = now;
-      const done = this.#decideTick(route, now, elapsed);
-      if (done !== undefined) carried.push(done);
-      if (route.wantsPreflight) void this.#checkBeforehand(route);
-      void this.#askToConfirm(route, now);
+      try {
+        const done = this.#decideTick(route, now, elapsed);
+        if (done !== undefined) carried.push(done);
+        if (route.wantsPreflight) void this.#checkBeforehand(route);
+        void this.#askToConfirm(route, now);
+      } catch (error) {
+        // A bug that one route meets must not leave the others without a judge.
+        this.#ports.log.error("a route could not be judged", { route: route.config.name, error });
+      }
     }
     return Promise.all(carried);
   }
@@ -229,6 +234,11 @@ export class Controller implements Control {
     return route.carryOut(decision, "sluice", now);
   }
 
+  /** Whether a route is still this one, and not another of its name. */
+  #isCurrent(route: RouteControl): boolean {
+    return this.#routes.get(route.config.name) === route;
+  }
+
   /** Runs what is to be checked before a step, and decides on what was found. Time goes on meanwhile, and so do rollbacks. */
   async #checkBeforehand(route: RouteControl): Promise<void> {
     const { id, step, version } = route.state;
@@ -236,7 +246,8 @@ export class Controller implements Control {
     const results = await route.preflight(
       () => preflight?.run(route.config.name, version) ?? [NOTHING_SET_UP],
     );
-    if (route.state.id !== id || !this.#routes.has(route.config.name)) return;
+    // Nothing was found where the checks were broken off: they are run again, if need be by the next process.
+    if (results.length === 0 || route.state.id !== id || !this.#isCurrent(route)) return;
     const now = this.#ports.clock.mono();
     const event = { type: "preflight", step, ...foundBy(results) } as const;
     const decision = decide(route.state, event, route.policy(), route.stableCondition(now), route.calendar());
@@ -271,19 +282,34 @@ export class Controller implements Control {
     return refusal("SPLIT_STATE_UNWRITABLE", message);
   }
 
-  async command(name: string, command: Command, actor: Actor, ifVersion?: number): Promise<CommandResult> {
+  // Not a moment later than it was asked: what lowers is in force when this returns.
+  command(name: string, command: Command, actor: Actor, ifVersion?: number): Promise<CommandResult> {
     const route = this.#routes.get(name);
-    if (route === undefined) return refusal("SPLIT_NOT_FOUND", `there is no route named "${name}"`);
+    if (route === undefined)
+      return Promise.resolve(refusal("SPLIT_NOT_FOUND", `there is no route named "${name}"`));
+    return this.#carriedOut(route, command, actor, ifVersion);
+  }
+
+  async #carriedOut(
+    route: RouteControl,
+    command: Command,
+    actor: Actor,
+    ifVersion: number | undefined,
+  ): Promise<CommandResult> {
     // Whatever could raise waits for the raise before it; what lowers or stops overtakes it.
     if (!overtakes(command, route.state)) await route.settled();
     const ask = (): Accepted | CommandResult => this.#asked(route, command, actor, ifVersion);
     const starts = command.type === "start" || command.type === "retry";
+    // Whoever rolls back or pauses means whatever is under way, too, also where there is nothing else to be done.
+    if (command.type === "rollback" || command.type === "pause") route.overtake();
     const first = ask();
     if (!("effects" in first)) return first;
+    const { turn } = route;
     // Nothing else waits for a backup: what lowers is in force before this returns.
     const backup = starts ? await this.#backedUp(command.force) : null;
     if (backup !== null && typeof backup !== "string") return backup;
-    // Much may have happened meanwhile.
+    // Force was given for what was known before: whatever was decided meanwhile takes precedence.
+    if (route.turn !== turn) return refusal("SPLIT_STATE_CONFLICT", OVERTAKEN);
     const decision = starts ? ask() : first;
     if (!("effects" in decision)) return decision;
     const now = this.#ports.clock.mono();
@@ -426,6 +452,8 @@ function foundBy(results: readonly PreflightResult[]): { readonly passed: boolea
   const details = bad.map(({ name, detail }) => `${name}: ${detail}`);
   return { passed, words: [sentence, ...details].join("; ") };
 }
+
+const OVERTAKEN = "something else was decided while the backup was made: look again";
 
 /** Whether a command lowers or stops, and so waits for nothing. */
 function overtakes(command: Command, { weight }: RolloutState): boolean {

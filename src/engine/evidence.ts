@@ -97,8 +97,10 @@ export class EvidenceKeeper {
   }
 
   /** The weight has changed. */
-  reweigh(): void {
-    this.#evidence?.reweigh();
+  reweigh({ weight, trippedFrom }: RolloutState): void {
+    // What an alarm has taken away for a moment is still meant.
+    const meant = weight > NONE ? weight : trippedFrom;
+    this.#evidence?.reweigh(meant < FULL);
     this.#recorded = undefined;
   }
 

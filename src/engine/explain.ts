@@ -75,9 +75,11 @@ function failedAdvice(check: Check, standing: Standing): string {
 
 function look(check: Pick<Check, "rule" | "tier">, { marks, endpoints }: Standing): string {
   if (check.tier === "health") {
-    // A rule about probes fails for an endpoint's.
-    const sick = endpoints.find(({ failures }) => failures > 0)!;
-    return `Look at the canary's endpoint ${sick.url}: ${sick.detail}.`;
+    // It may have recovered, or been replaced, since the verdict.
+    const sick = endpoints.find(({ failures }) => failures > 0);
+    return sick === undefined
+      ? "Look at the canary's health endpoint."
+      : `Look at the canary's endpoint ${sick.url}: ${sick.detail}.`;
   }
   const [path] = marks?.worstPaths ?? [];
   const [reason] = marks?.byReason ?? [];

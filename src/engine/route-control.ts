@@ -69,6 +69,10 @@ export interface RoutePorts {
 
 const UNJUDGED: Verdict = { kind: "inconclusive", checks: [], clocks: {} };
 
+function isRolledBack(from: RolloutState, to: RolloutState): boolean {
+  return to.phase === "rolled_back" && from.phase !== "rolled_back";
+}
+
 const HELD = [
   ["shared_cause", "critical", isSharedCause],
   ["one_client", "warning", isHeldBack],
@@ -78,8 +82,9 @@ const HELD = [
 const HELD_APART_MS = 600_000;
 
 /** Whether there is a canary to be judged. */
-function isRunning({ phase }: RolloutState): boolean {
-  return phase !== "idle" && phase !== "rolled_back";
+function isRunning({ phase, weight }: RolloutState): boolean {
+  // What a partial rollback has left is judged like any other.
+  return phase !== "idle" && (phase !== "rolled_back" || weight > NONE);
 }
 
 /** One route's rollout in motion. */
@@ -132,6 +137,16 @@ export class RouteControl {
   /** Resolves when no raise is being recorded. */
   async settled(): Promise<void> {
     await this.#raising;
+  }
+
+  /** One more per decision and per word that stops one: what waited meanwhile looks here. */
+  get turn(): number {
+    return this.#turn;
+  }
+
+  /** A raise that is being recorded, or waits to be, does not come into force. */
+  overtake(): void {
+    this.#turn++;
   }
 
   get isRaising(): boolean {
@@ -285,7 +300,7 @@ export class RouteControl {
       },
       resetWindows: () => {
         this.stats.since = now;
-        this.evidence.reweigh();
+        this.evidence.reweigh(to);
       },
       resetAlarm: () => this.evidence.trip(),
       closeLongLived: () => {
@@ -294,7 +309,7 @@ export class RouteControl {
       },
       // A raise that was overtaken while it was being recorded goes no further.
       save: async () =>
-        (await recorder.record(route, this.#recorded(raises ? to : this.#state))) && this.#turn === turn,
+        (await recorder.record(route, raises ? to : this.#recorded(this.#state))) && this.#turn === turn,
       journal: (event) => {
         const entry = this.#entry(event, before, to, decision.reason, actor, now);
         entries.push(entry);
@@ -361,7 +376,7 @@ export class RouteControl {
     if (to.id !== from.id) this.stats.marks = new FailureMarks();
     this.#state = to;
     if (!isRunning(to)) this.evidence.end();
-    else if (to.id !== from.id || !isRunning(from)) this.evidence.begin(to);
+    else if (to.id !== from.id || !isRunning(from) || isRolledBack(from, to)) this.evidence.begin(to);
     else if (to.step !== from.step || (to.weight > from.weight && from.trippedFrom === NONE))
       this.evidence.step(to);
   }
@@ -397,7 +412,7 @@ export class RouteControl {
     const entry = {
       event,
       route: this.config.name,
-      rollout: to.id,
+      rollout: to.id || from.id,
       actor,
       reason,
       before: point(from),

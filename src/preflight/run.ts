@@ -77,6 +77,8 @@ export function createPreflight(parts: PreflightParts): RunningPreflight {
       const results = await Promise.all(
         planned.map((check) => resultOf(check, works.get(check.name), route, clock, closed.signal)),
       );
+      // What was broken off says nothing.
+      if (closed.signal.aborted) return [];
       const { passed, sentence } = summary(results);
       log[passed ? "info" : "warn"]("preflight", { route: name, version, passed, sentence });
       return results;

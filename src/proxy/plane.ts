@@ -13,7 +13,7 @@ import type { ArmConfig, Config, RouteConfig, SecretConfig } from "../config/sch
 import type { Secret } from "../config/secret.ts";
 import { networksOf } from "../config/networks.ts";
 import type { Clock, DataPlane, Dice, FastLaneSteps, Log } from "../engine/ports.ts";
-import { hardLimitsOf, hasFastTier } from "../domain/tiers.ts";
+import { armedLimitsOf, hasFastTier } from "../domain/tiers.ts";
 import type { Addresses } from "./addresses.ts";
 import { identifier, type Identify } from "./affinity.ts";
 import { Alarm } from "./alarm.ts";
@@ -333,7 +333,7 @@ export class DataPath {
     const { loopDelay } = this.#options;
     return new Alarm({
       cell: evidence,
-      guards: hardGuards(hardLimitsOf(rollback.onAny)),
+      guards: hardGuards(armedLimitsOf(rollback.onAny)),
       split,
       identify,
       isLate: (now) => loopDelay !== undefined && loopDelay(now) > rollback.loopLag,

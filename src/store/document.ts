@@ -11,7 +11,7 @@ import { createHash } from "node:crypto";
 import { deflateRawSync, inflateRawSync } from "node:zlib";
 import { z } from "zod";
 import type { Snapshot } from "../domain/evidence/route.ts";
-import { WEEKDAYS } from "../domain/civil.ts";
+import { WEEKDAYS, isTimeZone } from "../domain/civil.ts";
 import { NO_PROGRESS } from "../domain/rollout-move.ts";
 import { PHASES, type Phase } from "../domain/rollout-types.ts";
 import { FULL, millis, ppm } from "../domain/units.ts";
@@ -90,7 +90,7 @@ const windows = z.array(
     from: z.int().min(0),
     to: z.int().min(0),
     weekdays: z.array(z.enum(WEEKDAYS)),
-    timezone: z.string(),
+    timezone: z.string().refine(isTimeZone, "not a time zone"),
   }),
 );
 
@@ -151,7 +151,7 @@ const writtenSchema = z
     startedAt: z.string(),
     evidence: z.object({ rules: z.string(), packed: z.string() }).optional().catch(undefined),
   })
-  .refine((state) => state.steps.length === 0 || state.step <= state.steps.length, {
+  .refine((state) => state.steps.length === 0 || state.step < state.steps.length, {
     message: "there is no such step in the plan",
     path: ["step"],
   });

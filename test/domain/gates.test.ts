@@ -159,12 +159,118 @@ t.test("a start or a resumption that would raise waits for its window, unless fo
   t.match(decide(lowered, resume, POLICY, STABLE, open), { ok: true, state: { weight: 50_000 } });
 });
 
-t.test("a scheduled rollout gives way to a weight set by hand", async (t) => {
+t.test("while a rollout is scheduled nobody sets a weight, and none is scheduled over traffic", async (t) => {
   const scheduled = done(IDLE, { ...start, startsAtMs: 5000 });
   t.match(scheduled, { phase: "scheduled", reason: "scheduled for Thu 1970-01-01 00:00 UTC" });
-  t.match(after(scheduled, { type: "set_weight", weight: ppm(5), force: false, reason: "" }), {
-    state: { phase: "paused", weight: 5, startsAtMs: 0 },
+  for (const weight of [0, 5, 1_000_000])
+    t.match(after(scheduled, { type: "set_weight", weight: ppm(weight), force: true, reason: "x" }), {
+      ok: false,
+      message: /a rollout is scheduled: cancel it first/,
+    });
+  const full = done(IDLE, { type: "set_weight", weight: ppm(1_000_000), force: false, reason: "" });
+  t.match(after(full, { ...start, force: true, startsAtMs: 5000 }), {
+    ok: false,
+    message: /still has traffic/,
   });
+});
+
+t.test("what an alarm or a person has taken away comes back by no step back", async (t) => {
+  const second = done(begun, { type: "promote", full: false, step: 0, force: true, reason: "" });
+  const tripped = decide(second, { type: "alarm", rule: "errors" }, POLICY, STABLE);
+  if (!tripped.ok) throw new Error(tripped.message);
+  t.match(tripped.state, { weight: 0, trippedFrom: 1_000_000 });
+  t.match(after(tripped.state, { type: "step_back", reason: "" }), {
+    ok: false,
+    message: /more weight than is in force/,
+  });
+  t.match(after(tripped.state, { type: "promote", full: false, step: 1, reason: "" }), {
+    ok: false,
+    message: /^an alarm is being confirmed/,
+  });
+  t.match(after(tripped.state, { type: "promote", full: false, step: 1, force: true, reason: "x" }), {
+    ok: true,
+  });
+  const byHand = done(second, { type: "set_weight", weight: ppm(0), force: false, reason: "" });
+  const held = { ...byHand, reason: "Held" };
+  t.match(after(held, { type: "step_back", reason: "" }), { ok: false, message: /more weight/ });
+});
+
+t.test(
+  "nobody raises by hand over a gate or checks of the plan that stands, except with force",
+  async (t) => {
+    const raise: Command = { type: "set_weight", weight: ppm(1_000_000), force: false, reason: "" };
+    t.match(after(begun, raise), {
+      ok: false,
+      message: "everything is checked before it is left: wait for it, or force with a reason",
+    });
+    const paused = done(begun, { type: "pause", reason: "" });
+    t.match(after(paused, raise), { ok: false });
+    t.match(after(begun, { ...raise, force: true, reason: "x" }), { ok: true, state: { weight: 1_000_000 } });
+    t.match(after(begun, { ...raise, weight: ppm(1) }), { ok: true }, "lowering asks nobody");
+  },
+);
+
+t.test(
+  "checks are run again only at the weight of their step, and a resumption runs them again",
+  async (t) => {
+    const failed = decide(begun, { type: "preflight", step: 0, passed: false, words: "no" }, POLICY, STABLE);
+    if (!failed.ok) throw new Error(failed.message);
+    const lowered = done(failed.state, { type: "set_weight", weight: ppm(0), force: false, reason: "" });
+    t.match(after(lowered, { type: "retry", force: false, reason: "" }), {
+      ok: false,
+      message: /resume, and the checks/,
+    });
+    t.match(after(lowered, { type: "resume", reason: "" }), {
+      state: { weight: 50_000, progress: { preflight: null } },
+    });
+    t.match(after(failed.state, { type: "resume", reason: "" }), {
+      state: { progress: { preflight: null } },
+    });
+  },
+);
+
+t.test("an early resumption does not stand for the one at the end of a step", async (t) => {
+  const steps: readonly Step[] = [
+    { weight: ppm(5), holdMs: millis(1000), bake: false, pause: true },
+    { weight: ppm(9), holdMs: millis(0), bake: false },
+  ];
+  const early = done(
+    IDLE,
+    { ...start, steps },
+    { type: "pause", reason: "" },
+    { type: "resume", reason: "" },
+  );
+  t.match(early, { progress: { isResumed: false } });
+});
+
+t.test("to the last weight of the plan is no further than the plan goes", async (t) => {
+  const steps: readonly Step[] = [
+    { weight: ppm(5), holdMs: millis(0), bake: false },
+    { weight: ppm(9), holdMs: millis(0), bake: false },
+  ];
+  const two = done(IDLE, { ...start, steps });
+  t.match(after(two, { type: "promote", full: true, step: 0, reason: "" }), {
+    state: { phase: "succeeded", weight: 9 },
+  });
+  const last = done(two, { type: "promote", full: false, step: 0, reason: "" });
+  const byHand = done(last, { type: "set_weight", weight: ppm(1), force: false, reason: "" });
+  t.match(after(byHand, { type: "promote", full: false, step: 1, reason: "" }), {
+    ok: false,
+    message: /resume first/,
+  });
+  const held = { ...last, steps: [steps[0]!, { ...steps[1]!, holdback: ppm(1) }] };
+  const frozen = { wall: 5, freezes: [{ from: 0, to: 10, reason: "inventory" }] };
+  t.match(waitOf(held, "successful", frozen), { for: "window" }, "what was held back rises, too");
+  const promote = {
+    type: "promote",
+    full: false,
+    step: 1,
+    reason: "",
+    actor: { name: "a" },
+    rolloutId: "",
+    at: "",
+  } as const;
+  t.match(decide(held, promote, POLICY, STABLE, frozen), { ok: false, message: /^frozen/ });
 });
 
 t.test("a gate that asks nobody is no plan", async (t) => {

@@ -6,6 +6,7 @@ import { indexOfMicros } from "../../src/domain/hdr.ts";
 import { isSharedCause, judge } from "../../src/domain/judge.ts";
 import { ruleId, type CompareRule, type Rule, type SequentialRule } from "../../src/domain/rule.ts";
 import {
+  armedLimitsOf,
   checkCompare,
   checkSequential,
   hardLimitsOf,
@@ -85,7 +86,19 @@ t.test("limits are shares; a rule that is not there has none, and nothing is slo
   t.strictSame(canary, [indexOfMicros(500_000), Infinity]);
   t.strictSame(stable, [indexOfMicros(400_000), Infinity], "a quarter sooner on stable");
   t.strictSame(slowFromOf([ERRORS]).canary, [Infinity, Infinity]);
-  t.ok(hasFastTier([HEALTH, P99]));
+  t.ok(hasFastTier([HEALTH, { ...P99, action: "rollback" }]));
+  t.notOk(hasFastTier([{ ...P99, action: "observe" }]), "what only speaks takes nothing away");
+  t.same(
+    armedLimitsOf([
+      { ...ERRORS, action: "pause" },
+      { ...P95, action: "rollback" },
+    ]),
+    {
+      errors: null,
+      p95: 0.05,
+      p99: null,
+    },
+  );
   t.notOk(hasFastTier([WORSE]) || hasFastTier([HEALTH]));
   t.equal(leastDifferenceOf([SLOWER, WORSE]), 0.005);
   t.equal(leastDifferenceOf([ERRORS]), 0);

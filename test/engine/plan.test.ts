@@ -313,7 +313,7 @@ t.test(
     });
     t.match(await asking(gated)({ ...promote, full: true }), {
       ok: false,
-      message: /^there are gates on the way/,
+      message: /^there are gates or checks on the way/,
     });
     t.ok((await asking(gated)({ ...promote, force: true, reason: "incident" })).ok);
     t.equal(statusOf(gated).weight, 5);

@@ -159,13 +159,18 @@ export function freshHard(state: Float64Array, at: number): void {
   state.fill(0, at, at + HARD_WORDS);
 }
 
+/** Says whether stable gets traffic from now on. */
+export function setControl(state: Float64Array, at: number, concurrent: boolean): void {
+  state[at + ALONE] = concurrent ? 0 : 1;
+}
+
 /**
  * A step starts: fresh mass for every guard.
  *
  * @param concurrent whether stable gets traffic at this step; false at 100 % without a holdback
  */
 export function startHard(guards: HardGuards, state: Float64Array, at: number, concurrent: boolean): void {
-  state[at + ALONE] = concurrent ? 0 : 1;
+  setControl(state, at, concurrent);
   state[at + SILENT] = 0;
   for (const pair of guards) {
     addMass(state, at + pair.absoluteAt, pair.absolute.size, MASS_PER_STEP);

@@ -20,6 +20,7 @@ import {
   hasControl,
   peekHard,
   resetHard,
+  setControl,
   startHard,
   type HardGuards,
   type HardLimits,
@@ -188,12 +189,17 @@ export class RouteEvidence {
     startComparative(this.#rest, COMPARATIVE);
     startGate(this.#rest, GATE);
     startSuccess(this.#rest, SUCCESS);
-    this.reweigh();
+    this.reweigh(concurrent);
     this.watch(limits);
   }
 
-  /** The weight changes: another weight is another test for the sustained rule, and for nothing else. */
-  reweigh(): void {
+  /**
+   * The weight changes: another weight is another test for the sustained rule, and for nothing else.
+   *
+   * @param concurrent whether stable gets traffic at it
+   */
+  reweigh(concurrent: boolean): void {
+    setControl(this.#hard, this.#at, concurrent);
     this.#rest.fill(0, MINUTE, DISCARDED_S);
     this.#byMinute = undefined;
   }
