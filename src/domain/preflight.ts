@@ -142,7 +142,7 @@ export function summary(results: readonly PreflightResult[]): PreflightSummary {
 function columns(rows: readonly (readonly string[])[]): readonly string[] {
   return rows.map((row) =>
     row
-      .map((cell, at) => cell.padEnd(Math.max(...rows.map((each) => each[at]?.length ?? 0))))
+      .map((cell, at) => cell.padEnd(Math.max(...rows.map((each) => each[at]!.length))))
       .join("  ")
       .trimEnd(),
   );

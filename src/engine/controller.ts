@@ -298,20 +298,17 @@ export class Controller implements Control {
   ): Promise<CommandResult> {
     // Whatever could raise waits for the raise before it; what lowers or stops overtakes it.
     if (!overtakes(command, route.state)) await route.settled();
-    const ask = (): Accepted | CommandResult => this.#asked(route, command, actor, ifVersion);
     const starts = command.type === "start" || command.type === "retry";
     // Whoever rolls back or pauses means whatever is under way, too, also where there is nothing else to be done.
     if (command.type === "rollback" || command.type === "pause") route.overtake();
-    const first = ask();
-    if (!("effects" in first)) return first;
+    const decision = this.#asked(route, command, actor, ifVersion);
+    if (!("effects" in decision)) return decision;
     const { turn } = route;
     // Nothing else waits for a backup: what lowers is in force before this returns.
     const backup = starts ? await this.#backedUp(command.force) : null;
     if (backup !== null && typeof backup !== "string") return backup;
     // Force was given for what was known before: whatever was decided meanwhile takes precedence.
     if (route.turn !== turn) return refusal("SPLIT_STATE_CONFLICT", OVERTAKEN);
-    const decision = starts ? ask() : first;
-    if (!("effects" in decision)) return decision;
     const now = this.#ports.clock.mono();
     if (decision.effects.length > 0 && !(await route.carryOut(decision, actor.name, now))) {
       return refusal("SPLIT_STATE_UNWRITABLE", "the change could not be recorded, so it was not made");

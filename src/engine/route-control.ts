@@ -273,7 +273,7 @@ export class RouteControl {
   }
 
   #recorded(state: RolloutState): RecordedState {
-    const evidence = isRunning(state) ? this.evidence.recorded : undefined;
+    const { recorded: evidence } = this.evidence;
     return evidence === undefined ? state : { ...state, evidence };
   }
 

@@ -151,7 +151,7 @@ t.test("a route that cannot be judged leaves the others their judge", async (t) 
   const [only] = benchConfig().routes;
   const config = benchConfig({ rollback: { onAny: [{ metric: "error_rate", above: "1%", for: "2s" }] } });
   const two = { ...config, routes: [{ ...only!, name: "odd" }, ...config.routes] };
-  const b = await bench(two as never);
+  const b = await bench(two);
   await ask(b, setTo(10));
   Object.defineProperty(two.routes[0]!.rollback, "onAny", {
     get() {
