@@ -278,16 +278,24 @@ t.test("a gate that asks nobody is no plan", async (t) => {
   t.match(checkPlan([{ ...STEPS[0]!, gate }]), [{ step: 0, message: /^a gate must ask/ }]);
 });
 
-t.test("checks that passed are not run again, and time served in the bake stays through an alarm", async (t) => {
-  const passed = decide(begun, { type: "preflight", step: 0, passed: true, words: "2/2" }, POLICY, STABLE);
-  if (!passed.ok) throw new Error(passed.message);
-  t.match(done(passed.state, { type: "pause", reason: "" }, { type: "resume", reason: "" }), {
-    progress: { preflight: { passed: true, words: "2/2" } },
-  });
-  const baking = done(begun, { type: "promote", full: true, step: 0, force: true, reason: "" });
-  const alarm = decide({ ...baking, heldMs: millis(500) }, { type: "alarm", rule: "errors" }, POLICY, STABLE);
-  if (!alarm.ok) throw new Error(alarm.message);
-  t.match(after(alarm.state, { type: "promote", full: true, step: 2, force: true, reason: "x" }), {
-    state: { phase: "baking", weight: 1_000_000, heldMs: 500 },
-  });
-});
+t.test(
+  "checks that passed are not run again, and time served in the bake stays through an alarm",
+  async (t) => {
+    const passed = decide(begun, { type: "preflight", step: 0, passed: true, words: "2/2" }, POLICY, STABLE);
+    if (!passed.ok) throw new Error(passed.message);
+    t.match(done(passed.state, { type: "pause", reason: "" }, { type: "resume", reason: "" }), {
+      progress: { preflight: { passed: true, words: "2/2" } },
+    });
+    const baking = done(begun, { type: "promote", full: true, step: 0, force: true, reason: "" });
+    const alarm = decide(
+      { ...baking, heldMs: millis(500) },
+      { type: "alarm", rule: "errors" },
+      POLICY,
+      STABLE,
+    );
+    if (!alarm.ok) throw new Error(alarm.message);
+    t.match(after(alarm.state, { type: "promote", full: true, step: 2, force: true, reason: "x" }), {
+      state: { phase: "baking", weight: 1_000_000, heldMs: 500 },
+    });
+  },
+);
