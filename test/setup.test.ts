@@ -191,7 +191,12 @@ t.test(
   async (t) => {
     t.equal(
       manifest.scripts["test"],
-      "npm run -s types && npm run -s lint && npm run -s format && npm run -s unused && npm run -s coverage && tap --disable-coverage",
+      "npm run -s types && npm run -s lint && npm run -s format && npm run -s unused && npm run -s coverage && tap --disable-coverage --exclude='test/{domain,engine,fast}/**'",
+    );
+    // What the coverage has run is not run again, and nothing else is left out.
+    t.match(
+      manifest.scripts["coverage"],
+      /^tap test\/domain\/\*\.test\.ts test\/engine\/\*\.test\.ts test\/fast\/\*\.test\.ts && /,
     );
     t.match(manifest.scripts["types"], /typescript\/bin\/tsc .* && .*typescript7\/bin\/tsc /);
     for (const [name, script] of Object.entries(manifest.scripts))
@@ -224,6 +229,8 @@ t.test(
     };
     stub(0, "ok 1\\n# { total: 327, pass: 327 }\\n# time=1ms\\n", 0);
     t.match(ci(), { code: 0, last: "327 passed, 0 failed" });
+    stub(0, "# { total: 327, pass: 327 }\\n# { total: 12, pass: 11, fail: 1 }\\n", 1);
+    t.match(ci(), { code: 1, last: "338 passed, 1 failed" }, "of both runs");
     t.notMatch(ci().all, /has input/);
     stub(0, "# { total: 12, pass: 9, fail: 2, skip: 1 }\\n", 1);
     t.match(ci(), { code: 1, last: "9 passed, 2 failed" });

@@ -10,7 +10,7 @@
 import { z } from "zod";
 import { dryRun, dryRunSchema, type DryRun } from "../config/dry-run.ts";
 import { LONGEST_PREFLIGHT_MS } from "../config/preflight.ts";
-import { resolvePlan, startSchema, weightOf } from "../config/start.ts";
+import { resolvePlan, startSchema, weightOf, whyStarted } from "../config/start.ts";
 import { summary as summaryOf } from "../domain/preflight.ts";
 import type { RouteStatus } from "../engine/status.ts";
 import { backupRows } from "./backup-rows.ts";
@@ -164,7 +164,7 @@ export const ROUTES = {
         },
         version: input.version ?? found?.canary.version ?? "",
         force: input.force ?? false,
-        reason: input.reason ?? "",
+        reason: whyStarted(input),
       };
     },
   ),

@@ -12,7 +12,7 @@ import type { Config } from "./schema.ts";
 import { name } from "./texts.ts";
 import { duration, positiveDuration } from "./units.ts";
 import { checkPlan, type Plan, type Step } from "../domain/plan.ts";
-import { NONE, millis, ppm, ppmOfPercent, type Millis, type Ppm } from "../domain/units.ts";
+import { NONE, formatDuration, millis, ppm, ppmOfPercent, type Millis, type Ppm } from "../domain/units.ts";
 
 /** A weight in percent. */
 export const percent = z
@@ -107,6 +107,13 @@ export function resolvePlan(route: PlanSource, request: StartRequest): Resolved 
   // A rehearsal is too short for evidence, and asks nobody: its limits are met or not, that is all.
   const steps = chosen.plan.steps.map((step) => rehearsed(step, wait));
   return { ok: true, plan: { steps, windows: [], noticeMs: millis(0) } };
+}
+
+/** Why it is started, for the journal and the report, which say of a rehearsal that it is one. */
+export function whyStarted({ wait, reason: why = "" }: StartRequest): string {
+  if (wait === undefined) return why;
+  const said = `a rehearsal: every hold is ${formatDuration(wait)}, and nobody is asked`;
+  return why === "" ? said : `${why} (${said})`;
 }
 
 function rehearsed({ weight, bake, success, holdback, preflight, critical }: Step, holdMs: Millis): Step {

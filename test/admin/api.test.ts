@@ -137,6 +137,12 @@ t.test("a start resolves to steps: the route's plan, a named one, one written ou
     ["app", { steps: [5, 12.5], hold: "5m" }, { steps: [step(5, 300_000), step(12.5, 300_000)] }],
     ["app", { steps: [5, 12.5], hold: "5m", wait: "1s" }, { steps: [bare(5, 1000), bare(12.5, 1000)] }],
     ["app", { wait: "300s" }, { steps: [bare(10, 300_000), bare(100, 300_000), bare(100, 300_000, true)] }],
+    [
+      "app",
+      { wait: "5s", reason: "4.0" },
+      { reason: "4.0 (a rehearsal: every hold is 5s, and nobody is asked)" },
+    ],
+    ["app", { wait: "5s" }, { reason: "a rehearsal: every hold is 5s, and nobody is asked" }],
     ["app", { force: true, reason: "tested" }, { force: true, reason: "tested" }],
   ];
   for (const [route, body, command] of starts) {

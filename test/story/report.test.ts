@@ -117,7 +117,11 @@ t.test("a rollback is a report of its own, beside its evidence pack", async (t) 
   t.same(await successesIn(files), []);
   t.match(JSON.parse(await readFile(files[0] ?? "", "utf8")), {
     status: "ROLLED BACK",
-    events: [{ type: "DEPLOY_START" }, { type: "ROLLBACK_DONE", actor: "local", reason: "complaints" }],
+    events: [
+      { type: "DEPLOY_START" },
+      { type: "BACKUP_CREATED" },
+      { type: "ROLLBACK_DONE", actor: "local", reason: "complaints" },
+    ],
   });
   t.ok((await readdir(join(p.folder, "reports"))).some((name) => name.startsWith("rollback_")));
 });
