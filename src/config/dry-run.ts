@@ -152,7 +152,7 @@ export function dryRun(
       preflight: steps.some(({ step }) => step.preflight === true)
         ? checksOf(route.preflight, notify.webhook === undefined ? [] : ["webhook"])
         : [],
-      messages: messagesOf(steps, start > now, start, to),
+      messages: messagesOf(steps, start > now ? now : null, to),
       ...assumed,
       measured: {
         perSecond: request.perSecond === undefined,
@@ -181,11 +181,10 @@ function stepOf({ step, begins, ends, ends90, ...rest }: StepForecast): DryRunSt
   };
 }
 
-/** Whom it tells what when all goes well. */
+/** Whom it tells what when all goes well. @param scheduledAt when a later start is set, which is told at once; null: it starts now */
 function messagesOf(
   steps: readonly StepForecast[],
-  isScheduled: boolean,
-  start: number,
+  scheduledAt: number | null,
   to: readonly string[],
 ): readonly DryRunMessage[] {
   const message = (event: string, at: number | null, severity: DryRunMessage["severity"]): DryRunMessage => ({
@@ -195,7 +194,7 @@ function messagesOf(
     to,
   });
   return [
-    ...(isScheduled ? [message("ROLLOUT_SCHEDULED", start, "warning")] : []),
+    ...(scheduledAt === null ? [] : [message("ROLLOUT_SCHEDULED", scheduledAt, "warning")]),
     ...steps.flatMap(({ step, begins, ends }, index) => [
       message(index === 0 ? "DEPLOY_START" : "STEP_STARTED", begins, "info"),
       ...(step.preflight === undefined ? [] : [message("VALIDATION_COMPLETE", begins, "info")]),

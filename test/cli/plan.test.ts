@@ -114,6 +114,15 @@ t.test(
   },
 );
 
+t.test("a later start is told of when it is set, not when it comes", async (t) => {
+  const told = (request: object) => planned(request).messages.map(({ event, at }) => `${event} ${at}`);
+  t.match(told({ start: "1970-01-05T00:00:00Z" }).slice(0, 2), [
+    "ROLLOUT_SCHEDULED 1970-01-01T00:00:00.000Z",
+    "DEPLOY_START 1970-01-05T00:00:00.000Z",
+  ]);
+  t.equal(told({})[0], "DEPLOY_START 1970-01-01T00:00:00.000Z");
+});
+
 t.test("a rollout that never gets past a step is said to be one", async (t) => {
   const admin = await adminOf(t, ({ body }) => [200, planned(body as object)]);
   const typed = ["plan", "app", "--rps", "0.05", "--admin", admin.address];
