@@ -103,6 +103,10 @@ const check: z.ZodType<CheckStatus> = z
     breachMs: ms.nullable(),
     forMs: ms,
     detail: z.string(),
+    held: z
+      .enum(["shared_cause", "one_client"])
+      .optional()
+      .meta({ description: "why it does not fail although the canary is over the limit" }),
     interval: z.strictObject({ low: z.number(), high: z.number() }).optional().meta({
       description: "where the observed value lies, 95 % at one look; it explains, the evidence decides",
     }),

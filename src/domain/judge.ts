@@ -65,11 +65,6 @@ export interface Evidence {
   readonly elapsedMs: Millis;
 }
 
-/** Whether a check says that both arms suffer from the same. */
-export function isSharedCause({ kind, detail }: Check): boolean {
-  return kind === "inconclusive" && detail.includes("shared cause");
-}
-
 const SHARED_LEAST = 100;
 const SHARED_RATIO = 1.25;
 const SHARED_Z = 4;
@@ -147,7 +142,7 @@ function checkSustained(rule: SustainedRule, evidence: Evidence): Check {
     forMs: rule.for,
   };
   if (failed && evidence.sharedCause === "hold" && isShared(rule, reading, evidence.stable(rule.window)))
-    return { ...base, kind: "inconclusive", detail: SHARED_CAUSE };
+    return { ...base, kind: "inconclusive", held: "shared_cause", detail: SHARED_CAUSE };
   if (failed) return { ...base, kind: "failed", detail: `above the limit for ${formatDuration(clock)}` };
   if (!enough) return { ...base, kind: "inconclusive", detail: missing(rule, measured.have, evidence) };
   if (clock === null) return { ...base, kind: "successful", detail: "within the limit" };

@@ -60,6 +60,9 @@ export type VerdictKind = "successful" | "failed" | "inconclusive";
 /** How a rule judges (product.md §2.10); `promotion`: what the plan asks for before the weight may rise. */
 export type Tier = "catastrophic" | "sustained" | "comparative" | "health" | "promotion";
 
+/** What keeps a rule from firing. */
+export type Held = "shared_cause" | "one_client";
+
 /** One rule's part of a verdict. */
 export interface Check {
   /** The rule's id: its own words. */
@@ -78,6 +81,8 @@ export interface Check {
   readonly breachMs: Millis | null;
   readonly forMs: Millis;
   readonly detail: string;
+  /** Why it does not fail although the canary is over the limit: both arms suffer (product.md §2.11), or one client does it (§2.12). */
+  readonly held?: Held | undefined;
   /** Of a comparison or of a sequential rule: where the observed value lies, 95 % at one look, and how many responses it rests on. */
   readonly interval?: { readonly low: number; readonly high: number };
   readonly n?: number;

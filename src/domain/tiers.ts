@@ -23,6 +23,7 @@ import {
   ruleId,
   type Check,
   type CompareRule,
+  type Held,
   type RobustRule,
   type Rule,
   type SequentialRule,
@@ -144,11 +145,13 @@ export function checkSequential(
   };
   if (found === undefined) return { ...base, ...IDLE };
   const isOver = found.kind === "fires" || (found.kind === "shared_cause" && sharedCause === "rollback");
-  const fires = isOver && enoughKeys(keys.failed, keys.seen);
+  const isEnough = enoughKeys(keys.failed, keys.seen);
+  const fires = isOver && isEnough;
   return {
     ...base,
     // Quiet is all that an alarm can say for a canary; whether it may climb is for the other rules.
     kind: fires ? "failed" : found.kind === "quiet" ? "successful" : "inconclusive",
+    held: fires ? undefined : heldOf(found.kind, isEnough),
     // The share of bad responses; of a percentile that is no number of milliseconds.
     observed: rule.metric === "error_rate" ? found.observed : null,
     have: Math.max(0, found.control ? Math.min(found.absolute, found.relative) : found.absolute),
@@ -157,6 +160,11 @@ export function checkSequential(
     interval: found.interval,
     n: found.n,
   };
+}
+
+function heldOf(kind: HardExplained["kind"], isEnough: boolean): Held | undefined {
+  if (kind === "shared_cause") return "shared_cause";
+  return kind === "fires" && !isEnough ? "one_client" : undefined;
 }
 
 function hardDetail({ kind, control, n, observed, stable }: HardExplained, keys: Keys): string {
@@ -191,9 +199,11 @@ export function checkRobust(
   if (readings === undefined || found === undefined) return { ...base, ...IDLE };
   const { observed, n } = found;
   const isSilent = found.kind === "within" && readings.lately === 0;
+  const kind = isSilent ? "inconclusive" : robustKind(found, evidence.sharedCause);
   return {
     ...base,
-    kind: isSilent ? "inconclusive" : robustKind(found, evidence.sharedCause),
+    kind,
+    held: kind === "inconclusive" && found.kind === "shared_cause" ? "shared_cause" : undefined,
     observed: rule.metric === "error_rate" ? observed : null,
     have: n,
     need: ENOUGH_RESPONSES,
@@ -229,11 +239,6 @@ function heldBack({ failed, worst }: Keys): string {
   return `held back: one client? Of 5 distinct keys that must fail, ${failed} did${whose}`;
 }
 
-/** Whether a check is held back because too few keys have failed. */
-export function isHeldBack({ kind, detail }: Check): boolean {
-  return kind !== "failed" && detail.includes("held back");
-}
-
 const COMPARED: Readonly<Record<CompareRule["compare"], readonly ComparativeRule[]>> = {
   error_rate: ["errors"],
   client_error_rate: ["4xx"],
@@ -263,6 +268,7 @@ export function checkCompare(rule: CompareRule, readings: Readings | undefined, 
     ...base,
     // Without stable traffic the rule is off, and stands in nobody's way.
     kind: fires ? (isHeld ? "inconclusive" : "failed") : "successful",
+    held: isHeld ? "one_client" : undefined,
     observed: difference,
     interval: strongest.interval,
     ...(isLatency ? shareOfSlow(strongest) : {}),

@@ -5,10 +5,8 @@
  * Each line stands on its own and is short. No line holds a raw key: keys are counted, and named by their hash alone.
  */
 
-import { isSharedCause } from "../domain/judge.ts";
 import type { BadKind } from "../domain/outcome.ts";
 import type { Check } from "../domain/rule.ts";
-import { isHeldBack } from "../domain/tiers.ts";
 import { formatDuration, millis } from "../domain/units.ts";
 import type { EndpointHealth } from "./ports.ts";
 import type { CheckStatus, Marks, RollbackEvidence, Tally } from "./status.ts";
@@ -35,10 +33,10 @@ export interface Standing {
 /** What to do about a check, in a sentence or two; empty when there is nothing to be done. */
 export function adviceFor(check: Check, standing: Standing): string {
   const { route } = standing;
-  if (isSharedCause(check)) {
+  if (check.held === "shared_cause") {
     return `Both versions suffer: look at what they share (database, network, a service behind both). Moving the weight would not help; to move it all the same: sluice rollback ${route} --reason CODE`;
   }
-  if (isHeldBack(check)) {
+  if (check.held === "one_client") {
     return `Too few users are affected to blame the version: look for this one's requests in the log. To roll back all the same: sluice rollback ${route} --reason CODE`;
   }
   if (check.kind === "failed") return failedAdvice(check, standing);

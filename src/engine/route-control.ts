@@ -6,7 +6,7 @@
  */
 
 import type { RouteConfig } from "../config/schema.ts";
-import { isSharedCause, judge, type Verdict } from "../domain/judge.ts";
+import { judge, type Verdict } from "../domain/judge.ts";
 import { ruleId } from "../domain/rule.ts";
 import { IDLE } from "../domain/rollout-move.ts";
 import type {
@@ -18,7 +18,6 @@ import type {
   StableCondition,
 } from "../domain/rollout-types.ts";
 import { waitOf } from "../domain/rollout-tick.ts";
-import { isHeldBack } from "../domain/tiers.ts";
 import { NONE, millis, percentOf, type Millis } from "../domain/units.ts";
 import type { Reading } from "../domain/window.ts";
 import { Asking } from "./asking.ts";
@@ -73,10 +72,8 @@ function isRolledBack(from: RolloutState, to: RolloutState): boolean {
   return to.phase === "rolled_back" && from.phase !== "rolled_back";
 }
 
-const HELD = [
-  ["shared_cause", "critical", isSharedCause],
-  ["one_client", "warning", isHeldBack],
-] as const;
+/** How loudly it is told that a rule is held. */
+const HELD_SEVERITY = { shared_cause: "critical", one_client: "warning" } as const;
 
 /** What is held again within this time is the same trouble, and was told. */
 const HELD_APART_MS = 600_000;
@@ -227,7 +224,7 @@ export class RouteControl {
   judgeAlarm(now: Millis, rule: string, longestMs: Millis): void {
     const { checks, ...verdict } = this.judge(now, millis(0), longestMs);
     const failed = checks.map((check) =>
-      check.rule === rule ? { ...check, kind: "failed" as const } : check,
+      check.rule === rule ? { ...check, kind: "failed" as const, held: undefined } : check,
     );
     this.#verdict = { ...verdict, kind: "failed", checks: failed };
   }
@@ -238,17 +235,20 @@ export class RouteControl {
    */
   #tellHeld(now: Millis): void {
     const { name } = this.config;
-    for (const [event, severity, isHeld] of HELD) {
-      for (const { rule, detail } of this.#verdict.checks.filter(isHeld)) {
-        const seenAt = this.#heldAt.get(`${event} ${rule}`) ?? -Infinity;
-        this.#heldAt.set(`${event} ${rule}`, now);
-        if (now - seenAt < HELD_APART_MS) continue;
-        const check = this.#checks(now, this.#state).find((each) => each.rule === rule)!;
-        const summary = `${name}: the weight stays where it is: ${rule}: ${detail}`;
-        const rollout = this.#state.id;
-        const details = { check, explanation: explain(check) };
-        this.#ports.notifier.notify({ severity, event, route: name, rollout, summary, details });
-      }
+    for (const { rule, detail, held } of this.#verdict.checks) {
+      if (held === undefined) continue;
+      const seenAt = this.#heldAt.get(`${held} ${rule}`) ?? -Infinity;
+      this.#heldAt.set(`${held} ${rule}`, now);
+      if (now - seenAt < HELD_APART_MS) continue;
+      const check = this.#checks(now, this.#state).find((each) => each.rule === rule)!;
+      this.#ports.notifier.notify({
+        severity: HELD_SEVERITY[held],
+        event: held,
+        route: name,
+        rollout: this.#state.id,
+        summary: `${name}: the weight stays where it is: ${rule}: ${detail}`,
+        details: { check, explanation: explain(check) },
+      });
     }
   }
 

@@ -3,7 +3,7 @@
  * latencies are numbers whose name ends in `Ms`. Types only; `view.ts` fills them.
  */
 
-import type { Tier } from "../domain/rule.ts";
+import type { Held, Tier } from "../domain/rule.ts";
 import type { Phase } from "../domain/rollout-types.ts";
 import type { Wait } from "../domain/rollout-tick.ts";
 import type { GateParts, GateSpec, Signature, Tick } from "../domain/signatures.ts";
@@ -77,6 +77,8 @@ export interface CheckStatus {
   readonly forMs: number;
   /** One sentence. */
   readonly detail: string;
+  /** Why it does not fail although the canary is over the limit. */
+  readonly held?: Held | undefined;
   /** Of those tiers: where the observed value lies, 95 % at one look, and the canary's responses behind it. */
   readonly interval?: { readonly low: number; readonly high: number } | undefined;
   readonly n?: number | undefined;
