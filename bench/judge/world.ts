@@ -212,7 +212,7 @@ export class World {
     for (let k = 0; k < s; k++) this.#bad.push({ at: 0, e: 0, s: 1, v: k < v ? 1 : 0 });
   }
 
-  /** Gives the bad ones their places, each other one as likely as any. */
+  /** Gives each bad response its place among all of the block's; every choice of places is equally likely (Fisher and Yates's shuffle). */
   #order({ n }: Readonly<ArmCounts>): void {
     const bad = this.#bad;
     if (bad.length === 0) return;

@@ -99,14 +99,14 @@ export function leastDifferenceOf(rules: readonly Rule[]): number {
  * with every response: nothing follows from it, but it is known which responses were slow.
  */
 export function slowFromOf(rules: readonly Rule[]): SlowFrom {
-  const limitOf = (metric: "p95" | "p99"): Millis | undefined => {
+  const slowFrom = (metric: "p95" | "p99"): Millis | undefined => {
     const found = rules.flatMap((rule) => (!isComparing(rule) && rule.metric === metric ? [rule] : []));
     return (found.find(isSequential) ?? found.find(isRobust) ?? found[0])?.above;
   };
   const indexOf = (limit: Millis | undefined, closer: number): number =>
     limit === undefined ? Infinity : indexOfMicros(microsOf(millis(limit / closer)));
-  const p95 = limitOf("p95");
-  const p99 = limitOf("p99");
+  const p95 = slowFrom("p95");
+  const p99 = slowFrom("p99");
   return {
     canary: [indexOf(p95, 1), indexOf(p99, 1)],
     stable: [indexOf(p95, STABLE_CLOSER), indexOf(p99, STABLE_CLOSER)],
@@ -123,6 +123,20 @@ function alarmOf({ metric }: SequentialRule | RobustRule): HardRule {
   return metric === "error_rate" ? "errors" : metric;
 }
 
+/** The part of a check that its rule says alone. */
+function limitOf(
+  rule: SequentialRule | RobustRule,
+): Pick<Check, "rule" | "action" | "limit" | "unit" | "breachMs"> {
+  const isRate = rule.metric === "error_rate";
+  return {
+    rule: ruleId(rule),
+    action: rule.action,
+    limit: isRate ? rule.above / MILLION : rule.above,
+    unit: isRate ? "fraction" : "ms",
+    breachMs: null,
+  };
+}
+
 /** What a rule that is judged with every response came to; undefined readings: no rollout is under way. */
 export function checkSequential(
   rule: SequentialRule,
@@ -134,15 +148,7 @@ export function checkSequential(
 ): Check {
   const { readings, keys, sharedCause } = evidence;
   const found = readings?.catastrophic.find((each) => each.rule === alarmOf(rule));
-  const base = {
-    rule: ruleId(rule),
-    tier: "catastrophic" as const,
-    action: rule.action,
-    limit: rule.metric === "error_rate" ? rule.above / MILLION : rule.above,
-    unit: rule.metric === "error_rate" ? ("fraction" as const) : ("ms" as const),
-    breachMs: null,
-    forMs: ZERO,
-  };
+  const base = { ...limitOf(rule), tier: "catastrophic" as const, forMs: ZERO };
   if (found === undefined) return { ...base, ...IDLE };
   const isOver = found.kind === "fires" || (found.kind === "shared_cause" && sharedCause === "rollback");
   const isEnough = enoughKeys(keys.failed, keys.seen);
@@ -187,15 +193,7 @@ export function checkRobust(
 ): Check {
   const { readings, weight } = evidence;
   const found = readings?.sustained[alarmOf(rule)];
-  const base = {
-    rule: ruleId(rule),
-    tier: "sustained" as const,
-    action: rule.action,
-    limit: rule.metric === "error_rate" ? rule.above / MILLION : rule.above,
-    unit: rule.metric === "error_rate" ? ("fraction" as const) : ("ms" as const),
-    breachMs: null,
-    forMs: FIVE_MINUTES,
-  };
+  const base = { ...limitOf(rule), tier: "sustained" as const, forMs: FIVE_MINUTES };
   if (readings === undefined || found === undefined) return { ...base, ...IDLE };
   const { observed, n } = found;
   const isSilent = found.kind === "within" && readings.lately === 0;
