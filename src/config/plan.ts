@@ -14,6 +14,9 @@ import { promotion, success } from "./success.ts";
 import { duration, positiveDuration, rate } from "./units.ts";
 import { windows, windowsOf } from "./window.ts";
 
+/** How many steps a plan may have, written or made. */
+const MOST_STEPS = 100;
+
 const common = {
   success: success.optional().meta({
     description: "what the canary must stay below at this step; a metric's limit replaces the plan's",
@@ -85,7 +88,7 @@ export const planSchema = z
     steps: z
       .array(stepSchema)
       .min(1)
-      .max(100)
+      .max(MOST_STEPS)
       .optional()
       .meta({ description: "the climb, from first to last" }),
     stepWeight: rate
@@ -98,12 +101,16 @@ export const planSchema = z
       .meta({ description: "with `stepWeight`: the hold of each step" }),
   })
   .check((context) => {
-    const { steps, stepWeight } = context.value;
+    const { steps, stepWeight, maxWeight } = context.value;
     const refuse = (message: string, ...path: readonly (string | number)[]): void => {
       context.issues.push({ code: "custom", message, path: [...path], input: context.value });
     };
     if ((steps === undefined) === (stepWeight === undefined)) {
       refuse("a plan has either `steps` or `stepWeight`", ...(steps === undefined ? [] : ["stepWeight"]));
+      return;
+    }
+    if (stepWeight !== undefined && stepsBy(stepWeight, maxWeight) > MOST_STEPS) {
+      refuse(`makes more than ${MOST_STEPS} steps`, "stepWeight");
       return;
     }
     if (steps !== undefined && "pause" in steps[0]!) refuse("a pause comes after a step", "steps", 0);
@@ -166,6 +173,11 @@ function stepOf(step: WrittenStep, plan: PlanConfig): Step {
     ...(limits.length > 0 ? { success: limits } : {}),
     ...(plan.promotion === "off" ? {} : promotionOf(plan.promotion)),
   };
+}
+
+/** How many steps `risingBy` makes. */
+function stepsBy(stepWeight: Ppm, maxWeight: Ppm): number {
+  return Math.ceil(maxWeight / stepWeight) + (maxWeight < FULL ? 1 : 0);
 }
 
 /** Flagger's: from `stepWeight` in steps of it up to `maxWeight`, then 100 %. */

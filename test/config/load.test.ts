@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import fc from "fast-check";
 import t from "tap";
 import { effective, effectiveYaml, loadConfig, parseConfig } from "../../src/config/load.ts";
+import { planOf, planSchema } from "../../src/config/plan.ts";
 import { distance, nearest } from "../../src/config/spelling.ts";
 import { formatDuration, formatRate, formatSize, bytes, millis, ppm } from "../../src/domain/units.ts";
 
@@ -177,6 +178,11 @@ const REFUSED: readonly (readonly [what: string, text: string, expected: readonl
     "a plan without steps, and one with both",
     withRoute("plan: { announce: 1h }"),
     ["5:11 a plan has either `steps` or `stepWeight`"],
+  ],
+  [
+    "a plan that would rise in more steps than may be written",
+    withRoute("plan: { stepWeight: 0.0001% }"),
+    ["5:25 makes more than 100 steps"],
   ],
   [
     "a pause before any step",
@@ -353,6 +359,23 @@ const written = fc.record(
   },
   { noNullPrototype: true },
 );
+
+t.test("a plan may rise by so much a step, to its greatest weight and then to 100 %", async (t) => {
+  const climb = (written: object) =>
+    planOf(planSchema.parse(written)).steps.map(({ weight, holdMs }) => [weight / 10_000, holdMs / 1000]);
+  t.same(climb({ stepWeight: "20%", maxWeight: "50%", interval: "2m" }), [
+    [20, 120],
+    [40, 120],
+    [50, 120],
+    [100, 120],
+  ]);
+  t.same(climb({ stepWeight: "50%" }), [
+    [50, 60],
+    [100, 60],
+  ]);
+  t.equal(climb({ stepWeight: "1%" }).length, 100, "as many as may be written");
+  t.throws(() => climb({ stepWeight: "1%", maxWeight: "99.5%" }), /makes more than 100 steps/);
+});
 
 t.test("the effective configuration parses to the same configuration", async (t) => {
   let seen = 0;
