@@ -6,7 +6,6 @@ import { AppError, asAppError, type ErrorCode } from "../domain/errors.ts";
 import type { DryRunRequest } from "./client.ts";
 import {
   EXIT,
-  dateOf,
   present,
   pretty,
   startRequestOf,
@@ -53,14 +52,13 @@ export function checkNotForecast({ rps, baseline, harm }: PlanOptions): void {
 }
 
 function requestOf(options: PlanOptions): DryRunRequest {
-  const { rps, baseline, harm, start } = options;
+  const { rps, baseline, harm } = options;
   return {
     ...startRequestOf(options),
     ...present({
       perSecond: rps === undefined ? undefined : numberOf(rps),
       baseline,
       harm,
-      start: start === undefined ? undefined : dateOf(start),
     }),
   };
 }

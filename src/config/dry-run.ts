@@ -40,10 +40,6 @@ export const dryRunSchema = startSchema
       .refine((value) => value > 0 && half(value), "must be above 0% and below 50%")
       .prefault("0.5%")
       .meta({ description: "the rise of the error rate that should be found, in points" }),
-    start: z.iso
-      .datetime({ offset: true })
-      .optional()
-      .meta({ description: "when it starts, ISO 8601; left out: now" }),
   })
   .meta({
     id: "DryRunRequest",
@@ -57,7 +53,10 @@ export interface Measured {
 }
 
 /** A step as it will go. */
-export interface DryRunStep extends Omit<StepForecast, "step" | "begins" | "ends" | "ends90" | "needs"> {
+export interface DryRunStep extends Omit<
+  StepForecast,
+  "step" | "begins" | "done" | "ends" | "ends90" | "needs"
+> {
   readonly weight: number;
   readonly holdMs: number;
   readonly bake: boolean;
@@ -137,7 +136,7 @@ export function dryRun(
         : request.baseline / FULL,
     harm: request.harm / FULL,
   };
-  const start = request.start === undefined ? now : Date.parse(request.start);
+  const start = request.at === undefined ? now : Date.parse(request.at);
   const { windows, noticeMs } = resolved.plan;
   const calendar = { windows, freezes };
   const { steps, ...whole } = forecast(resolved.plan.steps, route.rollback.onAny, assumed, start, calendar);
@@ -164,7 +163,8 @@ export function dryRun(
   };
 }
 
-function stepOf({ step, begins, ends, ends90, ...rest }: StepForecast): DryRunStep {
+function stepOf(found: StepForecast): DryRunStep {
+  const { step, begins, ends, ends90, canaryPerSecond, detect, detectLater, smallestRise } = found;
   return {
     weight: percentOf(step.weight),
     holdMs: step.holdMs,
@@ -177,7 +177,14 @@ function stepOf({ step, begins, ends, ends90, ...rest }: StepForecast): DryRunSt
     beginsAt: dateOf(begins),
     endsAt: dateOf(ends),
     endsAt90: dateOf(ends90),
-    ...rest,
+    canaryPerSecond,
+    detect,
+    detectLater,
+    smallestRise,
+    prove: found.prove,
+    needs: found.needs,
+    knows: found.knows,
+    words: found.words,
   };
 }
 
@@ -195,10 +202,10 @@ function messagesOf(
   });
   return [
     ...(scheduledAt === null ? [] : [message("ROLLOUT_SCHEDULED", scheduledAt, "warning")]),
-    ...steps.flatMap(({ step, begins, ends }, index) => [
+    ...steps.flatMap(({ step, begins, done }, index) => [
       message(index === 0 ? "DEPLOY_START" : "STEP_STARTED", begins, "info"),
       ...(step.preflight === undefined ? [] : [message("VALIDATION_COMPLETE", begins, "info")]),
-      ...(step.gate === undefined ? [] : [message("GATE_OPENED", ends, "warning")]),
+      ...(step.gate === undefined ? [] : [message("GATE_OPENED", done, "warning")]),
     ]),
     message("DEPLOY_SUCCESS", steps.at(-1)?.ends ?? null, "info"),
   ];

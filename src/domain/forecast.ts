@@ -32,6 +32,8 @@ export interface StepForecast {
   readonly step: Step;
   /** Wall clock, ms, in half of the cases; null when the rollout never gets here by itself. */
   readonly begins: number | null;
+  /** Wall clock, ms, in half of the cases: when hold and evidence are done, and only people and windows keep it; null: never. */
+  readonly done: number | null;
   /** Wall clock, ms, in half and in nine of ten cases; null when it never gets away from here. */
   readonly ends: number | null;
   readonly ends90: number | null;
@@ -58,7 +60,7 @@ export interface Forecast {
 }
 
 /** A step as it will go, whenever it begins. */
-type Timeless = Omit<StepForecast, "begins" | "ends" | "ends90">;
+type Timeless = Omit<StepForecast, "begins" | "done" | "ends" | "ends90">;
 
 /** How `steps` will go when they start at `start` (wall clock, ms) and nobody lets them wait: a step is left when a window is open. */
 export function forecast(
@@ -79,9 +81,10 @@ export function forecast(
     const rises = (steps[index + 1]?.weight ?? NONE) > step.weight;
     const leaves = (at: number | null): number | null =>
       at === null || !rises ? at : nextOpening(windows, freezes, at);
-    const ends: number | null = leaves(endOf(begins, each, "p50Ms"));
+    const done = endOf(begins, each, "p50Ms");
+    const ends: number | null = leaves(done);
     const ends90: number | null = leaves(endOf(begins90, each, "p90Ms"));
-    found.push({ ...each, begins, ends, ends90 });
+    found.push({ ...each, begins, done, ends, ends90 });
     begins = ends;
     begins90 = ends90;
   }

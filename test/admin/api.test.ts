@@ -195,7 +195,7 @@ t.test("the dry run says what a plan would come to, from what is measured, and s
     perSecond: 0.9,
     baseline: "0%",
     harm: "1%",
-    start: "2026-01-05T09:00:00+01:00",
+    at: "2026-01-05T09:00:00+01:00",
   });
   t.match(given.json, {
     startsAt: "2026-01-05T08:00:00.000Z",
@@ -226,7 +226,7 @@ t.test("the dry run says what a plan would come to, from what is measured, and s
     ["perSecond", { perSecond: 0 }],
     ["baseline", { baseline: "50%" }],
     ["harm", { harm: "0%" }],
-    ["start", { start: "tomorrow" }],
+    ["at", { at: "tomorrow" }],
     ["steps.1", { steps: [5, 5] }],
     ["hold", { hold: "5m" }],
   ] satisfies (readonly [string, InputOf<"plan">])[]) {

@@ -28,8 +28,8 @@ const file = join(mkdtempSync(join(tmpdir(), "sluice-plan-")), "sluice.yaml");
 writeFileSync(file, CONFIG);
 
 /** What the API would answer. */
-function planned(request: object): DryRun {
-  const parsed = parseConfig(CONFIG, "sluice.yaml");
+function planned(request: object, text = CONFIG): DryRun {
+  const parsed = parseConfig(text, "sluice.yaml");
   if (!parsed.ok) throw new Error("the test's configuration is broken");
   const { config } = parsed;
   const measured = { perSecond: 500, baseline: 0.0002 };
@@ -87,7 +87,7 @@ t.test(
       perSecond: 0.9,
       baseline: "0%",
       harm: "1%",
-      start: "2026-01-05T09:00:00.000Z",
+      at: "2026-01-05T09:00:00.000Z",
     };
     const dry = await sluice(["deploy", "app", "--dry-run", ...typed, "--admin", admin.address], {
       isTTY: true,
@@ -116,11 +116,28 @@ t.test(
 
 t.test("a later start is told of when it is set, not when it comes", async (t) => {
   const told = (request: object) => planned(request).messages.map(({ event, at }) => `${event} ${at}`);
-  t.match(told({ start: "1970-01-05T00:00:00Z" }).slice(0, 2), [
+  t.match(told({ at: "1970-01-05T00:00:00Z" }).slice(0, 2), [
     "ROLLOUT_SCHEDULED 1970-01-01T00:00:00.000Z",
     "DEPLOY_START 1970-01-05T00:00:00.000Z",
   ]);
   t.equal(told({})[0], "DEPLOY_START 1970-01-01T00:00:00.000Z");
+});
+
+t.test("a gate is dated when its hold is over, not when a window lets the weight rise", async (t) => {
+  const steps = `
+      - { setWeight: 50%, hold: 1h, gate: { roles: [lead] } }
+      - { setWeight: 100%, hold: 1h }
+    window: [{ from: "09:00", to: "10:00" }]
+`;
+  const { messages } = planned({}, CONFIG.replace(/^ {6}- [^]*/m, steps.slice(1)));
+  t.match(
+    messages.map(({ event, at }) => `${event} ${at}`),
+    [
+      "DEPLOY_START 1970-01-01T00:00:00.000Z",
+      "GATE_OPENED 1970-01-01T01:00:00.000Z",
+      "STEP_STARTED 1970-01-01T09:00:00.000Z",
+    ],
+  );
 });
 
 t.test("a rollout that never gets past a step is said to be one", async (t) => {
