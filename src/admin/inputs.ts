@@ -7,15 +7,17 @@ import { positiveDuration } from "../config/units.ts";
 import type { Command } from "../domain/rollout-types.ts";
 import type { Answer } from "../domain/signatures.ts";
 
+/** Whoever forces something says why. */
+const isAccounted = (input: { force?: boolean | undefined; reason?: string | undefined }): boolean =>
+  input.force !== true || input.reason !== undefined;
+const UNACCOUNTED = { error: "to force needs a reason", path: ["reason"] };
+
 const reasoned = { reason: reason.optional() };
 
 /** A weight set by hand. */
 export const weightInput = z
   .strictObject({ weight: percent, force: force.optional(), ...reasoned })
-  .refine((input) => input.force !== true || input.reason !== undefined, {
-    path: ["reason"],
-    message: "to force needs a reason",
-  })
+  .refine(isAccounted, UNACCOUNTED)
   .meta({ id: "SetWeight", description: "a weight set by hand" });
 /** Only why. */
 export const whyInput = z.strictObject(reasoned).meta({ id: "Why", description: "why" });
@@ -35,10 +37,7 @@ export const promoteInput = z
       .meta({ description: "over a gate, a window, a freeze or checks that failed; needs a reason" }),
     ...reasoned,
   })
-  .refine(({ force: isForced, reason: said }) => isForced !== true || said !== undefined, {
-    error: "to force needs a reason",
-    path: ["reason"],
-  })
+  .refine(isAccounted, UNACCOUNTED)
   .meta({ id: "Promote", description: "to the next step, because a person says so" });
 /** What would be rolled out. */
 export const preflightInput = z
@@ -96,10 +95,7 @@ export const extendInput = z
 /** Once more. */
 export const retryInput = z
   .strictObject({ force: force.optional(), reason: reason.optional() })
-  .refine(({ force: isForced, reason: why }) => isForced !== true || why !== undefined, {
-    error: "to force needs a reason",
-    path: ["reason"],
-  })
+  .refine(isAccounted, UNACCOUNTED)
   .meta({ id: "Retry", description: "again after a rollback, or the checks before a step once more" });
 
 /** The command of a signature. */

@@ -52,15 +52,7 @@ export interface DeployOptions {
 
 /** Starts a rollout. Throws SPLIT_USAGE for options that do not go together. */
 export async function deploy(context: Context, route: string, options: DeployOptions): Promise<number> {
-  const { start, announce } = options;
-  if (announce === false && options.reason === undefined) throw usage("--no-announce needs a --reason");
-  const body = {
-    ...startRequestOf(options),
-    ...present({
-      at: start === undefined ? undefined : dateOf(start),
-      noAnnounce: announce === false ? true : undefined,
-    }),
-  };
+  const body = startRequestOf(options);
   const what = options.steps ?? options.strategy ?? "the route's plan";
   await confirm(context, `start a rollout of ${route} (${what})`, options.yes);
   return show(context, await context.client.start(route, body));
@@ -69,7 +61,7 @@ export async function deploy(context: Context, route: string, options: DeployOpt
 /** What `deploy` sends. Throws SPLIT_USAGE for options that do not go together. */
 export function startRequestOf(options: DeployOptions): StartRequest {
   checkTogether(options);
-  const { strategy, steps, hold, wait, version, force, reason } = options;
+  const { strategy, steps, hold, wait, version, start, announce, force, reason } = options;
   // A bare number is seconds here, and only here: the option is documented so.
   const rehearsal = wait !== undefined && /^\d+$/.test(wait) ? `${wait}s` : wait;
   return present({
@@ -78,20 +70,23 @@ export function startRequestOf(options: DeployOptions): StartRequest {
     hold: hold === undefined ? undefined : formatDuration(durationOf(hold, "--hold")),
     wait: rehearsal === undefined ? undefined : formatDuration(durationOf(rehearsal, "--wait")),
     version,
+    at: start === undefined ? undefined : dateOf(start),
+    noAnnounce: announce === false ? true : undefined,
     force,
     reason,
   });
 }
 
 /** A date and time as typed, ISO 8601. */
-export function dateOf(text: string): string {
+function dateOf(text: string): string {
   const wall = Date.parse(text);
   if (Number.isNaN(wall)) throw usage(`--start takes a date and time, like 2026-01-05T09:00Z, not ${text}`);
   return new Date(wall).toISOString();
 }
 
 /** Throws SPLIT_USAGE for options of `deploy` that contradict each other. */
-function checkTogether({ strategy, steps, hold, force, reason }: DeployOptions): void {
+function checkTogether({ strategy, steps, hold, announce, force, reason }: DeployOptions): void {
+  if (announce === false && reason === undefined) throw usage("--no-announce needs a --reason");
   if (strategy === "custom" && steps === undefined) throw usage("--strategy custom needs --steps");
   if (strategy !== undefined && strategy !== "custom" && steps !== undefined) {
     throw usage("--steps goes with --strategy custom only");
@@ -99,7 +94,19 @@ function checkTogether({ strategy, steps, hold, force, reason }: DeployOptions):
   if (hold !== undefined && steps === undefined) {
     throw usage("--hold goes with --steps; for every hold of a plan, --wait");
   }
+  reasonOf({ force, reason });
+}
+
+/** Why, as typed or `manual`. Throws SPLIT_USAGE when something is forced and nobody says why. */
+export function reasonOf({
+  force,
+  reason,
+}: {
+  readonly force?: boolean | undefined;
+  readonly reason?: string | undefined;
+}): string {
   if (force === true && reason === undefined) throw usage("--force needs a --reason");
+  return reason ?? "manual";
 }
 
 /** Without the fields that are undefined. */
@@ -135,8 +142,8 @@ export async function setWeight(
   options: { readonly reason?: string; readonly force?: boolean; readonly yes?: boolean },
 ): Promise<number> {
   const wanted = percentOf(weight, "the weight");
-  const { reason, force } = options;
-  if (force === true && reason === undefined) throw usage("--force needs a --reason");
+  const { force } = options;
+  const reason = reasonOf(options);
   // Downwards nothing stands in the way, not even a look at the present weight, unless there is one to ask about.
   if (wanted > 0 && options.yes !== true) {
     const { weight: now } = await context.client.route(route);
@@ -148,7 +155,7 @@ export async function setWeight(
     context,
     await context.client.setWeight(route, {
       weight: wanted,
-      reason: reason ?? "manual",
+      reason,
       ...(force === true ? { force } : {}),
     }),
   );
@@ -174,7 +181,7 @@ export async function promote(
   context: Context,
   route: string,
   options: {
-    readonly reason: string;
+    readonly reason?: string;
     readonly full?: boolean;
     readonly step?: string;
     readonly force?: boolean;
@@ -182,6 +189,7 @@ export async function promote(
   },
 ): Promise<number> {
   const step = options.step === undefined ? undefined : wholeOf(options.step, "--step");
+  const reason = reasonOf(options);
   const seen = await context.client.route(route);
   const full = options.full === true;
   const next = seen.steps[seen.step + 1];
@@ -194,7 +202,7 @@ export async function promote(
         : `${next.weight} %`;
   await confirm(context, `promote ${route} from ${seen.weight} % to ${target}`, options.yes);
   const forced = options.force === true ? { force: true } : {};
-  const body = { reason: options.reason, full, step: step ?? seen.step, ...forced };
+  const body = { reason, full, step: step ?? seen.step, ...forced };
   return show(context, await context.client.verb(route, "promote", body));
 }
 

@@ -1,7 +1,7 @@
 /** What people say at gates and do with steps, on the command line. A signature carries the step that was seen, so that a late one signs nothing. */
 
 import type { RouteStatus } from "../engine/status.ts";
-import { confirm, durationOf, present, show, usage, wholeOf, type Context } from "./commands.ts";
+import { confirm, durationOf, present, reasonOf, show, usage, wholeOf, type Context } from "./commands.ts";
 import { formatDuration } from "../domain/units.ts";
 
 /** `approve`, as typed. */
@@ -68,10 +68,11 @@ export async function stepBack(context: Context, route: string, reason: string):
 export async function retry(
   context: Context,
   route: string,
-  options: { readonly reason: string; readonly force?: boolean; readonly yes?: boolean },
+  options: { readonly reason?: string; readonly force?: boolean; readonly yes?: boolean },
 ): Promise<number> {
+  const reason = reasonOf(options);
   await confirm(context, `try ${route} again`, options.yes);
-  const body = { reason: options.reason, ...(options.force === true ? { force: true } : {}) };
+  const body = { reason, ...(options.force === true ? { force: true } : {}) };
   return show(context, await context.client.verb(route, "retry", body));
 }
 

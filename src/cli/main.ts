@@ -219,17 +219,20 @@ interface ByHand extends Access {
   readonly yes?: boolean;
 }
 
+/** What may be forced, with a reason. */
+interface Forced {
+  readonly reason?: string;
+  readonly force?: boolean;
+  readonly yes?: boolean;
+}
+
 function handCommands(program: Command, io: Io, done: (exit: number) => void): void {
   remote(program, "set-weight <route> <percent>", "set the canary's share by hand; pauses a running rollout")
     .option("--reason <text>", "why; goes into the journal")
-    .option("--force", "during a cooldown; needs --reason")
+    .option("--force", "over a cooldown, a gate, a window, a freeze or checks; needs --reason")
     .option("--yes", "do not ask")
-    .action(
-      (
-        route: string,
-        weight: string,
-        options: Access & { reason?: string; force?: boolean; yes?: boolean },
-      ) => act(options, io, done, (context) => commands.setWeight(context, route, weight, options)),
+    .action((route: string, weight: string, options: Access & Forced) =>
+      act(options, io, done, (context) => commands.setWeight(context, route, weight, options)),
     );
   remote(program, "pause <route>", "stop the climb where it is; rollback stays armed")
     .option("--reason <text>", "why; goes into the journal", "manual")
@@ -245,10 +248,10 @@ function handCommands(program: Command, io: Io, done: (exit: number) => void): v
   remote(program, "promote <route>", "go to the next step now")
     .option("--full", "go to 100 % now")
     .option("--step <index>", "only if it is still at this step; left out: the one shown now")
-    .option("--force", "over a gate, a window or a freeze")
-    .option("--reason <text>", "why; goes into the journal", "manual")
+    .option("--force", "over a gate, a window, a freeze or checks that failed; needs --reason")
+    .option("--reason <text>", "why; goes into the journal")
     .option("--yes", "do not ask")
-    .action((route: string, options: ByHand & { full?: boolean; step?: string; force?: boolean }) =>
+    .action((route: string, options: Access & Forced & { full?: boolean; step?: string }) =>
       act(options, io, done, (context) => commands.promote(context, route, options)),
     );
   remote(program, "rollback <route>", "everything back to stable, at once and without a question")
@@ -294,10 +297,10 @@ function gateCommands(program: Command, io: Io, done: (exit: number) => void): v
       act(options, io, done, (context) => gates.stepBack(context, route, options.reason)),
     );
   remote(program, "retry <route>", "again after a rollback, or the checks before a step once more")
-    .option("--force", "during a cooldown")
-    .option("--reason <text>", "why; goes into the journal", "manual")
+    .option("--force", "during a cooldown; needs --reason")
+    .option("--reason <text>", "why; goes into the journal")
     .option("--yes", "do not ask")
-    .action((route: string, options: ByHand & { force?: boolean }) =>
+    .action((route: string, options: Access & Forced) =>
       act(options, io, done, (context) => gates.retry(context, route, options)),
     );
 }

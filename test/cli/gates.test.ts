@@ -49,7 +49,13 @@ t.test("each verb is sent with the step that was seen", async (t) => {
     [["extend", "app", "90m"], "extend", { by: "1h30m", reason: "manual" }],
     [["step-back", "app", "--reason", "odd"], "step-back", { reason: "odd" }],
     [["retry", "app", "--force", "--reason", "fixed"], "retry", { reason: "fixed", force: true }],
-    [["promote", "app", "--force"], "promote", { reason: "manual", full: false, step: 1, force: true }],
+    [
+      ["promote", "app", "--force", "--reason", "agreed"],
+      "promote",
+      { reason: "agreed", full: false, step: 1, force: true },
+    ],
+    [["promote", "app"], "promote", { reason: "manual", full: false, step: 1 }],
+    [["retry", "app"], "retry", { reason: "manual" }],
   ];
   for (const [argv, verb, body] of table) {
     const { err } = await sluice([
@@ -62,6 +68,22 @@ t.test("each verb is sent with the step that was seen", async (t) => {
     t.match(admin.calls.at(-1), { method: "POST", path: `/v1/rollouts/app/${verb}` });
     t.same(admin.calls.at(-1)?.body, body);
   }
+});
+
+t.test("nothing is forced without a reason, and nobody is asked first", async (t) => {
+  const admin = await fakeAdmin(api(asked({})));
+  t.teardown(() => admin.close());
+  for (const argv of [
+    ["promote", "app"],
+    ["retry", "app"],
+    ["set-weight", "app", "5"],
+    ["deploy", "app"],
+  ]) {
+    const { code, err } = await sluice([...argv, "--force", "--yes", "--admin", admin.address]);
+    t.equal(code, 2, argv.join(" "));
+    t.match(err, "--force needs a --reason (SPLIT_USAGE)");
+  }
+  t.same(admin.calls, []);
 });
 
 t.test("who does not say as whom is asked, where it is not plain", async (t) => {
