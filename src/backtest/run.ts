@@ -2,6 +2,7 @@
 
 import { readConfig, readPlan } from "../config/load.ts";
 import { planOf } from "../config/plan.ts";
+import { planNamed, planNames } from "../config/presets.ts";
 import { configSchema, type Config, type RouteConfig } from "../config/schema.ts";
 import { AppError } from "../domain/errors.ts";
 import type { Step } from "../domain/plan.ts";
@@ -14,7 +15,7 @@ import { Synthetic, type Climate } from "./synthetic.ts";
 
 /** What is asked for. */
 export interface BacktestOptions {
-  /** Name of a plan in the configuration, or a file; undefined: the route's. */
+  /** Name of a plan, the configuration's or one that comes along, or a file; undefined: the route's. */
   readonly plan: string | undefined;
   /** File; undefined: the rules that hold when nothing is said. */
   readonly config: string | undefined;
@@ -111,10 +112,12 @@ async function stepsFor(
   const plan = wanted ?? route.plan;
   if (plan === undefined) throw new AppError("SPLIT_USAGE", "the route has no plan: name one with --plan");
   if (typeof plan !== "string") return planOf(plan).steps;
-  const named = Object.hasOwn(config.plans, plan) ? config.plans[plan] : undefined;
+  const named = planNamed(config.plans, plan);
   if (named !== undefined) return planOf(named).steps;
-  if (isConfigured && !/[./\\]/.test(plan))
-    throw new AppError("SPLIT_NOT_FOUND", `there is no plan named "${plan}" in the configuration`);
+  if (isConfigured && !/[./\\]/.test(plan)) {
+    const message = `there is no plan "${plan}"; there are ${planNames(config.plans)}`;
+    throw new AppError("SPLIT_NOT_FOUND", message);
+  }
   return planOf(await readPlan(plan)).steps;
 }
 

@@ -1,7 +1,8 @@
-import { mkdtempSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t from "tap";
+import type { BacktestReport } from "../../src/backtest/report.ts";
 import { sluice } from "../support/cli.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "sluice-backtest-"));
@@ -99,6 +100,21 @@ t.test("without a log the world is made up, and the exit code says what became o
   t.match(both.out, /moving the weight would not help; .*; \d+ more of it until \+\d+m/);
 });
 
+t.test("a plan that comes along is backtested by its name, with a configuration and without", async (t) => {
+  const fast = file("fast.yaml", readFileSync(CONFIG, "utf8").replace("plan: slow", "plan: fast"));
+  const made = ["backtest", "--duration", "1m", "--json"];
+  for (const argv of [
+    [...made, "-c", fast],
+    [...made, "-c", CONFIG, "--plan", "fast"],
+    [...made, "--plan", "fast"],
+  ]) {
+    const { code, out, err } = await sluice(argv);
+    t.equal(err, "");
+    t.equal(code, 3, "it is longer than the made-up world");
+    t.equal((JSON.parse(out) as BacktestReport).weight, 25);
+  }
+});
+
 t.test("what a log holds beside what counts is told", async (t) => {
   const line = (second: number, more: object): string =>
     JSON.stringify({ time: Date.UTC(2026, 0, 5, 9, 0, second), status: 200, key: `u${second}`, ...more });
@@ -175,7 +191,11 @@ t.test("what cannot be done exits 2, with a code", async (t) => {
       /odd\.yaml:2:\d+: .*setWeigth.* \(SPLIT_CONFIG_INVALID\)/,
     ],
     [["-c", several], /several routes: name one with --route \(a, b\) \(SPLIT_USAGE\)/],
-    [["-c", CONFIG, "--plan", "fast"], /no plan named "fast" in the configuration \(SPLIT_NOT_FOUND\)/],
+    [
+      ["-c", CONFIG, "--plan", "brisk"],
+      /there is no plan "brisk"; there are slow, safe, fast, instant \(SPLIT_NOT_FOUND\)/,
+    ],
+    [["--plan", "brisk"], /cannot read brisk: there is no such file \(SPLIT_CONFIG_UNREADABLE\)/],
     [["-c", several, "--route", "c"], /no route named "c" \(SPLIT_NOT_FOUND\)/],
     [["--format", "apache"], /--format is one of auto, json, nginx, envoy/],
     [["--format", "json", "--log-format", "$status"], /--log-format goes with/],
