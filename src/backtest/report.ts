@@ -3,6 +3,7 @@
 import { percentOf } from "../domain/units.ts";
 import type { LogFile } from "./log-file.ts";
 import type { Faults } from "./fault.ts";
+import type { Omitted } from "./omitted.ts";
 import type { Replay } from "./replay.ts";
 import type { World, WorldEvent } from "./world.ts";
 
@@ -41,6 +42,8 @@ export interface BacktestReport {
   readonly from: string;
   readonly to: string;
   readonly lengthMs: number;
+  /** What of the configuration nobody was there for. */
+  readonly omitted: Omitted;
   readonly events: readonly EventReport[];
   /** The first rollback; null: there was none. */
   readonly rollback: EventReport | null;
@@ -97,15 +100,17 @@ const OUTCOMES: Readonly<Record<string, BacktestReport["outcome"]>> = {
   rolled_back: "rolled_back",
 };
 
-/** The report on a replay that has run. @param files empty: the world was made up */
-export function reportOf(
-  replay: Replay,
-  {
-    files,
-    arms,
-    faults,
-  }: { readonly files: readonly LogFile[]; readonly arms: "both" | "one"; readonly faults: Faults },
-): BacktestReport {
+/** What a report tells beside the replay. */
+export interface ReportParts {
+  /** Empty: the world was made up. */
+  readonly files: readonly LogFile[];
+  readonly arms: "both" | "one";
+  readonly faults: Faults;
+  readonly omitted: Omitted;
+}
+
+/** The report on a replay that has run. */
+export function reportOf(replay: Replay, { files, arms, faults, omitted }: ReportParts): BacktestReport {
   const { main, aa, tally, whole, share, start, lengthMs } = replay;
   const told = (event: WorldEvent): EventReport => eventOf(event, start);
   const rollback = rollbackOf(main);
@@ -118,6 +123,7 @@ export function reportOf(
     from: new Date(start).toISOString(),
     to: new Date(start + lengthMs).toISOString(),
     lengthMs,
+    omitted,
     events: main.events.map(told),
     rollback: rollback === undefined ? null : told(rollback),
     afterFaultMs:

@@ -5,10 +5,11 @@ import { planOf } from "../config/plan.ts";
 import { planNamed, planNames } from "../config/presets.ts";
 import { configSchema, type Config, type RouteConfig } from "../config/schema.ts";
 import { AppError } from "../domain/errors.ts";
-import type { Step } from "../domain/plan.ts";
+import type { Plan } from "../domain/plan.ts";
 import { seedOf } from "./chance.ts";
 import { Faults, type Fault } from "./fault.ts";
 import { LogFile, type LogFormat } from "./log-file.ts";
+import { judgedClimb, type JudgedClimb } from "./omitted.ts";
 import { Replay } from "./replay.ts";
 import { reportOf, type BacktestReport } from "./report.ts";
 import { Synthetic, type Climate } from "./synthetic.ts";
@@ -52,7 +53,7 @@ export async function backtest(options: BacktestOptions): Promise<BacktestReport
   const all = options.config === undefined ? NOWHERE : (await readConfig(options.config)).config;
   const isConfigured = options.config !== undefined;
   const route = routeOf(all, options.route, isConfigured);
-  const steps = await stepsFor(all, route, options.plan, isConfigured);
+  const climb = judgedClimb(all, route, await planFor(all, route, options.plan, isConfigured));
   const files: LogFile[] = [];
   const logOptions = {
     format: options.format,
@@ -62,7 +63,7 @@ export async function backtest(options: BacktestOptions): Promise<BacktestReport
   };
   try {
     for (const name of options.logs) files.push(await LogFile.open(name, logOptions));
-    return await replayed(options, { ...all, routes: [route] }, route, steps, files);
+    return await replayed(options, climb, files);
   } finally {
     for (const file of files) await file.close();
   }
@@ -70,9 +71,7 @@ export async function backtest(options: BacktestOptions): Promise<BacktestReport
 
 async function replayed(
   options: BacktestOptions,
-  config: Config,
-  route: RouteConfig,
-  steps: readonly Step[],
+  { config, route, steps, omitted }: JudgedClimb,
   files: readonly LogFile[],
 ): Promise<BacktestReport> {
   const { seed, salts } = options;
@@ -84,7 +83,7 @@ async function replayed(
   const sources = isMadeUp ? [new Synthetic({ ...options.climate, seed })] : files;
   const replay = new Replay({ config, route, only, steps, sources, arms, faults, seed, salts });
   await replay.run();
-  return reportOf(replay, { files, arms, faults });
+  return reportOf(replay, { files, arms, faults, omitted });
 }
 
 function routeOf(config: Config, name: string | undefined, isConfigured: boolean): RouteConfig {
@@ -103,22 +102,22 @@ function routeOf(config: Config, name: string | undefined, isConfigured: boolean
   return found;
 }
 
-async function stepsFor(
+async function planFor(
   config: Config,
   route: RouteConfig,
   wanted: string | undefined,
   isConfigured: boolean,
-): Promise<readonly Step[]> {
+): Promise<Plan> {
   const plan = wanted ?? route.plan;
   if (plan === undefined) throw new AppError("SPLIT_USAGE", "the route has no plan: name one with --plan");
-  if (typeof plan !== "string") return planOf(plan).steps;
+  if (typeof plan !== "string") return planOf(plan);
   const named = planNamed(config.plans, plan);
-  if (named !== undefined) return planOf(named).steps;
+  if (named !== undefined) return planOf(named);
   if (isConfigured && !/[./\\]/.test(plan)) {
     const message = `there is no plan "${plan}"; there are ${planNames(config.plans)}`;
     throw new AppError("SPLIT_NOT_FOUND", message);
   }
-  return planOf(await readPlan(plan)).steps;
+  return planOf(await readPlan(plan));
 }
 
 /** HOST:PORT of the canary's endpoints, as proxies log them. */

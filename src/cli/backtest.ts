@@ -122,6 +122,7 @@ function backtestText(report: BacktestReport, io: Io): string {
     ...table(["time", "after", "weight", "phase", "event", "why"], rows, styleOf(io)),
     "",
     outcomeText(report),
+    ...omittedText(report.omitted),
     ...wholeText(report),
     ...falseAlarmText(report),
     ...logText(report.log),
@@ -160,7 +161,7 @@ function becauseOf({ event, reason, failed, canary }: EventReport): string {
 
 function outcomeText(report: BacktestReport): string {
   const { rollback, outcome } = report;
-  const tripped = report.trips === 1 ? "1 trip" : `${report.trips} trips`;
+  const tripped = countOf(report.trips, "trip");
   if (rollback === null) {
     const { canary } = report;
     const went =
@@ -176,6 +177,26 @@ function outcomeText(report: BacktestReport): string {
     `after ${many(rollback.all.responses)} requests, ${many(rollback.canary.responses)} of them the canary's. ` +
     `Until then ${many(rollback.canary.failures)} of the canary's and ${many(rollback.all.failures - rollback.canary.failures)} of stable's failed; ${tripped}.`
   );
+}
+
+function omittedText({
+  gates,
+  pauses,
+  preflights,
+  confirms,
+  windows,
+  freezes,
+}: BacktestReport["omitted"]): readonly string[] {
+  const counts: readonly (readonly [number, string])[] = [
+    [gates, "gate"],
+    [pauses, "pause"],
+    [preflights, "preflight"],
+    [confirms, "confirm webhook"],
+    [windows, "window"],
+    [freezes, "freeze"],
+  ];
+  const told = counts.filter(([count]) => count > 0).map(([count, what]) => countOf(count, what));
+  return told.length === 0 ? [] : [`Left out, since the judge alone is asked: ${told.join(", ")}.`];
 }
 
 function wholeText({ wholeService: whole, rollback }: BacktestReport): readonly string[] {
@@ -240,6 +261,10 @@ function logText(log: BacktestReport["log"]): readonly string[] {
     ...notes.filter(([isSo]) => isSo).map(([, note]) => `  ${note}`),
     ...log.bad.map((each) => `    ${plain(each)}`),
   ];
+}
+
+function countOf(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? "" : "s"}`;
 }
 
 function many(count: number): string {

@@ -369,3 +369,34 @@ t.test("a rule over the whole service counts whole windows, for as long as it sa
   second(9, 0, 0);
   t.equal(whole.highest, 0.5);
 });
+
+t.test("what a plan asks of people, programs and the calendar does not hold a backtest up", async (t) => {
+  const config = file(
+    "asking.yaml",
+    "freezes: [{ from: 2026-01-01T00:00:00Z, to: 2027-01-01T00:00:00Z, reason: none }]\n" +
+      "routes:\n  - name: app\n    stable: { endpoints: [http://10.0.0.1:80] }\n    canary: { endpoints: [http://10.0.0.9:80] }\n" +
+      "    confirm: { url: https://ci.example/go, secret: { env: HOOK_SECRET } }\n    plan: asking\n" +
+      "plans:\n  asking:\n    promotion: off\n    window: { from: '22:00', to: '23:00' }\n    steps:\n" +
+      "      - { setWeight: 0%, preflight: true, gate: { roles: [lead] } }\n" +
+      "      - { setWeight: 50%, hold: 1m, gate: { roles: [lead] } }\n" +
+      "      - pause: { duration: 1m }\n      - pause: {}\n      - { setWeight: 100%, hold: 1m }\n",
+  );
+  const report = await run({ plan: undefined, config });
+  t.equal(report.outcome, "succeeded");
+  t.same(
+    report.events.map(({ event, weight, ms }) => [event, weight, ms]),
+    [
+      ["DEPLOY_START", 0, 0],
+      ["STEP_STARTED", 50, 1000],
+      ["STEP_STARTED", 100, 121_000],
+      ["DEPLOY_SUCCESS", 100, 181_000],
+    ],
+    "a pause that ends is a hold",
+  );
+  t.same(report.omitted, { gates: 2, pauses: 1, preflights: 1, confirms: 1, windows: 1, freezes: 1 });
+  const none = (await run({ climate: { ...climate, duration: millis(1000) } })).omitted;
+  t.ok(
+    Object.values(none).every((count) => count === 0),
+    "nothing was left out where nobody is asked",
+  );
+});

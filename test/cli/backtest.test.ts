@@ -115,6 +115,23 @@ t.test("a plan that comes along is backtested by its name, with a configuration 
   }
 });
 
+t.test("what is left out of a plan because nobody is asked is told, in one line", async (t) => {
+  const asking = file(
+    "asking.yaml",
+    "promotion: off\nwindow: { from: '09:00', to: '10:00' }\nsteps:\n" +
+      "  - { setWeight: 0%, preflight: true, gate: { roles: [lead] } }\n" +
+      "  - { setWeight: 50%, hold: 1m, gate: { roles: [lead] } }\n  - pause: {}\n  - { setWeight: 100%, hold: 1m }\n",
+  );
+  const made = ["backtest", "--duration", "5m", "--rps", "20", "--plan"];
+  const asked = await sluice([...made, asking]);
+  t.equal(asked.code, 0, "the plan went through");
+  t.match(
+    asked.out,
+    /\nLeft out, since the judge alone is asked: 2 gates, 1 pause, 1 preflight, 1 window\.\n/,
+  );
+  t.notMatch((await sluice([...made, PLAN])).out, /left out/);
+});
+
 t.test("what a log holds beside what counts is told", async (t) => {
   const line = (second: number, more: object): string =>
     JSON.stringify({ time: Date.UTC(2026, 0, 5, 9, 0, second), status: 200, key: `u${second}`, ...more });
