@@ -75,6 +75,32 @@ export function choose(route: Route, split: RouteSplit, view: RequestView, aroun
     : { arm, forced: false, key: anonymous.key, cookie: anonymous.cookie };
 }
 
+/**
+ * Counts what an exchange, or an upgrade, came to: for the arm of its choice, and of the canary for the alarm and for people. A known issue is counted
+ * and no evidence. Plain arguments, for it is called once for every exchange.
+ *
+ * @param rescued stable is asked now
+ */
+export function settle(
+  { meter, knownIssues, alarm, identify }: Route,
+  { arm, forced, key }: Choice,
+  view: RequestView,
+  came: Reason,
+  status: number,
+  latencyUs: number,
+  startedAt: Millis,
+  at: Millis,
+  rescued: boolean,
+): void {
+  const isKnown = came === "status" && knownIssues?.(status, view.target) === true;
+  const reason = isKnown ? "known_issue" : came;
+  const isBad = meter.record(arm, forced, reason, status, latencyUs, (at - startedAt) * 1000);
+  if (arm !== "canary" || forced) return;
+  alarm?.settled(isBad, view, key !== undefined, at);
+  const kind = meter.wanted(isBad, reason, status);
+  if (kind !== undefined) meter.sample(kind, view, key ?? identify.keyOf(view), { reason, status, rescued });
+}
+
 /** Begins the exchange of an accepted request; `split` is its one reading of the split. */
 export function begin<R extends ResponseHead>(
   route: Route,
@@ -433,19 +459,8 @@ export class Exchange<R extends ResponseHead> implements AttemptEvents<R> {
   #settle(came: Reason, status: number, at: Millis, rescued: boolean): void {
     if (this.#settled) return;
     this.#settled = true;
-    const { arm, forced } = this.#choice;
-    const { meter, knownIssues } = this.#route;
-    const isKnown = came === "status" && knownIssues?.(status, this.#downstream.view.target) === true;
-    const reason = isKnown ? "known_issue" : came;
-    const totalUs = (at - this.#downstream.startedAt) * 1000;
-    const isBad = meter.record(arm, forced, reason, status, this.#latencyUs, totalUs);
-    if (arm !== "canary" || forced) return;
-    const { view } = this.#downstream;
-    this.#route.alarm?.settled(isBad, view, this.#choice.key !== undefined, at);
-    const kind = meter.wanted(isBad, reason, status);
-    if (kind === undefined) return;
-    const key = this.#choice.key ?? this.#route.identify.keyOf(view);
-    meter.sample(kind, view, key, { reason, status, rescued });
+    const { view, startedAt } = this.#downstream;
+    settle(this.#route, this.#choice, view, came, status, this.#latencyUs, startedAt, at, rescued);
   }
 }
 

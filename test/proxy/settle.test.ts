@@ -3,7 +3,7 @@
 import type { Socket } from "node:net";
 import { client2 } from "../support/h2.ts";
 import { inEveryLane } from "../support/lanes.ts";
-import { once, raw, resetConnection } from "../support/raw.ts";
+import { once, raw, resetConnection, statusOf } from "../support/raw.ts";
 import { startPlane } from "../support/plane.ts";
 import { reply, upstream } from "../support/upstream.ts";
 
@@ -102,6 +102,35 @@ void inEveryLane(
     t.match((await eager.closed()).text, /xxx$/);
     const totals = await running.settled((now) => now.settled === 3);
     t.strictSame(totals.counts, { "stable client_gone": 2, "stable cut": 1 }, "an arm that stops has failed");
+    await running.plane.close();
+    await server.close();
+  },
+);
+
+void inEveryLane(
+  "a known issue is no evidence when a WebSocket was asked for either; elsewhere the same status is (reliability 32, 33)",
+  async (t) => {
+    const server = await upstream((socket) => void socket.write(reply(503, "busy")));
+    const running = await startPlane(
+      { stable: server.url, canary: server.url },
+      { rescue: "off", rollback: { knownIssues: [{ path: "/chat", status: 503 }] } },
+    );
+    running.weight(100);
+    const ask = async (target: string): Promise<void> => {
+      const client = await raw(running.address);
+      client.send(
+        `GET ${target} HTTP/1.1\r\nHost: x\r\nX-User: u\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n`,
+      );
+      t.equal(statusOf((await client.closed()).text), 503);
+    };
+    await ask("/chat?room=1");
+    const totals = await running.settled((now) => now.settled === 1);
+    t.strictSame(totals.counts, { "canary known_issue": 1 });
+    t.strictSame(totals.failures, []);
+    await ask("/other");
+    const { counts, failures } = await running.settled((now) => now.settled === 2);
+    t.strictSame(counts, { "canary known_issue": 1, "canary status": 1 });
+    t.match(failures, [{ path: "/other", status: 503 }]);
     await running.plane.close();
     await server.close();
   },

@@ -8,7 +8,7 @@ import type { RouteSplit } from "../../engine/routing.ts";
 import type { Reason } from "../../domain/outcome.ts";
 import { NO_ANSWER } from "../endpoints.ts";
 import { bucketByText } from "../affinity.ts";
-import { choose } from "../exchange.ts";
+import { choose, settle } from "../exchange.ts";
 import { FAILURES } from "../failure.ts";
 import type { Origin } from "../forwarding.ts";
 import { bound } from "../long-lived.ts";
@@ -37,7 +37,8 @@ export function upgradeExchange(
     header: (name) => fieldOf(fields, name),
     bucketOf: (sources, salt) => bucketByText(view, sources, salt),
   };
-  const { arm, forced, key, cookie } = choose(route, split, view, around);
+  const choice = choose(route, split, view, around);
+  const { arm, cookie } = choice;
   const { timeouts } = route;
   const meter = route.meter.arm(arm);
   const pool = arm === "canary" ? route.canary : route.stable;
@@ -47,30 +48,25 @@ export function upgradeExchange(
   route.budget.count(startedAt);
   meter.inFlight++;
   around.overload.inFlight++;
-  const settle = (reason: Reason, status: number, latencyUs: number): void => {
+  const settled = (reason: Reason, status: number, latencyUs: number): void => {
     if (inFlight) {
       meter.inFlight--;
       around.overload.inFlight--;
     }
     inFlight = false;
     const now = around.clock.mono();
-    const isBad = route.meter.record(arm, forced, reason, status, latencyUs, (now - startedAt) * 1000);
     const failed = reason !== "ok" && reason !== "client_gone" && reason !== "unavailable";
     if (failed || reason === "ok") {
       const isAnswer = reason === "ok" || reason === "status";
       pool.answered(endpoint, isAnswer ? status : NO_ANSWER, now);
     }
-    if (arm !== "canary" || forced) return;
-    route.alarm?.settled(isBad, view, key !== undefined, now);
-    const kind = route.meter.wanted(isBad, reason, status);
-    if (kind === undefined) return;
-    route.meter.sample(kind, view, key ?? route.identify.keyOf(view), { reason, status, rescued: false });
+    settle(route, choice, view, reason, status, latencyUs, startedAt, now, false);
   };
   const isOverTunnels = tunnels[arm] >= route.config.longLived.connections;
   if (isOverTunnels || meter.inFlight > pool.concurrency) {
     meter.event(isOverTunnels ? "over_tunnels" : "over_concurrency");
     const { reason, status, code, detail } = FAILURES.overloaded;
-    settle(reason, status, -1);
+    settled(reason, status, -1);
     side.refuse(status, code, detail);
     return;
   }
@@ -93,12 +89,12 @@ export function upgradeExchange(
     idleMs: timeouts.idle,
     now: () => around.clock.mono(),
     opened(latencyUs) {
-      settle("ok", 101, latencyUs);
+      settled("ok", 101, latencyUs);
       bound(socket, route.config.longLived, () => tunnel.close());
       route.longLived.add(arm, tunnel, epoch);
     },
-    answered: (status, latencyUs) => settle(status >= 500 ? "status" : "ok", status, latencyUs),
-    failed: settle,
+    answered: (status, latencyUs) => settled(status >= 500 ? "status" : "ok", status, latencyUs),
+    failed: settled,
     refuse: (failure) => side.refuse(failure.status, failure.code, failure.detail),
     ending: () => side.linger(),
     closed() {
