@@ -39,12 +39,13 @@ export class Alarm {
    */
   settled(isBad: boolean, view: RequestView, isNew: boolean, now: Millis): void {
     const { cell } = this.#parts;
-    if (!isBad && !cell.wantsKeys) return;
-    const key = this.#numberOf(view, isNew);
-    cell.sawKey(key);
-    if (!isBad) return;
-    cell.failedKey(key);
-    this.#look(now);
+    // A key may cost a signature to check: it is asked for only as long as it can change what is known.
+    if (isBad ? cell.wantsFailed : cell.wantsKeys) {
+      const key = this.#numberOf(view, isNew);
+      cell.sawKey(key);
+      if (isBad) cell.failedKey(key);
+    }
+    if (isBad) this.#look(now);
   }
 
   #look(now: Millis): void {

@@ -275,6 +275,12 @@ export class EvidenceCell {
     return Atomics.load(this.#place.words, this.#place.at + SEEN_KEYS + MIN_FAILED_KEYS - 1) === 0;
   }
 
+  /** Whether it is still to be told of keys that failed on the canary. */
+  get wantsFailed(): boolean {
+    // Not the last place alone: one that was taken while the places were emptied would end the counting below five.
+    return keysIn(this.#place, FAILED_KEYS) < MIN_FAILED_KEYS;
+  }
+
   /** A key has come to the canary. @param key a number that stands for it, not 0 */
   sawKey(key: number): void {
     this.#note(SEEN_KEYS, key);

@@ -25,7 +25,7 @@ function two() {
   });
   const [first, second] = readers.map((reader) => reader.cell("app"));
   if (first === undefined || second === undefined) throw new Error("no cells");
-  return { board, first, second };
+  return { board, first, second, words: new Int32Array(chunk?.words ?? new SharedArrayBuffer(0)) };
 }
 
 /** Evidence with fresh mass, as the engine keeps it. */
@@ -62,7 +62,7 @@ t.test("what two threads count is one block, and what was committed is not count
 });
 
 t.test("keys are told apart, up to five, whoever saw them", async (t) => {
-  const { board, first, second } = two();
+  const { board, first, second, words } = two();
   for (const key of [3, 3, -7, 3]) first.failedKey(key);
   second.failedKey(-7);
   second.sawKey(1);
@@ -71,7 +71,14 @@ t.test("keys are told apart, up to five, whoever saw them", async (t) => {
   for (let key = 1; key < 9; key++) first.sawKey(key);
   t.notOk(second.wantsKeys);
   t.strictSame(board.keys("app"), { failed: 2, seen: 5 });
+  t.ok(second.wantsFailed);
+  for (const key of [10, 11, 12]) first.failedKey(key);
+  t.notOk(second.wantsFailed);
+  // A thread that notes a key while the places are emptied may take the last of them alone.
+  words[words.indexOf(10)] = 0;
+  t.ok(second.wantsFailed, "any place that is free is wanted");
   board.forgetKeys("app");
+  t.ok(second.wantsFailed);
   t.strictSame(board.keys("app"), { failed: 0, seen: 0 });
 });
 
@@ -102,44 +109,60 @@ t.test(
   },
 );
 
+/** An alarm over a canary at 10 %, and how often it has asked who a request's user is. */
+function alarmed(isLate: () => boolean) {
+  const { board, first } = two();
+  board.commit("app", board.read("app"), evidenceOf());
+  const splits = new SplitBoard(() => undefined);
+  const reader = new SplitReader();
+  const chunk = splits.grow(["app"]);
+  if (chunk !== undefined) reader.add(chunk);
+  const routes = new Map([
+    ["app", { route: "app", rollout: "", salt: "", weight: ppm(100_000), forcedCanary: true }],
+  ]);
+  splits.apply({ generation: 1, routes });
+  reader.learn(splits.state.salts);
+  const split = reader.cell("app");
+  const rang: string[] = [];
+  const asked: string[] = [];
+  const alarm = new Alarm({
+    cell: first,
+    guards: hardGuards(LIMITS),
+    split,
+    identify: {
+      sources: [],
+      anonymous: () => undefined,
+      keyOf(view) {
+        asked.push(view.client);
+        return view.header("user");
+      },
+    },
+    isLate,
+    rang: (rule) => void rang.push(rule),
+  });
+  const view = (user: string | undefined, client: string): RequestView => ({
+    method: "GET",
+    target: "/",
+    client,
+    subject: "",
+    header: () => user,
+    bucketOf: () => -1,
+  });
+  const serve = (user: string | undefined, client: string): void =>
+    alarm.settled(false, view(user, client), false, millis(0));
+  const fail = (user: string | undefined, client: string, isNew = false): void => {
+    first.count("canary", true, 500, 1000);
+    for (let ok = 0; ok < 9; ok++) first.count("stable", false, 200, 1000);
+    alarm.settled(true, view(user, client), isNew, millis(0));
+  };
+  return { board, split, rang, asked, serve, fail };
+}
+
 t.test(
   "an alarm takes the weight away once, and not while its own loop is late; a client without a key is its address",
   async (t) => {
-    const { board, first } = two();
-    board.commit("app", board.read("app"), evidenceOf());
-    const splits = new SplitBoard(() => undefined);
-    const reader = new SplitReader();
-    const chunk = splits.grow(["app"]);
-    if (chunk !== undefined) reader.add(chunk);
-    const routes = new Map([
-      ["app", { route: "app", rollout: "", salt: "", weight: ppm(100_000), forcedCanary: true }],
-    ]);
-    splits.apply({ generation: 1, routes });
-    reader.learn(splits.state.salts);
-    const split = reader.cell("app");
-    const rang: string[] = [];
     let late = true;
-    const alarm = new Alarm({
-      cell: first,
-      guards: hardGuards(LIMITS),
-      split,
-      identify: { sources: [], anonymous: () => undefined, keyOf: (view) => view.header("user") },
-      isLate: () => late,
-      rang: (rule) => void rang.push(rule),
-    });
-    const view = (user: string | undefined, client: string): RequestView => ({
-      method: "GET",
-      target: "/",
-      client,
-      subject: "",
-      header: () => user,
-      bucketOf: () => -1,
-    });
-    const fail = (user: string | undefined, client: string, isNew = false): void => {
-      first.count("canary", true, 500, 1000);
-      for (let ok = 0; ok < 9; ok++) first.count("stable", false, 200, 1000);
-      alarm.settled(true, view(user, client), isNew, millis(0));
-    };
+    const { board, split, rang, serve, fail } = alarmed(() => late);
     for (let nth = 0; nth < 20; nth++) fail(`new ${nth}`, "10.0.0.1", true);
     t.equal(board.keys("app").failed, 1, "keys that were issued just now stand for nobody");
     for (let nth = 0; nth < 3; nth++) fail(undefined, `10.0.0.${2 + nth}`);
@@ -151,9 +174,26 @@ t.test(
     t.strictSame([rang, Number(split.read().weight)], [["errors"], 0]);
     fail("ada", "10.0.0.1");
     t.equal(rang.length, 1);
-    alarm.settled(false, view("bob", "10.0.0.1"), false, millis(0));
+    serve("bob", "10.0.0.1");
   },
 );
+
+t.test("nobody is asked for the key of a failed response once five keys have failed", async (t) => {
+  const { board, asked, serve, fail } = alarmed(() => true);
+  for (let nth = 0; nth < 5; nth++) fail(`user ${nth}`, `10.0.0.${nth}`);
+  t.strictSame(board.keys("app"), { failed: 5, seen: 5 });
+  t.equal(asked.length, 5);
+  for (let nth = 5; nth < 50; nth++) fail(`user ${nth}`, `10.0.0.${nth}`);
+  serve("another", "10.0.1.1");
+  t.equal(asked.length, 5);
+  board.forgetKeys("app");
+  fail("ada", "10.0.0.1");
+  t.strictSame(board.keys("app"), { failed: 1, seen: 1 });
+  for (let nth = 0; nth < 5; nth++) serve(`user ${nth}`, "10.0.0.1");
+  t.strictSame(board.keys("app"), { failed: 1, seen: 5 });
+  fail("bob", "10.0.0.2");
+  t.equal(board.keys("app").failed, 2, "what failed is still wanted when enough were seen");
+});
 
 t.test("a late loop is told for a second after it, and then forgotten", async (t) => {
   let now = 0;
