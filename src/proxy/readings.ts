@@ -68,7 +68,7 @@ export class Readings {
     this.#room.add(chunk);
   }
 
-  /** The thread has told of a failed exchange. */
+  /** The thread has told of a bad response: failed, slow or a 4xx. */
   addSample(route: string, sample: Sample): void {
     const known = this.#samples.get(route);
     if (known === undefined) this.#samples.set(route, [sample]);
