@@ -25,6 +25,7 @@ class Tallies {
   readonly methods: LRUCache<string, number>;
   readonly byReason: LRUCache<string, number>;
   readonly keys: LRUCache<string, true>;
+  /** The newest, the newest last. */
   readonly traces: string[] = [];
 
   constructor(bounds: { readonly keys: number; readonly names: number }) {
@@ -40,7 +41,9 @@ class Tallies {
     count(this.methods, sample.method, 1);
     count(this.byReason, signatureOf(sample), 1);
     if (sample.keyHash !== "") this.keys.set(sample.keyHash, true);
-    if (sample.traceId !== "" && this.traces.length < TRACES_KEPT) this.traces.push(sample.traceId);
+    if (sample.traceId === "") return;
+    this.traces.push(sample.traceId);
+    if (this.traces.length > TRACES_KEPT) this.traces.shift();
   }
 
   /** Both together, in a new one. */
@@ -62,7 +65,6 @@ class Tallies {
       byReason: worst(this.byReason, shown),
       distinctKeys: this.keys.size,
       keysCapped: this.keys.size >= this.#bounds.keys,
-      // The newest stand last.
       traceIds: this.traces.slice(-shown),
     };
   }

@@ -2,7 +2,7 @@
 
 import t from "tap";
 import { explain } from "../../src/engine/explain.ts";
-import { RecentMarks } from "../../src/engine/marks.ts";
+import { FailureMarks, RecentMarks } from "../../src/engine/marks.ts";
 import type { Sample } from "../../src/engine/ports.ts";
 import type { CheckStatus } from "../../src/engine/status.ts";
 import { millis } from "../../src/domain/units.ts";
@@ -27,6 +27,7 @@ function serve(b: Bench, failed: number, stable = 0): void {
   b.plane.serve("app", "canary", { ok: 10 - failed, failed });
 }
 
+const NO_RESCUES = { answered: 0, failed: 0, refused: 0 };
 const sample = (over: Partial<Sample>): Sample => ({
   kind: "failure",
   method: "GET",
@@ -208,6 +209,20 @@ t.test("what is shown of late is of the last five to ten minutes, with bounds", 
   const [, told] = explain({ ...plain, marks: recent.of("failure", at(2001))! });
   t.match(told, /at least 1000 distinct keys; traces /);
   t.ok(Number(told?.length) < 300, "one line, whatever the clients do");
+});
+
+t.test("the traces that are shown are the newest, the newest last", async (t) => {
+  const many = Array.from({ length: 5000 }, (_, nth) => sample({ traceId: String(nth) }));
+  const recent = new RecentMarks();
+  recent.take(many, millis(300_000));
+  const seen = () => recent.of("failure", millis(600_000))?.traceIds;
+  t.strictSame(seen(), ["4995", "4996", "4997", "4998", "4999"]);
+  recent.take([sample({ traceId: "later" })], millis(600_000));
+  t.strictSame(seen(), ["4996", "4997", "4998", "4999", "later"]);
+  const whole = new FailureMarks();
+  whole.take({ route: "app", arms: {}, forced: {}, rescues: NO_RESCUES, events: {}, samples: many });
+  const last = many.slice(-20).map(({ traceId }) => traceId);
+  t.strictSame(whole.marks.traceIds, last, "of a whole rollout too, and no more than twenty");
 });
 
 const plain: CheckStatus = {
