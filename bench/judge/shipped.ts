@@ -38,7 +38,9 @@ export interface Served {
   readonly s: number;
 }
 
-const RULES = { limits: HARD_LIMITS, margin: DEFAULT_MARGIN, leastDifference: 0.001 };
+const RULES = { limits: HARD_LIMITS, margin: DEFAULT_MARGIN };
+/** What the default rules mean by worse than stable (`worseBy`); latencies have a margin of their own. */
+const WORSE_BY = 0.001;
 const NONE: ArmCounts = EMPTY_BLOCK.canary;
 const ROW_S = 10;
 
@@ -158,7 +160,9 @@ export class Tiers implements Judge {
   #compare(at: number): void {
     const { catastrophic, comparative } = this.#evidence.readings();
     if (catastrophic.some(({ kind }) => kind === "shared_cause")) this.#sharedSeconds += ROW_S;
-    const found = comparative.find(({ fires }) => fires);
+    const found = comparative.find(
+      ({ fires, difference, quantile }) => fires && (quantile !== null || Number(difference) >= WORSE_BY),
+    );
     if (found !== undefined) this.#rollback ??= { why: found.rule, at };
   }
 }

@@ -19,10 +19,7 @@ time("EvidenceCell.count, every response", (index) =>
 );
 
 const hard = new Float64Array(HARD_WORDS);
-const evidence = new RouteEvidence(
-  { limits: LIMITS, margin: 0.001, leastDifference: 0.001 },
-  { state: hard, at: 0 },
-);
+const evidence = new RouteEvidence({ limits: LIMITS, margin: 0.001 }, { state: hard, at: 0 });
 evidence.fresh();
 evidence.stageStart(true);
 board.commit("app", board.read("app"), hard);

@@ -88,12 +88,6 @@ export function hasFastTier(rules: readonly Rule[]): boolean {
   return rules.filter(isSequential).some(({ action }) => action === "rollback");
 }
 
-/** The least difference at which a comparison of failures fires, as a share; 0 without such a rule. */
-export function leastDifferenceOf(rules: readonly Rule[]): number {
-  const found = rules.filter(isComparing).find(({ compare }) => compare === "error_rate");
-  return (found?.worseBy ?? 0) / MILLION;
-}
-
 /**
  * From which bucket on responses are slow by these rules; stable's sooner (statistics.md §3.1). A limit that holds for some time serves where none is judged
  * with every response: nothing follows from it, but it is known which responses were slow.
@@ -259,6 +253,7 @@ export function checkCompare(rule: CompareRule, readings: Readings | undefined, 
   if (strongest === undefined) return { ...base, ...IDLE };
   const { canary, difference } = strongest;
   const isLatency = rule.compare === "latency";
+  // Of latency there is no difference to speak of: the canary is counted above a margin, stable above the cut point itself.
   const fires = strongest.fires && (isLatency || (difference !== null && difference >= base.limit));
   // One client's failures are nobody's evidence; slow answers and 4xx are not counted by key.
   const isHeld = fires && rule.compare === "error_rate" && !enoughKeys(keys.failed, keys.seen);

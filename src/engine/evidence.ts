@@ -12,7 +12,7 @@ import type { Step } from "../domain/plan.ts";
 import type { RolloutState } from "../domain/rollout-types.ts";
 import type { Rule } from "../domain/rule.ts";
 import type { Slice } from "../domain/slice.ts";
-import { hardLimitsOf, hasFastTier, leastDifferenceOf, robustLimitsOf, type Keys } from "../domain/tiers.ts";
+import { hardLimitsOf, hasFastTier, robustLimitsOf, type Keys } from "../domain/tiers.ts";
 import { FULL, NONE, type Millis } from "../domain/units.ts";
 import type { EvidencePort, RecordedEvidence, RouteMeasure, Sample } from "./ports.ts";
 
@@ -67,13 +67,10 @@ export class EvidenceKeeper {
     const promotion = stepOf(state)?.promotion;
     this.#fingerprint = murmur3(JSON.stringify([this.#rules, promotion]), 0).toString(16);
     this.#hard = new Float64Array(HARD_WORDS);
-    const limits = hardLimitsOf(this.#rules);
-    const leastDifference = leastDifferenceOf(this.#rules);
     this.#evidence = new RouteEvidence(
       {
-        limits,
+        limits: hardLimitsOf(this.#rules),
         robust: robustLimitsOf(this.#rules),
-        leastDifference,
         margin: promotion === undefined ? DEFAULT_MARGIN : promotion.notWorseBy / FULL,
         ...(promotion === undefined ? {} : { leastS: promotion.leastMs / 1000 }),
       },

@@ -57,7 +57,7 @@ t.test("a replay counts, and rings, as the data path does", async (t) => {
       const replay = new ReplayCounts(RULES);
       const hard = new Float64Array(HARD_WORDS);
       const evidence = new RouteEvidence(
-        { limits: hardLimitsOf(RULES), margin: 0.001, leastDifference: 0.001 },
+        { limits: hardLimitsOf(RULES), margin: 0.001 },
         { state: hard, at: 0 },
       );
       evidence.fresh();

@@ -138,7 +138,7 @@ t.test("who arrives in a pause waits for its end", (t) => {
 });
 
 t.test("the gate of the benchmark is the route's own gate", (t) => {
-  const evidence = new RouteEvidence({ limits: HARD_LIMITS, margin: DEFAULT_MARGIN, leastDifference: 0.001 });
+  const evidence = new RouteEvidence({ limits: HARD_LIMITS, margin: DEFAULT_MARGIN });
   evidence.fresh();
   evidence.stageStart(true);
   const random = new Random(4, 2);

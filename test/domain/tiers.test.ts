@@ -11,7 +11,6 @@ import {
   checkSequential,
   hardLimitsOf,
   hasFastTier,
-  leastDifferenceOf,
   ruleOfAlarm,
   slowFromOf,
   type Keys,
@@ -99,8 +98,6 @@ t.test("limits are shares; a rule that is not there has none, and nothing is slo
     },
   );
   t.notOk(hasFastTier([WORSE]) || hasFastTier([HEALTH]));
-  t.equal(leastDifferenceOf([SLOWER, WORSE]), 0.005);
-  t.equal(leastDifferenceOf([ERRORS]), 0);
 });
 
 t.test("what fires fails, what is quiet is successful, and what is held says why", async (t) => {
@@ -151,7 +148,6 @@ t.test("a comparison tells both arms, and is off without stable", async (t) => {
     need: 9.21,
     difference: 0.02,
     interval: { low: 0.01, high: 0.03 },
-    limit: 0.005,
     canary: { n: 100, bad: 2 },
     stable: { n: 900, bad: 0 },
     quantile: null,

@@ -188,6 +188,21 @@ t.test(
   },
 );
 
+t.test("a rule that compares asks for its own least difference, and for no other rule's", async (t) => {
+  for (const onAny of [
+    [MISSING],
+    [MISSING, { compare: "error_rate", worseBy: "2%" }],
+    [{ compare: "error_rate", worseBy: "2%" }, MISSING],
+  ]) {
+    const b = await benchOf(onAny);
+    await b.run(600, () => {
+      b.plane.serve("app", "stable", { ok: 900 });
+      b.plane.serve("app", "canary", { ok: 99, missing: 1 });
+    });
+    t.match(checkOf(b, "client_error_rate"), { verdict: "failed", observed: 0.01 }, JSON.stringify(onAny));
+  }
+});
+
 t.test("slow answers trip as failures do, even where the failures are fast (acceptance 20)", async (t) => {
   const b = await benchOf([SLOW, VERY_SLOW]);
   keys(b, 5, 5);

@@ -31,10 +31,7 @@ function two() {
 /** Evidence with fresh mass, as the engine keeps it. */
 function evidenceOf() {
   const hard = new Float64Array(HARD_WORDS);
-  const evidence = new RouteEvidence(
-    { limits: LIMITS, margin: 0.001, leastDifference: 0 },
-    { state: hard, at: 0 },
-  );
+  const evidence = new RouteEvidence({ limits: LIMITS, margin: 0.001 }, { state: hard, at: 0 });
   evidence.fresh();
   evidence.stageStart(true);
   return hard;

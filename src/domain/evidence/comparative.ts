@@ -131,6 +131,7 @@ export function commitComparative(
 /** What one rule came to: the evidence, and the last ten minutes as people understand them. */
 export interface ComparativeReading {
   readonly rule: ComparativeRule;
+  /** Shown to be worse; whether by enough to matter is for the operator's rule to say. */
   readonly fires: boolean;
   /** Nats, and how many are needed. */
   readonly have: number;
@@ -139,8 +140,6 @@ export interface ComparativeReading {
   readonly difference: number | null;
   /** Of the difference: Newcombe's, 95 % at one look. What fires is the evidence, not the interval. */
   readonly interval: Interval;
-  /** The least difference at which errors and 4xx fire. */
-  readonly limit: number;
   /** Responses, or latencies, over ten minutes. */
   readonly canary: { readonly n: number; readonly bad: number };
   readonly stable: { readonly n: number; readonly bad: number };
@@ -154,14 +153,12 @@ export interface ComparativeReading {
  * Every rule's evidence.
  *
  * @param sums    `COLUMNS` sums of the last ten minutes
- * @param least   difference of shares at which errors and 4xx fire, e.g. 0.001
  * @param control whether there is concurrent stable traffic
  */
 export function comparativeReadings(
   state: Float64Array,
   at: number,
   sums: Float64Array,
-  least: number,
   control: boolean,
 ): readonly ComparativeReading[] {
   return PLACED.map((test): ComparativeReading => {
@@ -174,20 +171,16 @@ export function comparativeReadings(
     const difference =
       canary.n === 0 || stable.n === 0 ? null : canary.bad / canary.n - stable.bad / stable.n;
     const have = meanEvidence(test, state, at);
-    const isShare = test.unit === "responses";
-    // Of latency there is no difference to speak of: the canary is counted above a margin, stable above the cut point itself.
-    const isLarge = !isShare || (difference !== null && difference >= least);
     return {
       rule: test.rule,
-      fires: control && have >= CROSSING && isLarge,
+      fires: control && have >= CROSSING,
       have,
       need: CROSSING,
       difference,
       interval: differenceInterval(canary.bad, canary.n, stable.bad, stable.n),
-      limit: isShare ? least : 0,
       canary,
       stable,
-      quantile: isShare ? null : CUT_QUANTILES[strongest]!,
+      quantile: test.unit === "responses" ? null : CUT_QUANTILES[strongest]!,
       control,
     };
   });

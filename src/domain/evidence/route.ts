@@ -61,8 +61,6 @@ export interface RouteRules {
   readonly margin: number;
   /** Its least time with evidence, seconds; left out: 15 minutes. */
   readonly leastS?: number;
-  /** The least difference at which errors and 4xx of the comparative tier fire, a share, e.g. 0.001. */
-  readonly leastDifference: number;
 }
 
 /** Where the catastrophic tier's state lies: `HARD_WORDS` numbers from `at` on. */
@@ -239,10 +237,10 @@ export class RouteEvidence {
   readings(): Readings {
     const sums = sumsOf(ROWS, this.#rest, PAST, ROW);
     const control = hasControl(this.#hard, this.#at);
-    const { leastDifference, leastS, margin } = this.#rules;
+    const { leastS, margin } = this.#rules;
     return {
       catastrophic: hardReadings(this.#guards, this.#hard, this.#at).map((each) => explained(each, sums)),
-      comparative: comparativeReadings(this.#rest, COMPARATIVE, sums, leastDifference, control),
+      comparative: comparativeReadings(this.#rest, COMPARATIVE, sums, control),
       lately: this.#rest[MINUTE]! + newestOf(MINUTES, this.#rest, MINUTES_PAST, 0),
       sustained: (this.#byMinute ??= this.#sustained()),
       gate: control ? gateReading(this.#rest, GATE, margin, leastS) : null,
