@@ -14,7 +14,7 @@ import type { Rule } from "../domain/rule.ts";
 import type { Slice } from "../domain/slice.ts";
 import { hardLimitsOf, hasFastTier, robustLimitsOf, type Keys } from "../domain/tiers.ts";
 import { FULL, NONE, type Millis } from "../domain/units.ts";
-import type { EvidencePort, RecordedEvidence, RouteMeasure, Sample } from "./ports.ts";
+import type { EvidencePort, RecordedEvidence, RouteMeasure } from "./ports.ts";
 
 const NO_KEYS: Keys = { failed: 0, seen: 0, worst: "" };
 /** Keys whose failures are remembered, to say whose they were. */
@@ -28,6 +28,8 @@ interface Pending {
   stableLatency: number[];
   /** Failures of the canary that were sampled, by key. */
   byKey: Map<string, number>;
+  /** Those without a key: each of nobody in particular, and of another. */
+  keyless: number;
 }
 
 /** One route's evidence. */
@@ -122,12 +124,14 @@ export class EvidenceKeeper {
     const { canaryLatency, stableLatency, byKey } = this.#pending;
     addLatencies(canaryLatency, arms.canary);
     addLatencies(stableLatency, arms.stable);
-    samples.forEach((sample, nth) => {
-      if (sample.kind !== "failure") return;
-      const key = keyOf(sample, byKey.size + nth);
-      byKey.set(key, (byKey.get(key) ?? 0) + 1);
-      this.#remember(sample.keyHash);
-    });
+    for (const { kind, keyHash } of samples) {
+      if (kind !== "failure") continue;
+      if (keyHash === "") this.#pending.keyless++;
+      else {
+        byKey.set(keyHash, (byKey.get(keyHash) ?? 0) + 1);
+        this.#remember(keyHash);
+      }
+    }
   }
 
   /** Closes a block. @param elapsedMs since the last one @param loopLag evidence from later loops is left out */
@@ -137,14 +141,14 @@ export class EvidenceKeeper {
       return;
     }
     const { block, lagMs } = this.#port.read(this.#route);
-    const { canaryLatency, stableLatency, byKey } = this.#pending;
+    const { canaryLatency, stableLatency, byKey, keyless } = this.#pending;
     this.#pending = nothingPending();
     this.responses = block.canary.n;
     this.#sinceRecordedMs += elapsedMs;
     const seconds = elapsedMs / 1000;
     if (lagMs > loopLag) this.#evidence.discard(block, seconds);
     else {
-      const canary = capped(block.canary, [...byKey.values()]);
+      const canary = capped(block.canary, [...byKey.values(), ...new Array<number>(keyless).fill(1)]);
       this.#evidence.commit({ stable: block.stable, canary, canaryLatency, stableLatency }, seconds);
     }
     this.#publish(block);
@@ -178,7 +182,7 @@ export class EvidenceKeeper {
 
   #remember(key: string): void {
     const before = this.#failures.get(key) ?? 0;
-    if (key !== "" && (before > 0 || this.#failures.size < KEYS_KEPT)) this.#failures.set(key, before + 1);
+    if (before > 0 || this.#failures.size < KEYS_KEPT) this.#failures.set(key, before + 1);
   }
 
   #publish(block: BlockCounts): void {
@@ -193,18 +197,13 @@ export function stepOf({ phase, step, steps }: RolloutState): Step | undefined {
 }
 
 function nothingPending(): Pending {
-  return { canaryLatency: [], stableLatency: [], byKey: new Map() };
+  return { canaryLatency: [], stableLatency: [], byKey: new Map(), keyless: 0 };
 }
 
 function addLatencies(into: number[], slice: Slice | undefined): void {
   if (slice === undefined) return;
   for (const each of slice.successes) into.push(each);
   for (const each of slice.failures) into.push(each);
-}
-
-/** Failures without a key are of nobody in particular, each of another. */
-function keyOf({ keyHash }: Sample, nth: number): string {
-  return keyHash === "" ? `#${nth}` : keyHash;
 }
 
 /** The counts with one key's failures held to its share (product.md §2.12). Only some failures are sampled: the rest is taken to be like them. */

@@ -149,6 +149,20 @@ t.test("one client with all the failures ends no rollout; thirty do (acceptance 
   t.equal(weightOf(many), 0);
 });
 
+t.test("failures without a key are of one client each, however often a second is looked into", async (t) => {
+  const inTwo = (b: Bench): void => {
+    serve(b, 4);
+    for (let nth = 0; nth < 4; nth++) {
+      b.plane.sample("app", {});
+      // Whoever asks for the status has what was measured so far taken in.
+      if (nth === 1) b.controller.route("app");
+    }
+  };
+  const b = await benchOf([WORSE]);
+  await b.run(1, () => inTwo(b));
+  t.match(checkOf(b, "error_rate worse").detail, /^canary 4 of 10,/);
+});
+
 t.test(
   "stable without an error and a canary with 2 % (acceptance 6); one error in forty is nothing (acceptance 7)",
   async (t) => {
