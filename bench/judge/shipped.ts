@@ -1,8 +1,14 @@
 /** The rules as shipped, put in front of a simulated world: what follows from each second, as the engine would have it. */
 
-import { HARD_LIMITS, type HardReading } from "../../src/domain/evidence/catastrophic.ts";
+import {
+  HARD_LIMITS,
+  HARD_WORDS,
+  hardGuards,
+  peekHard,
+  type HardReading,
+} from "../../src/domain/evidence/catastrophic.ts";
 import { ARMED, confirmed, type Confirmation, type ConfirmEvent } from "../../src/domain/evidence/confirm.ts";
-import { EMPTY_BLOCK, type ArmCounts } from "../../src/domain/evidence/counting.ts";
+import { EMPTY_BLOCK, type ArmCounts, type BlockCounts } from "../../src/domain/evidence/counting.ts";
 import { DEFAULT_MARGIN } from "../../src/domain/evidence/gate.ts";
 import { RouteEvidence } from "../../src/domain/evidence/route.ts";
 import { LONGEST_MINUTES, sustained, type Minute } from "../../src/domain/evidence/sustained.ts";
@@ -38,6 +44,7 @@ export interface Served {
   readonly s: number;
 }
 
+const GUARDS = hardGuards(HARD_LIMITS);
 const RULES = { limits: HARD_LIMITS, margin: DEFAULT_MARGIN };
 /** What the default rules mean by worse than stable (`worseBy`); latencies have a margin of their own. */
 const WORSE_BY = 0.001;
@@ -60,7 +67,8 @@ export const SHIPPED: TiersSpec = { confirm: true, compare: true, asked: "with e
 /** The catastrophic and the comparative tier with trip, probe, confirm. */
 export class Tiers implements Judge {
   readonly #spec: TiersSpec;
-  readonly #evidence = new RouteEvidence(RULES);
+  readonly #hard = new Float64Array(HARD_WORDS);
+  readonly #evidence = new RouteEvidence(RULES, { state: this.#hard, at: 0 });
   #confirmation: Confirmation = ARMED;
   #rollback: Rollback | null = null;
   #served: Served = { n: 0, e: 0, s: 0 };
@@ -110,7 +118,7 @@ export class Tiers implements Judge {
     this.#evidence.commit({ ...second, canary, canaryLatency }, 1);
     const end = second.at + 1;
     if (wasOn) this.#tell({ type: "responses", nowMs: end * 1000, count: second.canary.n }, end);
-    if (this.#isOn && this.#evidence.peek(EMPTY_BLOCK, 0) !== null) this.#cross(end, end);
+    if (this.#isOn && this.#crossed(EMPTY_BLOCK, 0)) this.#cross(end, end);
     if (end % ROW_S === 0 && this.#spec.compare) this.#compare(end);
     return this.#rollback;
   }
@@ -126,7 +134,7 @@ export class Tiers implements Judge {
     for (const each of isAsked ? bad : []) {
       addBad(sums, each);
       const part = (each.at - 0.5) / canary.n;
-      if (this.#evidence.peek({ canary: sums, stable: partOf(stable, part) }, part) === null) continue;
+      if (!this.#crossed({ canary: sums, stable: partOf(stable, part) }, part)) continue;
       this.#serve(sums);
       // The engine's time is that of its last tick.
       this.#cross(at, at + part);
@@ -135,6 +143,10 @@ export class Tiers implements Judge {
     }
     this.#serve(canary);
     return canary;
+  }
+
+  #crossed(counts: BlockCounts, seconds: number): boolean {
+    return peekHard(GUARDS, this.#hard, 0, counts, seconds) !== null;
   }
 
   #serve({ n, e, s }: ArmCounts): void {

@@ -88,7 +88,7 @@ export function isOpen(
   wall: number,
 ): boolean {
   if (freezeAt(freezes, wall) !== undefined) return false;
-  return windows.length === 0 || windows.some((window) => openUntil(window, wall) > wall);
+  return windows.length === 0 || windows.some((window) => isWithin(window, wall));
 }
 
 /** The first instant from `wall` on at which the weight may rise: `wall` itself when it may now, null when none is within the horizon. */
@@ -98,27 +98,6 @@ export function nextOpening(
   wall: number,
 ): number | null {
   return opening(windows, freezes, wall)?.at ?? null;
-}
-
-/** The first instant from `wall` on at which the weight may not rise: `wall` itself when it may not now, null when none is within the horizon. */
-export function closesAt(
-  windows: readonly DeploymentWindow[],
-  freezes: readonly Freeze[],
-  wall: number,
-): number | null {
-  const limit = wall + HORIZON_DAYS * DAY;
-  const frozen = freezes.filter(({ from, to }) => from < to && to > wall).map(({ from }) => from);
-  const until = Math.max(wall, Math.min(limit + 1, ...frozen));
-  if (windows.length === 0) return until <= limit ? until : null;
-  let end = wall;
-  let before: number;
-  // One window may open as another closes.
-  do {
-    before = end;
-    end = Math.max(...windows.map((window) => openUntil(window, before)));
-  } while (end > before && end < until);
-  const at = Math.min(end, until);
-  return at <= limit ? at : null;
 }
 
 /** Why the weight may not rise at `wall` and when it may, for people; null when it may. */
@@ -219,11 +198,10 @@ function openingOf(
   return Infinity;
 }
 
-/** When a window that is open at `wall` closes; `wall` when it is not open. */
-function openUntil(window: DeploymentWindow, wall: number): number {
-  // The spans of one window follow each other without overlapping, so the first that has not ended is the one.
-  for (const { start, end } of spansOf(window, wall, wall)) if (start <= wall) return end;
-  return wall;
+/** Whether one window is open at `wall`, freezes aside. */
+function isWithin(window: DeploymentWindow, wall: number): boolean {
+  for (const { start } of spansOf(window, wall, wall)) if (start <= wall) return true;
+  return false;
 }
 
 /** When a window is open, in order, from the first that ends after `wall` to the last that opens by `limit`. */

@@ -3,7 +3,6 @@ import fc from "fast-check";
 import t from "tap";
 import {
   absoluteNats,
-  logAddExp,
   nearestNull,
   nearestWorse,
   notWorseNats,
@@ -42,7 +41,6 @@ interface Golden {
     t0: number;
     logE: number;
   }[];
-  readonly logaddexp: readonly { a: number | string; b: number; out: number }[];
 }
 // Our own committed file: its shape is known.
 const golden = JSON.parse(
@@ -75,13 +73,7 @@ t.test("the formulas give the known answers", async (t) => {
     t.ok(isClose(nearestWorse(n1, n0, th, d), t0), "ni t0");
     t.ok(isClose(notWorseNats(n1, x1, n0, x0, th, d), logE), "ni");
   }
-  for (const { a, b, out } of golden.logaddexp)
-    t.ok(isClose(logAddExp(a === "-inf" ? -Infinity : Number(a), b), out), "logaddexp");
   t.ok(golden.abs.length + golden.ripr.length + golden.rel.length + golden.ni.length >= 20);
-});
-
-t.test("nothing and nothing is nothing", async (t) => {
-  t.equal(logAddExp(-Infinity, -Infinity), -Infinity);
 });
 
 t.test("evidence against a limit grows by 1 on average at the limit, and by less below it", async () => {

@@ -29,12 +29,9 @@ import {
 } from "../../src/domain/evidence/confirm.ts";
 import {
   cappedBad,
-  EMPTY_BLOCK,
   enoughKeys,
   MIN_FAILED_KEYS,
-  unlessLagged,
   type ArmCounts,
-  type Block,
 } from "../../src/domain/evidence/counting.ts";
 import { CARRY_S, CROSSING } from "../../src/domain/evidence/guard.ts";
 import { LONGEST_MINUTES, sustained, type Minute } from "../../src/domain/evidence/sustained.ts";
@@ -422,11 +419,4 @@ t.test("five keys must have failed, unless fewer were seen at all", async (t) =>
   t.equal(enoughKeys(MIN_FAILED_KEYS, 100), true);
   t.equal(enoughKeys(MIN_FAILED_KEYS - 1, 100), false);
   t.equal(enoughKeys(1, MIN_FAILED_KEYS - 1), true);
-});
-
-t.test("what was measured while the event loop lagged is no evidence about either arm", async (t) => {
-  const block: Block = { canary: arm(3, 3), stable: arm(9), canaryLatency: [5, 3], stableLatency: [4, 9] };
-  t.equal(unlessLagged(block, 50, 100), block);
-  t.equal(unlessLagged(block, 100, 100), block);
-  t.equal(unlessLagged(block, 101, 100), EMPTY_BLOCK);
 });

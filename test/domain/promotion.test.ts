@@ -94,7 +94,6 @@ const known = (over: Partial<Readings>): Readings => ({
   lately: 1,
   gate,
   success: [],
-  cutsUs: [],
   discarded: { seconds: 0, responses: 0 },
   ...over,
 });

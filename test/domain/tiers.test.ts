@@ -63,7 +63,6 @@ function readings(
     gate: null,
     lately: 1,
     success: [],
-    cutsUs: [],
     discarded: { seconds: 0, responses: 0 },
   };
 }

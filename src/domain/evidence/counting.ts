@@ -43,14 +43,6 @@ const NOTHING: ArmCounts = { n: 0, e: 0, s: 0, v: 0, c4: 0 };
 /** A block in which nothing was measured. */
 export const EMPTY_BLOCK: Block = { canary: NOTHING, stable: NOTHING, canaryLatency: [], stableLatency: [] };
 
-/**
- * The block, or an empty one for both arms when the event loop lagged for longer than the limit: what was measured then is the proxy's
- * own slowness (product.md §2.21). Lag and limit in ms.
- */
-export function unlessLagged(block: Block, lagMs: number, limitMs: number): Block {
-  return lagMs > limitMs ? EMPTY_BLOCK : block;
-}
-
 /** The share of a block's bad responses that one key may carry. */
 const KEY_SHARE = 0.2;
 /** Distinct keys that must have failed. */

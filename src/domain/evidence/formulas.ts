@@ -7,13 +7,6 @@
  * Index 1 is the canary, 0 is stable. Source: statistics.md §2 and §5; Grünwald, de Heide, Koolen, "Safe testing", 2024.
  */
 
-/** ln(eᵃ + eᵇ) without overflow; −Infinity stands for nothing. */
-export function logAddExp(a: number, b: number): number {
-  const high = Math.max(a, b);
-  if (high === -Infinity) return -Infinity;
-  return high + Math.log1p(Math.exp(Math.min(a, b) - high));
-}
-
 /**
  * Evidence in nats that the share of bad responses is `alternative` rather than `limit`.
  *
@@ -46,7 +39,7 @@ export function isBet(theta1: number, theta0: number, ratio: number): boolean {
 
 /**
  * Evidence in nats that the canary is worse than `ratio` times stable, as a bet on (θ₁, θ₀). It needs no error on stable, and is 0 when an
- * arm is empty or θ₁ is no bet.
+ * arm is empty or θ₁ is no bet. The guards have it written out, for speed: here it is the formula that tests hold them to.
  *
  * @param theta1 the canary's share under the alternative, below 1
  * @param theta0 stable's running rate from before these counts, within (0, 1)

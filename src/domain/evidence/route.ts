@@ -18,7 +18,6 @@ import {
   hardGuards,
   hardReadings,
   hasControl,
-  peekHard,
   resetHard,
   setControl,
   startHard,
@@ -97,8 +96,6 @@ export interface Readings {
   readonly gate: GateReading | null;
   /** The step's success limits, as of the last whole ten seconds. */
   readonly success: readonly SuccessReading[];
-  /** Stable's P50, P90 and P99 of late, µs; 0 while they are not known. */
-  readonly cutsUs: readonly number[];
   readonly discarded: Discarded;
 }
 
@@ -228,11 +225,6 @@ export class RouteEvidence {
     this.commit(EMPTY_BLOCK, seconds);
   }
 
-  /** The catastrophic rule that would fire were this block committed after `seconds`, or null. Changes and allocates nothing. */
-  peek(counts: BlockCounts, seconds: number): HardRule | null {
-    return peekHard(this.#guards, this.#hard, this.#at, counts, seconds);
-  }
-
   /** Every rule's evidence with what was observed. */
   readings(): Readings {
     const sums = sumsOf(ROWS, this.#rest, PAST, ROW);
@@ -245,7 +237,6 @@ export class RouteEvidence {
       sustained: (this.#byMinute ??= this.#sustained()),
       gate: control ? gateReading(this.#rest, GATE, margin, leastS) : null,
       success: this.#success,
-      cutsUs: [...this.#rest.subarray(CUTS, CUTS + CUT_WORDS)],
       discarded: { seconds: this.#rest[DISCARDED_S]!, responses: this.#rest[DISCARDED_N]! },
     };
   }
