@@ -7,6 +7,7 @@
  */
 
 import type { Readings } from "./evidence/route.ts";
+import { CLEAR_RATIO, ENOUGH_RESPONSES, isAboutAsBad } from "./evidence/sustained.ts";
 import { indexOfMicros } from "./latency.ts";
 import type { Step } from "./plan.ts";
 import { checkPromotion } from "./promotion.ts";
@@ -64,10 +65,6 @@ export interface Evidence {
   /** Time in service since the last verdict. */
   readonly elapsedMs: Millis;
 }
-
-const SHARED_LEAST = 100;
-const SHARED_RATIO = 1.25;
-const SHARED_Z = 4;
 
 /** The verdict on the canary. */
 export function judge(evidence: Evidence): Verdict {
@@ -150,21 +147,15 @@ function checkSustained(rule: SustainedRule, evidence: Evidence): Check {
   return { ...base, kind: "inconclusive", detail: `above the limit for ${span}` };
 }
 
-/** Stable is over the limit too, and the canary is not clearly worse: pooled z below 4, or below 1.25 times stable (statistics.md §3.4). */
+/** Stable is over the limit too, and the canary is not clearly worse (statistics.md §3.4). */
 function isShared(rule: SustainedRule, canary: Reading, stable: Reading): boolean {
   if (rule.metric !== "error_rate") {
     const { have, observed, breach } = latency(rule, stable);
     const slow = latency(rule, canary).observed;
-    return have >= SHARED_LEAST && breach && Number(slow) < SHARED_RATIO * Number(observed);
+    return have >= ENOUGH_RESPONSES && breach && Number(slow) < CLEAR_RATIO * Number(observed);
   }
-  const { requests, failures } = stable;
-  if (requests < SHARED_LEAST || !errorRate(rule, stable).breach) return false;
-  const p1 = canary.failures / canary.requests;
-  const p0 = failures / requests;
-  if (p1 < SHARED_RATIO * p0) return true;
-  const pooled = (canary.failures + failures) / (canary.requests + requests);
-  const spread = Math.sqrt(pooled * (1 - pooled) * (1 / canary.requests + 1 / requests));
-  return p1 - p0 < SHARED_Z * spread;
+  const counts = { n1: canary.requests, x1: canary.failures, n0: stable.requests, x0: stable.failures };
+  return errorRate(rule, stable).breach && isAboutAsBad(counts);
 }
 
 /** product.md §2.8: a breach starts and advances the clock, enough data within the limit stops it, too little data leaves it alone. */

@@ -6,7 +6,7 @@
  * minutes"; and stable not about as bad. Source: statistics.md §3.4.
  */
 
-/** One minute of both arms: responses and bad ones; canary 1, stable 0. */
+/** One minute, or several, of both arms: responses and bad ones; canary 1, stable 0. */
 export interface Minute {
   readonly n1: number;
   readonly x1: number;
@@ -39,7 +39,8 @@ export const ENOUGH_RESPONSES = 100;
 const MIN_BAD = 10;
 const PARTS_OVER = 4;
 const CLEAR_Z = 4;
-const CLEAR_RATIO = 1.25;
+/** Below so many times what stable suffers, the canary is not clearly worse. */
+export const CLEAR_RATIO = 1.25;
 
 /**
  * The rule on the last minutes.
@@ -96,7 +97,7 @@ function partsOver(window: readonly Minute[], limit: number): number {
 }
 
 /** Whether stable answered enough to say so, and the canary is not clearly worse: pooled z below 4, or below 1.25 times stable. */
-function isAboutAsBad({ n1, x1, n0, x0 }: Minute): boolean {
+export function isAboutAsBad({ n1, x1, n0, x0 }: Minute): boolean {
   if (n0 < ENOUGH_RESPONSES) return false;
   const p1 = x1 / n1;
   const p0 = x0 / n0;
