@@ -38,7 +38,7 @@ export function asRestored(present: RolloutState, recorded: RolloutState, reason
 }
 
 /** Whether a person's restore would be in the way of a rollout: a canary has traffic, or is about to have it back. */
-export function isUnderWay({ phase, weight, trippedFrom }: RolloutState): boolean {
+export function holdsTraffic({ phase, weight, trippedFrom }: RolloutState): boolean {
   const isOpen = phase === "progressing" || phase === "baking" || phase === "paused";
   return isOpen && (weight > NONE || trippedFrom > NONE);
 }

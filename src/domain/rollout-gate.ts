@@ -1,6 +1,14 @@
 /** What people say at a gate, and what else they may do with a step: give it more time, or go back one. Pure. */
 
-import { MANUAL_WEIGHT, atStep, decided, isClimbing, mismatch, rolledBack } from "./rollout-move.ts";
+import {
+  MANUAL_WEIGHT,
+  atStep,
+  decided,
+  isClimbing,
+  isUnderWay,
+  mismatch,
+  rolledBack,
+} from "./rollout-move.ts";
 import { refused, type Refusal } from "./refusal.ts";
 import type {
   Actor,
@@ -10,16 +18,12 @@ import type {
   RollbackPolicy,
   RolloutEvent,
   RolloutState,
+  StepProgress,
 } from "./rollout-types.ts";
 import { newGate, reject, sign, type GateSpec, type GateState } from "./signatures.ts";
 import { NONE, formatDuration, millis, type Millis } from "./units.ts";
 
 type Said<T extends Command["type"]> = Extract<RolloutEvent, { type: T }>;
-
-/** Whether a plan is being walked, or stands still. */
-function isUnderWay({ phase, steps }: RolloutState): boolean {
-  return isClimbing(phase) || (phase === "paused" && steps.length > 0);
-}
 
 function gateAt(state: RolloutState): { readonly spec: GateSpec; readonly gate: GateState } | undefined {
   const spec = state.steps[state.step]?.gate;
@@ -72,7 +76,7 @@ export function refuse(
   if (!change.ok) return change;
   const why = `rejected by ${actor.name} (${role}): ${reason}`;
   if (answer.type === "rollback") return rolledBack(state, NONE, `Rolled back: ${why}`, policy);
-  if (answer.type === "extend") return longer(state, answer.byMs, why, "GATE_REJECTED");
+  if (answer.type === "extend") return longer(state, askedAnew(state), answer.byMs, why, "GATE_REJECTED");
   if (answer.type === "stepBack")
     return state.step === 0
       ? mismatch("there is no step before the first")
@@ -87,22 +91,28 @@ export function refuse(
 }
 
 /** After a no, everybody is asked anew. */
-function askedAnew({ progress, step }: RolloutState): RolloutState["progress"] {
+function askedAnew({ progress, step }: RolloutState): StepProgress {
   return { ...progress, gate: newGate(step), isGateOpen: false };
 }
 
 /** More time at this step. */
 export function extend(state: RolloutState, { byMs, reason }: Said<"extend">): Decision {
   if (!isUnderWay(state)) return mismatch(`a rollout that is ${state.phase} has no hold to extend`);
-  return longer(state, byMs, reason, "STEP_EXTENDED");
+  return longer(state, state.progress, byMs, reason, "STEP_EXTENDED");
 }
 
-function longer(state: RolloutState, byMs: Millis, reason: string, event: string): Decision {
-  const rejected = event === "GATE_REJECTED" ? askedAnew(state) : state.progress;
+/** `progress`: what stays of what has come of the step. */
+function longer(
+  state: RolloutState,
+  progress: StepProgress,
+  byMs: Millis,
+  reason: string,
+  event: string,
+): Decision {
   // What has been held beyond the hold is no part of what is added: it is from now on that there is more time.
   const overdue = Math.max(0, state.heldMs - state.steps[state.step]!.holdMs - state.progress.extendedMs);
   const extendedMs = millis(state.progress.extendedMs + overdue + byMs);
-  const to: RolloutState = { ...state, progress: { ...rejected, extendedMs } };
+  const to: RolloutState = { ...state, progress: { ...progress, extendedMs } };
   const why = reason === "" ? "" : `: ${reason}`;
   return decided(state, to, event, "info", `its hold is longer by ${formatDuration(byMs)}${why}`);
 }

@@ -69,6 +69,11 @@ export function isClimbing(phase: Phase): boolean {
   return phase === "progressing" || phase === "baking";
 }
 
+/** Whether a plan is being walked, or stands still. */
+export function isUnderWay({ phase, steps }: RolloutState): boolean {
+  return isClimbing(phase) || (phase === "paused" && steps.length > 0);
+}
+
 /** Past alarms, without one that is under way. */
 export function calm({ trips }: Confirmation): Confirmation {
   return { phase: "armed", trips };

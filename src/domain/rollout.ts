@@ -17,6 +17,7 @@ import {
   climb,
   decided,
   isClimbing,
+  isUnderWay,
   mismatch,
   rolledBack,
 } from "./rollout-move.ts";
@@ -139,8 +140,7 @@ function start(state: RolloutState, event: Said<"start">, calendar: Calendar): D
 function startBarred(state: RolloutState, event: Said<"start">, { wall }: Calendar): Refusal | null {
   const { steps, force: isForced, announce, startsAtMs = wall } = event;
   if (steps.length === 0) return refused("SPLIT_INPUT_INVALID", "a plan needs at least one step");
-  const running = isClimbing(state.phase) || (state.phase === "paused" && state.steps.length > 0);
-  if (running && !isForced) return mismatch("a rollout is under way: roll it back first, or force");
+  if (isUnderWay(state) && !isForced) return mismatch("a rollout is under way: roll it back first, or force");
   if (state.cooldownLeftMs > 0 && !isForced) return coolingDown(state);
   if (startsAtMs > wall && state.weight > NONE)
     return mismatch("the canary still has traffic: set its weight to 0 before a start is scheduled");
@@ -306,8 +306,7 @@ function coolingDown(state: RolloutState): Refusal {
 
 /** Why nobody may raise by hand while a plan stands where it does. */
 function notGranted(state: RolloutState, calendar: Calendar): Refusal | null {
-  const isStanding = isClimbing(state.phase) || (state.phase === "paused" && state.steps.length > 0);
-  const wait = isStanding ? grantedOf(state, calendar) : null;
+  const wait = isUnderWay(state) ? grantedOf(state, calendar) : null;
   return wait === null
     ? closed(state, calendar)
     : mismatch(`${wait.words}: wait for it, or force with a reason`);

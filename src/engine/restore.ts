@@ -1,7 +1,7 @@
 /** A restore: what a backup holds of each route, put in force the safe way (`domain/restore.ts`). */
 
 import type { ErrorCode } from "../domain/errors.ts";
-import { isUnderWay, restored } from "../domain/restore.ts";
+import { holdsTraffic, restored } from "../domain/restore.ts";
 import type { Actor, Phase } from "../domain/rollout-types.ts";
 import { percentOf, type Millis } from "../domain/units.ts";
 import type { RecordedState } from "./ports.ts";
@@ -43,7 +43,7 @@ export async function restoreRoutes(
   now: Millis,
 ): Promise<RestoreResult> {
   const { from, states, reason: why, actor } = order;
-  const running = routes.find(({ state }) => isUnderWay(state));
+  const running = routes.find(({ state }) => holdsTraffic(state));
   if (running !== undefined && !order.force) {
     const { phase, weight } = running.state;
     const message = `${running.config.name} is ${phase} at ${percentOf(weight)} %: roll it back first, or force with a reason`;

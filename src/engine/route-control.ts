@@ -8,7 +8,7 @@
 import type { RouteConfig } from "../config/schema.ts";
 import { judge, type Verdict } from "../domain/judge.ts";
 import { ruleId } from "../domain/rule.ts";
-import { IDLE } from "../domain/rollout-move.ts";
+import { IDLE, isClimbing } from "../domain/rollout-move.ts";
 import type {
   Accepted,
   Calendar,
@@ -352,8 +352,7 @@ export class RouteControl {
   /** Whether a step asks for checks that have not been run. */
   get wantsPreflight(): boolean {
     const { phase, progress } = this.#state;
-    const isClimbing = phase === "progressing" || phase === "baking";
-    const asks = isClimbing && stepOf(this.#state)?.preflight === true;
+    const asks = isClimbing(phase) && stepOf(this.#state)?.preflight === true;
     return asks && progress.preflight === null && this.#checking.may(this.#ports.clock.mono(), millis(0));
   }
 

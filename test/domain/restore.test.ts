@@ -2,7 +2,7 @@
 
 import fc from "fast-check";
 import t from "tap";
-import { asRestored, isUnderWay, restored } from "../../src/domain/restore.ts";
+import { asRestored, holdsTraffic, restored } from "../../src/domain/restore.ts";
 import { retained, type Dated } from "../../src/domain/retention.ts";
 import { IDLE, NO_PROGRESS } from "../../src/domain/rollout-move.ts";
 import { passTime } from "../../src/domain/rollout-tick.ts";
@@ -151,13 +151,13 @@ t.test("who has signed at a gate signs anew, and what has no step asks nobody", 
 
 t.test("a rollout is under way while its canary has traffic, or is to have it back after an alarm", (t) => {
   const paused: RolloutState = { ...IDLE, phase: "paused", weight: ppm(50_000) };
-  t.ok(isUnderWay(paused));
-  t.ok(isUnderWay({ ...paused, weight: ppm(0), trippedFrom: ppm(50_000) }));
-  t.notOk(isUnderWay({ ...paused, weight: ppm(0) }));
-  t.ok(isUnderWay({ ...paused, phase: "progressing" }));
-  t.ok(isUnderWay({ ...paused, phase: "baking" }));
+  t.ok(holdsTraffic(paused));
+  t.ok(holdsTraffic({ ...paused, weight: ppm(0), trippedFrom: ppm(50_000) }));
+  t.notOk(holdsTraffic({ ...paused, weight: ppm(0) }));
+  t.ok(holdsTraffic({ ...paused, phase: "progressing" }));
+  t.ok(holdsTraffic({ ...paused, phase: "baking" }));
   for (const phase of ["idle", "succeeded", "rolled_back"] as const)
-    t.notOk(isUnderWay({ ...paused, phase }));
+    t.notOk(holdsTraffic({ ...paused, phase }));
   t.end();
 });
 
