@@ -20,7 +20,7 @@ import type {
   RolloutState,
   StepProgress,
 } from "./rollout-types.ts";
-import { newGate, reject, sign, type GateSpec, type GateState } from "./signatures.ts";
+import { newGate, rejectBarred, sign, type GateSpec, type GateState } from "./signatures.ts";
 import { NONE, formatDuration, millis, type Millis } from "./units.ts";
 
 type Said<T extends Command["type"]> = Extract<RolloutEvent, { type: T }>;
@@ -61,19 +61,12 @@ export function approve(state: RolloutState, event: Said<"approve">, { wall }: C
 }
 
 /** A role says no, and what is to happen instead is done. */
-export function refuse(
-  state: RolloutState,
-  event: Said<"reject">,
-  policy: RollbackPolicy,
-  { wall }: Calendar,
-): Decision {
+export function refuse(state: RolloutState, event: Said<"reject">, policy: RollbackPolicy): Decision {
   const at = gateAt(state);
   if (at === undefined) return noGate(state);
   const { step, role, answer, reason, actor } = event;
-  const barred = withoutRole(actor, role);
+  const barred = withoutRole(actor, role) ?? rejectBarred(at.spec, at.gate, step, role, reason);
   if (barred !== null) return barred;
-  const change = reject(at.spec, at.gate, step, { role, by: actor.name, atMs: wall, reason, answer });
-  if (!change.ok) return change;
   const why = `rejected by ${actor.name} (${role}): ${reason}`;
   if (answer.type === "rollback") return rolledBack(state, NONE, `Rolled back: ${why}`, policy);
   if (answer.type === "extend") return longer(state, askedAnew(state), answer.byMs, why, "GATE_REJECTED");

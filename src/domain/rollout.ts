@@ -86,7 +86,7 @@ function asked(state: RolloutState, event: Asked, policy: RollbackPolicy, calend
     case "approve":
       return approve(state, event, calendar);
     case "reject":
-      return refuse(state, event, policy, calendar);
+      return refuse(state, event, policy);
     case "extend":
       return extend(state, event);
     case "step_back":

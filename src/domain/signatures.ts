@@ -15,7 +15,7 @@
  */
 
 import { refused, type Refusal } from "./refusal.ts";
-import { formatDuration, type Millis } from "./units.ts";
+import type { Millis } from "./units.ts";
 
 /** What a step asks of people before the weight rises beyond it. */
 export interface GateSpec {
@@ -56,16 +56,6 @@ export type Answer =
   | { readonly type: "stepBack" }
   | { readonly type: "rollback" };
 
-/** A role's no. */
-export interface Rejection {
-  readonly role: string;
-  readonly by: string;
-  /** Wall-clock milliseconds. */
-  readonly atMs: number;
-  readonly reason: string;
-  readonly answer: Answer;
-}
-
 /** What has been said at the gate of one step. */
 export interface GateState {
   /** Index of the step whose gate it is. */
@@ -74,7 +64,6 @@ export interface GateState {
   readonly signatures: readonly Signature[];
   /** At most one per item. */
   readonly ticks: readonly Tick[];
-  readonly rejected: Rejection | null;
 }
 
 /** What becomes of a gate: its next state (the same object when nothing changed), or why not. */
@@ -114,7 +103,7 @@ export function checkGate(spec: GateSpec): readonly string[] {
 
 /** The gate of a step at which nobody has said anything. */
 export function newGate(step: number): GateState {
-  return { step, signatures: [], ticks: [], rejected: null };
+  return { step, signatures: [], ticks: [] };
 }
 
 /**
@@ -131,8 +120,7 @@ export function sign(
   items: readonly string[],
 ): GateChange {
   const { role, by, atMs, comment } = signature;
-  const refusal =
-    late(state, step) ?? rejectedAlready(state) ?? unknownRole(spec, role) ?? taken(spec, state, signature);
+  const refusal = late(state, step) ?? unknownRole(spec, role) ?? taken(spec, state, signature);
   if (refusal !== null) return refusal;
   const change = items.reduce<GateChange>(
     (before, item) => (before.ok ? tick(spec, before.state, step, { item, by, atMs, comment }) : before),
@@ -147,7 +135,7 @@ export function sign(
 
 /** Somebody ticks an item. Again, by whomever, it changes nothing until it has expired. */
 export function tick(spec: GateSpec, state: GateState, step: number, done: Tick): GateChange {
-  const refusal = late(state, step) ?? rejectedAlready(state) ?? unknownItem(spec, done.item);
+  const refusal = late(state, step) ?? unknownItem(spec, done.item);
   if (refusal !== null) return refusal;
   if (counting(spec, state.ticks, done.atMs).some((one) => one.item === done.item))
     return { ok: true, state };
@@ -155,22 +143,21 @@ export function tick(spec: GateSpec, state: GateState, step: number, done: Tick)
   return { ok: true, state: { ...state, ticks: [...kept, done] } };
 }
 
-/** A role says no, and what is to happen instead. From then on the gate is not granted, whoever has signed. */
-export function reject(spec: GateSpec, state: GateState, step: number, rejection: Rejection): GateChange {
-  const refusal =
-    late(state, step) ??
-    rejectedAlready(state) ??
-    unknownRole(spec, rejection.role) ??
-    baseless(spec, rejection);
-  return refusal ?? { ok: true, state: { ...state, rejected: rejection } };
-}
-
-/** After a rejection all is asked anew: who signed before has not seen what comes now. */
-export function reopen(state: GateState, step: number): GateChange {
-  const refusal = late(state, step);
-  if (refusal !== null) return refusal;
-  if (state.rejected === null) return refused("SPLIT_PHASE_MISMATCH", "the gate has not been rejected");
-  return { ok: true, state: newGate(step) };
+/**
+ * Why a role may not say no at a gate; null when it may. What comes of a no is the caller's: whatever it is, all is asked anew, for who signed
+ * before has not seen what comes now.
+ *
+ * @param step   the index of the step that the person saw
+ * @param reason the person's; a no without one is none
+ */
+export function rejectBarred(
+  spec: GateSpec,
+  state: GateState,
+  step: number,
+  role: string,
+  reason: string,
+): Refusal | null {
+  return late(state, step) ?? unknownRole(spec, role) ?? baseless(spec, role, reason);
 }
 
 /** How the gate stands at `wall`. */
@@ -189,16 +176,15 @@ export function gateReading(spec: GateSpec, state: GateState, wall: number): Gat
     acknowledge: missing.acknowledge.filter((role) => gone.includes(role)),
     items: missing.items.filter((item) => undone.includes(item)),
   };
-  const isComplete = namesOf(missing).length === 0;
-  const granted = isComplete && state.rejected === null;
-  return { granted, missing, expired, words: wordsFor(state, missing, expired) };
+  return {
+    granted: namesOf(missing).length === 0,
+    missing,
+    expired,
+    words: wordsFor(state, missing, expired),
+  };
 }
 
 function wordsFor(state: GateState, missing: GateParts, expired: GateParts): string {
-  if (state.rejected !== null) {
-    const { by, role, reason, answer } = state.rejected;
-    return `rejected by ${by} (${role}), ${ANSWERS[answer.type]}${amountOf(answer)}: ${reason}`;
-  }
   const parts = [
     ...phrase("the signature of", missing.roles),
     ...phrase("the acknowledgement of", missing.acknowledge),
@@ -213,12 +199,6 @@ function wordsFor(state: GateState, missing: GateParts, expired: GateParts): str
   return `waits for ${parts.join("; ")}${gone.length === 0 ? "" : ` (expired: ${gone.join(", ")})`}`;
 }
 
-const ANSWERS = { extend: "extend by ", hold: "hold", stepBack: "step back", rollback: "roll back" } as const;
-
-function amountOf(answer: Answer): string {
-  return answer.type === "extend" ? formatDuration(answer.byMs) : "";
-}
-
 function phrase(what: string, names: readonly string[]): readonly string[] {
   return names.length === 0 ? [] : [`${what} ${names.join(", ")}`];
 }
@@ -230,12 +210,6 @@ function namesOf({ roles, acknowledge, items }: GateParts): readonly string[] {
 function late(state: GateState, step: number): Refusal | null {
   if (step === state.step) return null;
   const message = `this gate is that of step ${state.step}, not of step ${step}: look at the rollout again`;
-  return refused("SPLIT_PHASE_MISMATCH", message);
-}
-
-function rejectedAlready({ rejected }: GateState): Refusal | null {
-  if (rejected === null) return null;
-  const message = `the gate was rejected by ${rejected.by} (${rejected.role}): ${rejected.reason}`;
   return refused("SPLIT_PHASE_MISMATCH", message);
 }
 
@@ -267,7 +241,7 @@ function taken(spec: GateSpec, state: GateState, { role, by, atMs }: Signature):
 }
 
 /** Whether a rejection lacks what one needs. */
-function baseless({ roles }: GateSpec, { role, reason }: Rejection): Refusal | null {
+function baseless({ roles }: GateSpec, role: string, reason: string): Refusal | null {
   if (!roles.includes(role)) {
     const who = roles.length === 0 ? "nobody can" : `${roles.join(", ")} can`;
     return refused("SPLIT_INPUT_INVALID", `the role "${role}" acknowledges, and cannot reject; ${who}`);

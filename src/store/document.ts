@@ -64,17 +64,10 @@ const step = z.object({
 });
 
 const said = { by: z.string(), atMs: z.number(), comment: z.string() };
-const answer = z.discriminatedUnion("type", [
-  z.object({ type: z.literal("extend"), byMs: duration }),
-  z.object({ type: z.enum(["hold", "stepBack", "rollback"]) }),
-]);
 const gate = z.object({
   step: z.int().min(0),
   signatures: z.array(z.object({ role: z.string(), ...said })),
   ticks: z.array(z.object({ item: z.string(), ...said })),
-  rejected: z
-    .object({ role: z.string(), by: z.string(), atMs: z.number(), reason: z.string(), answer })
-    .nullable(),
 });
 const progress = z.object({
   gate: gate.nullable(),

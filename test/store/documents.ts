@@ -42,7 +42,6 @@ export function rollout(reason: string): RolloutState {
         step: 1,
         signatures: [{ role: "deployment-lead", by: "ada", atMs: 1_767_600_000_000, comment: "go" }],
         ticks: [{ item: "dashboards-ready", by: "ada", atMs: 1_767_600_000_000, comment: "" }],
-        rejected: null,
       },
       isGateOpen: true,
       extendedMs: millis(500),

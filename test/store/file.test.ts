@@ -184,6 +184,21 @@ t.test(
   },
 );
 
+t.test(
+  "a gate written before with a field for a no loads as well, without it (reliability 36)",
+  async (t) => {
+    const folder = await temporaryFolder(t);
+    const store = await fileStore(folder, quietLog());
+    const { routes, ...rest } = documentOf(7);
+    const app = rollout("save 7");
+    const progress = { ...app.progress, gate: { ...app.progress.gate, rejected: null } };
+    const older = { ...rest, routes: { ...routes, app: { ...app, progress } } };
+    await writeFile(join(folder, "state.json"), envelope(older));
+    t.same(await store.load(), { kind: "found", document: documentOf(7) });
+    t.same(await store.save(documentOf(8)), { ok: true }, "and is written without it");
+  },
+);
+
 t.test("a state that was removed is no state, whatever stands beside it", async (t) => {
   const folder = await temporaryFolder(t);
   const store = await fileStore(folder, quietLog());
