@@ -27,6 +27,7 @@ export function asRestored(present: RolloutState, recorded: RolloutState, reason
     progress:
       recorded.steps[recorded.step] === undefined ? NO_PROGRESS : atStep(recorded, recorded.step).progress,
     startsAtMs: 0,
+    scheduled: null,
     clocks: {},
     cooldownLeftMs: longer(present.cooldownLeftMs, recorded.cooldownLeftMs),
     verifyLeftMs: longer(present.verifyLeftMs, recorded.verifyLeftMs),

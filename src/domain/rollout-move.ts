@@ -47,6 +47,7 @@ export const IDLE: RolloutState = {
   progress: NO_PROGRESS,
   windows: [],
   startsAtMs: 0,
+  scheduled: null,
   clocks: {},
   cooldownLeftMs: ZERO,
   verifyLeftMs: ZERO,

@@ -133,8 +133,13 @@ function checkpoint(state: RolloutState): Accepted {
 function begin(state: RolloutState, { wall, freezes }: Calendar): Accepted {
   const nothing: Accepted = { ok: true, state, effects: [], reason: "" };
   if (wall < state.startsAtMs || !isOpen(state.windows, freezes, wall)) return nothing;
-  const to: RolloutState = { ...state, ...atStep(state, 0), startsAtMs: 0, reason: "" };
-  return decided(state, to, "DEPLOY_START", "info", "the time that it was scheduled for has come");
+  const to: RolloutState = { ...state, ...atStep(state, 0), startsAtMs: 0, scheduled: null, reason: "" };
+  const time = "the time that it was scheduled for has come";
+  // A state document of before does not say who has asked.
+  if (state.scheduled === null) return decided(state, to, "DEPLOY_START", "info", time);
+  const { by, reason } = state.scheduled;
+  const why = reason === "" ? time : `${reason} (${time})`;
+  return { ...decided(state, to, "DEPLOY_START", "info", why), by };
 }
 
 /** What a rollout waits for before it climbs; null when for nothing. Of one that does not climb: null, or its start. */

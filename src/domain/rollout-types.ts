@@ -63,6 +63,8 @@ export interface RolloutState {
   readonly windows: readonly DeploymentWindow[];
   /** When a scheduled one begins, wall-clock milliseconds; 0 once it has. */
   readonly startsAtMs: number;
+  /** Who has scheduled it, and why; null: nobody has, or it has begun. */
+  readonly scheduled: { readonly by: string; readonly reason: string } | null;
   /** The canary's share that is in force. */
   readonly weight: Ppm;
   /** Time served at this step, in service and progressing. */
@@ -183,6 +185,8 @@ export interface Accepted {
   readonly effects: readonly Effect[];
   /** The person's or the program's reason, for the journal. */
   readonly reason: string;
+  /** Who asked for it in advance, for the journal; left out: nobody but who acts now. */
+  readonly by?: string;
 }
 
 /** What becomes of an event: a new state, or why not. */

@@ -115,7 +115,7 @@ function rollBackByHand(state: RolloutState, reason: string, policy: RollbackPol
 function start(state: RolloutState, event: Said<"start">, calendar: Calendar): Decision {
   const barred = startBarred(state, event, calendar);
   if (barred !== null) return barred;
-  const { steps, windows = [], startsAtMs = calendar.wall } = event;
+  const { steps, windows = [], startsAtMs = calendar.wall, reason: why } = event;
   const fresh: RolloutState = {
     ...IDLE,
     id: event.rolloutId,
@@ -126,14 +126,16 @@ function start(state: RolloutState, event: Said<"start">, calendar: Calendar): D
     startedAt: event.at,
   };
   if (startsAtMs > calendar.wall) {
-    const reason = `scheduled for ${formatLocal(startsAtMs, windows[0]?.timezone ?? "UTC")}`;
-    const to: RolloutState = { ...fresh, phase: "scheduled", startsAtMs, reason };
+    const time = `scheduled for ${formatLocal(startsAtMs, windows[0]?.timezone ?? "UTC")}`;
+    const reason = why === "" ? time : `${time}: ${why}`;
+    const scheduled = { by: event.actor.name, reason: why };
+    const to: RolloutState = { ...fresh, phase: "scheduled", startsAtMs, scheduled, reason };
     return decided(state, to, "ROLLOUT_SCHEDULED", "warning", reason);
   }
   const rises = steps[0]!.weight > NONE && !event.force;
   const barrier = rises ? closed(fresh, calendar) : null;
   if (barrier !== null) return barrier;
-  return decided(state, { ...fresh, ...atStep(fresh, 0) }, "DEPLOY_START", "info", event.reason);
+  return decided(state, { ...fresh, ...atStep(fresh, 0) }, "DEPLOY_START", "info", why);
 }
 
 /** Why a rollout may not start; null when it may. */

@@ -311,7 +311,7 @@ export class RouteControl {
       save: async () =>
         (await recorder.record(route, raises ? to : this.#recorded(this.#state))) && this.#turn === turn,
       journal: (event) => {
-        const entry = this.#entry(event, before, to, decision.reason, actor, now);
+        const entry = this.#entry(event, before, to, decision.reason, decision.by ?? actor, now);
         entries.push(entry);
         return recorder.journal(entry);
       },

@@ -135,6 +135,7 @@ const writtenSchema = z
     progress: progress.prefault({ ...NO_PROGRESS, gate: null, preflight: null }),
     windows: windows.prefault([]),
     startsAtMs: z.number().min(0).prefault(0),
+    scheduled: z.object({ by: z.string(), reason: z.string() }).nullable().prefault(null),
     servedMs: duration.prefault(0),
     confirmation: confirmation.prefault({ phase: "armed", trips: [] }),
     trippedFrom: weight.prefault(0),

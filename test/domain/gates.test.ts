@@ -5,7 +5,7 @@ import { checkPlan, type Step } from "../../src/domain/plan.ts";
 import { decide } from "../../src/domain/rollout.ts";
 import { IDLE } from "../../src/domain/rollout-move.ts";
 import { waitOf } from "../../src/domain/rollout-tick.ts";
-import type { Command, RollbackPolicy, RolloutState } from "../../src/domain/rollout-types.ts";
+import type { Command, RollbackPolicy, RolloutEvent, RolloutState } from "../../src/domain/rollout-types.ts";
 import { millis, ppm } from "../../src/domain/units.ts";
 
 const POLICY: RollbackPolicy = {
@@ -172,6 +172,24 @@ t.test("while a rollout is scheduled nobody sets a weight, and none is scheduled
     ok: false,
     message: /still has traffic/,
   });
+});
+
+t.test("a scheduled start begins with the reason and in the name of who has scheduled it", async (t) => {
+  const tick: RolloutEvent = {
+    type: "tick",
+    verdict: { kind: "successful", checks: [], clocks: {} },
+    elapsedMs: millis(1000),
+    responses: 0,
+  };
+  const begin = (state: RolloutState) => decide(state, tick, POLICY, STABLE, { wall: 5000, freezes: [] });
+  const time = "the time that it was scheduled for has come";
+  const scheduled = done(IDLE, { ...start, startsAtMs: 5000, reason: "release 4" });
+  t.equal(scheduled.reason, "scheduled for Thu 1970-01-01 00:00 UTC: release 4");
+  const began = begin(scheduled);
+  t.match(began, { reason: `release 4 (${time})`, by: "ada", effects: [{}, { event: "DEPLOY_START" }] });
+  t.match(began, { state: { phase: "progressing", scheduled: null, startsAtMs: 0, reason: "" } });
+  t.match(begin(done(IDLE, { ...start, startsAtMs: 5000 })), { reason: time, by: "ada" });
+  t.match(begin({ ...scheduled, scheduled: null }), { reason: time, by: undefined }, "recorded without");
 });
 
 t.test("what an alarm or a person has taken away comes back by no step back", async (t) => {

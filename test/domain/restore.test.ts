@@ -36,6 +36,7 @@ const states: fc.Arbitrary<RolloutState> = fc.record({
   }),
   windows: fc.constant([]),
   startsAtMs: fc.constantFrom(0, 1000, 10_000_000),
+  scheduled: fc.constantFrom(null, { by: "ada", reason: "release 4" }),
   clocks: fc.constantFrom<RolloutState["clocks"]>({}, { "error_rate above 1% for 5m": millis(3000) }),
   cooldownLeftMs: times,
   verifyLeftMs: times,
@@ -97,6 +98,7 @@ t.test("a restore shortens no cooldown, no watch over stable, and forgets what w
         state.confirmation.phase === "armed" &&
         state.trippedFrom === 0 &&
         state.startsAtMs === 0 &&
+        state.scheduled === null &&
         JSON.stringify(state.progress) === JSON.stringify(NO_PROGRESS) &&
         state.confirmation.trips === recorded.confirmation.trips &&
         restored(present, recorded, { from: "b", why: "" }).state.revision === present.revision + 1

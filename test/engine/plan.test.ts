@@ -264,11 +264,11 @@ t.test("a start is announced, or says why not, and begins when its time has come
     message: /24m of notice|24m/,
   });
   const startsAtMs = MONDAY + DAY * 1000;
-  t.ok((await ask({ ...start, announce, startsAtMs })).ok);
+  t.ok((await ask({ ...start, announce, startsAtMs, reason: "release 4" })).ok);
   t.match(statusOf(b), {
     phase: "scheduled",
     weight: 0,
-    reason: "scheduled for Mon 2026-01-05 09:24 UTC",
+    reason: "scheduled for Mon 2026-01-05 09:24 UTC: release 4",
     startsAt: "2026-01-05T09:24:00.000Z",
     waiting: { for: "start", words: "begins in 24m" },
   });
@@ -280,7 +280,9 @@ t.test("a start is announced, or says why not, and begins when its time has come
   t.equal(statusOf(again).phase, "scheduled");
   await again.run(6, well(again));
   t.match(statusOf(again), { phase: "progressing", step: 0, startsAt: null });
-  t.equal(eventsOf(again).filter((each) => each === "DEPLOY_START").length, 1);
+  const started = again.journal.entries.filter(({ event }) => event === "DEPLOY_START");
+  t.match(started, [{ actor: "ada", reason: "release 4 (the time that it was scheduled for has come)" }]);
+  t.equal(started.length, 1);
 
   const cancelled = await bench(benchConfig({ rollback: QUIET }), { clock: clockAt(MONDAY) });
   await asking(cancelled)({ ...start, announce, startsAtMs });

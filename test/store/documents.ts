@@ -52,6 +52,7 @@ export function rollout(reason: string): RolloutState {
     },
     windows: [{ from: 540, to: 600, weekdays: ["mon", "tue"], timezone: "UTC" }],
     startsAtMs: 0,
+    scheduled: { by: "ada", reason: "release 4" },
     clocks: { "error_rate>1%": millis(3000) },
     cooldownLeftMs: millis(0),
     verifyLeftMs: millis(0),

@@ -199,6 +199,18 @@ t.test(
   },
 );
 
+t.test(
+  "a state written before it said who has scheduled a start loads as well, and names nobody (reliability 36)",
+  async (t) => {
+    const folder = await temporaryFolder(t);
+    const store = await fileStore(folder, quietLog());
+    const { routes, ...rest } = documentOf(7);
+    const { scheduled: _, ...app } = rollout("save 7");
+    await writeFile(join(folder, "state.json"), envelope({ ...rest, routes: { ...routes, app } }));
+    t.match(await store.load(), { kind: "found", document: { routes: { app: { scheduled: null } } } });
+  },
+);
+
 t.test("a state that was removed is no state, whatever stands beside it", async (t) => {
   const folder = await temporaryFolder(t);
   const store = await fileStore(folder, quietLog());
