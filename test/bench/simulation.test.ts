@@ -131,7 +131,7 @@ t.test("what stays below every limit is found by comparison", (t) => {
     ["latency × 1.3", 3, 1500, /^latency$/],
   ] as const) {
     const fault = FAULTS.find((each) => each.name.startsWith(name))!;
-    const column = COLUMNS.find((each) => each.name === "§3, 50/s")!;
+    const column = COLUMNS.find((each) => each.name === "sluice, 50/s")!;
     const ends = Array.from({ length: times }, (_, seed) => runFault(fault, column, [3000, seed]));
     t.comment(`${name}: ${ends.map(({ rollback }) => rollback?.at).join(", ")} s`);
     t.ok(median(ends.map(({ rollback }) => rollback?.at ?? Infinity)) <= seconds);
