@@ -16,10 +16,10 @@ const kept = section(
       .max(3650)
       .default(30)
       .meta({ description: "and the last one of each day, for so many days" }),
-    daily: z
-      .boolean()
-      .default(true)
-      .meta({ description: "whether one is made every day, beside those before each start of a rollout" }),
+    daily: z.boolean().default(true).meta({
+      description:
+        "whether one is made every day, beside those before each start of a rollout (of a scheduled one when it is scheduled)",
+    }),
   },
   "copies of the state, the configuration file and the journal's end",
 );

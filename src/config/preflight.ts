@@ -133,7 +133,10 @@ export const preflight = z
     });
   })
   .prefault({})
-  .meta({ description: "what must hold before a rollout starts; `preflight ROUTE` looks at it at any time" });
+  .meta({
+    description:
+      "what must hold before users are sent to the canary. `preflight ROUTE` looks at it at any time, a step with `preflight: true` before it is left; a start alone does not ask for it",
+  });
 
 type Named = readonly { readonly name: string }[];
 

@@ -1,6 +1,6 @@
 /**
- * The plans that there are without writing one: `safe` over seven days with people signing, `fast` and `instant` without. A plan of the same
- * name in the configuration takes its place.
+ * The plans that there are without writing one: `safe` to 100 % in five days, one there and two of bake, with people signing, `fast` and
+ * `instant` without. A plan of the same name in the configuration takes its place.
  */
 
 import type { z } from "zod";

@@ -61,5 +61,10 @@ t.test("the command line's surface is as last agreed to", async (t) => {
     COMMANDS,
     "every command's help is looked at",
   );
+  const silent = text
+    .split("$ sluice ")
+    .filter((help) => !help.includes("--json"))
+    .map((help) => help.split("\n", 1)[0]);
+  t.same(silent, ["", "--help", "run --help"], "all but run can answer in JSON, as the README says");
   t.equal(text, golden("help.txt", text));
 });
