@@ -2,7 +2,7 @@
 
 import type { RouteStatus } from "../engine/status.ts";
 import { confirm, durationOf, present, reasonOf, show, usage, wholeOf, type Context } from "./commands.ts";
-import { formatDuration } from "../domain/units.ts";
+import { formatDuration, formatStep } from "../domain/units.ts";
 
 /** `approve`, as typed. */
 export interface ApproveOptions {
@@ -21,7 +21,7 @@ export async function approve(context: Context, route: string, options: ApproveO
   const items = options.check?.includes("all") === true ? seen.gate?.missing.items : options.check;
   const ticked =
     items === undefined || items.length === 0 ? "" : `, and that this is done: ${items.join(", ")}`;
-  await confirm(context, `sign step ${step} of ${route} as ${role}${ticked}`, options.yes);
+  await confirm(context, `sign ${formatStep(step)} of ${route} as ${role}${ticked}`, options.yes);
   const body = { step, role, ...present({ checklist: items && [...items], reason: options.reason }) };
   return show(context, await context.client.verb(route, "approve", body));
 }
@@ -82,7 +82,7 @@ function stepOf(typed: string | undefined, seen: RouteStatus): number {
 
 /** The role that is missing, when it is only one. */
 function onlyRole({ name, step, gate }: RouteStatus): string {
-  if (gate === null) throw usage(`step ${step} of ${name} has no gate`);
+  if (gate === null) throw usage(`${formatStep(step)} of ${name} has no gate`);
   const [role, ...others] = [...gate.missing.roles, ...gate.missing.acknowledge];
   if (role !== undefined && others.length === 0) return role;
   throw usage(

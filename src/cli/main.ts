@@ -35,6 +35,12 @@ export interface Programs {
   demo(options: DemoOptions): Promise<number>;
 }
 
+/** A late answer is to sign or promote no other step than the one that was seen. */
+const STEP_OPTION = [
+  "--step <index>",
+  "only if it is still at this step, by its index in status, which counts from 0; left out: the one shown now",
+] as const;
+
 /** Runs the command in `argv` (without program and script) and resolves its exit code. Never rejects: trouble is one line on stderr. */
 export async function runCli(argv: readonly string[], programs: Programs, io: Io): Promise<number> {
   let code = 0;
@@ -247,7 +253,7 @@ function handCommands(program: Command, io: Io, done: (exit: number) => void): v
     );
   remote(program, "promote <route>", "go to the next step now")
     .option("--full", "go to 100 % now")
-    .option("--step <index>", "only if it is still at this step; left out: the one shown now")
+    .option(...STEP_OPTION)
     .option("--force", "over a gate, a window, a freeze or checks that failed; needs --reason")
     .option("--reason <text>", "why; goes into the journal")
     .option("--yes", "do not ask")
@@ -263,15 +269,11 @@ function handCommands(program: Command, io: Io, done: (exit: number) => void): v
 }
 
 function gateCommands(program: Command, io: Io, done: (exit: number) => void): void {
-  const stepOption = [
-    "--step <index>",
-    "only if it is still at this step; left out: the one shown now",
-  ] as const;
   const asOption = ["--as <role>", "in which role; left out: the only one that is missing"] as const;
   const collect = (item: string, items: readonly string[] = []): readonly string[] => [...items, item];
   remote(program, "approve <route>", "sign the gate of the present step")
     .option(...asOption)
-    .option(...stepOption)
+    .option(...STEP_OPTION)
     .option("--check <item>", "an item of the checklist is done; repeatable; `all`", collect)
     .option("--reason <text>", "a comment; goes into the journal")
     .option("--yes", "do not ask")
@@ -280,7 +282,7 @@ function gateCommands(program: Command, io: Io, done: (exit: number) => void): v
     );
   remote(program, "reject <route>", "refuse the gate of the present step")
     .option(...asOption)
-    .option(...stepOption)
+    .option(...STEP_OPTION)
     .option("--answer <what>", "hold, step-back, rollback, or how much longer, e.g. 24h", "hold")
     .requiredOption("--reason <text>", "why; goes into the journal")
     .action((route: string, options: Access & gates.RejectOptions) =>

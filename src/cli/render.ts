@@ -153,7 +153,8 @@ function headline(route: RouteStatus, style: Style): string {
     paint(plain(route.name), "bold", style),
     paint(route.phase, PHASE_PAINT[route.phase], style),
   ];
-  if (route.steps.length > 0) parts.push(`step ${route.step + 1} of ${route.steps.length}`);
+  if (route.steps.length > 0)
+    parts.push(`step ${route.step + 1} of ${route.steps.length} (index ${route.step})`);
   const isMoving = route.phase === "progressing" || route.phase === "baking" || route.phase === "paused";
   if (isMoving && route.steps.length > 0) {
     parts.push(`held ${durationText(route.heldMs)}, ${durationText(route.holdLeftMs)} left`);

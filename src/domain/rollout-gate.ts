@@ -21,7 +21,7 @@ import type {
   StepProgress,
 } from "./rollout-types.ts";
 import { newGate, rejectBarred, sign, type GateSpec, type GateState } from "./signatures.ts";
-import { NONE, formatDuration, millis, type Millis } from "./units.ts";
+import { NONE, formatDuration, formatStep, millis, type Millis } from "./units.ts";
 
 type Said<T extends Command["type"]> = Extract<RolloutEvent, { type: T }>;
 
@@ -39,7 +39,9 @@ function withoutRole({ name, roles }: Actor, role: string): Refusal | null {
 
 function noGate(state: RolloutState): Decision {
   return mismatch(
-    isUnderWay(state) ? `step ${state.step} has no gate` : `a rollout that is ${state.phase} has no gate`,
+    isUnderWay(state)
+      ? `${formatStep(state.step)} has no gate`
+      : `a rollout that is ${state.phase} has no gate`,
   );
 }
 

@@ -40,7 +40,7 @@ import type {
   RolloutState,
   StableCondition,
 } from "./rollout-types.ts";
-import { NONE, ppm, type Ppm } from "./units.ts";
+import { NONE, formatStep, ppm, type Ppm } from "./units.ts";
 
 type Said<T extends Command["type"]> = Extract<RolloutEvent, { type: T }>;
 type Asked = Said<Command["type"]>;
@@ -248,7 +248,7 @@ function promoteRefused(state: RolloutState, { step, full }: Said<"promote">): R
   const present = state.steps[state.step];
   if (present === undefined) return mismatch("there is no plan to promote: the weight was set by hand");
   if (step !== null && step !== state.step)
-    return mismatch(`the rollout is at step ${state.step} by now, not at step ${step}`);
+    return mismatch(`the rollout is at ${formatStep(state.step)} by now, not at ${formatStep(step)}`);
   const isEnd = state.step === state.steps.length - 1 && !full;
   return isEnd && meantBy(state) !== present.weight
     ? mismatch("the weight is not the step's: resume first")

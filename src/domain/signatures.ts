@@ -15,7 +15,7 @@
  */
 
 import { refused, type Refusal } from "./refusal.ts";
-import type { Millis } from "./units.ts";
+import { formatStep, type Millis } from "./units.ts";
 
 /** What a step asks of people before the weight rises beyond it. */
 export interface GateSpec {
@@ -209,7 +209,7 @@ function namesOf({ roles, acknowledge, items }: GateParts): readonly string[] {
 
 function late(state: GateState, step: number): Refusal | null {
   if (step === state.step) return null;
-  const message = `this gate is that of step ${state.step}, not of step ${step}: look at the rollout again`;
+  const message = `this gate is that of ${formatStep(state.step)}, not of ${formatStep(step)}: look at the rollout again`;
   return refused("SPLIT_PHASE_MISMATCH", message);
 }
 

@@ -115,6 +115,11 @@ export function parseDuration(text: string): Millis | undefined {
   return total <= Number.MAX_SAFE_INTEGER ? (total as Millis) : undefined;
 }
 
+/** A step of a plan: people count from 1, the API from 0. */
+export function formatStep(index: number): string {
+  return `step ${index + 1} (index ${index})`;
+}
+
 /** 5 400 000 → `"1h30m"`; the shortest text that `parseDuration` reads back to the same number. */
 export function formatDuration(duration: Millis): string {
   let rest: number = duration;

@@ -90,7 +90,7 @@ t.test("who does not say as whom is asked, where it is not plain", async (t) => 
   const cases: readonly (readonly [RouteStatus, string])[] = [
     [asked({ acknowledge: ["stakeholders"] }), "say as whom: --as deployment-lead|stakeholders"],
     [asked({ roles: [] }), "nobody's signature is missing"],
-    [routeStatus(), "step 1 of app has no gate"],
+    [routeStatus(), "step 2 (index 1) of app has no gate"],
   ];
   for (const [status, words] of cases) {
     const admin = await fakeAdmin(api(status));
@@ -115,7 +115,7 @@ t.test("a signature is asked for in words, since the weight may rise on it", asy
   );
   t.match(
     questions[0],
-    /sign step 1 of app as deployment-lead, and that this is done: dashboards-ready, on-call-assigned/,
+    /sign step 2 \(index 1\) of app as deployment-lead, and that this is done: dashboards-ready, on-call-assigned/,
   );
   t.not(code, 0);
   t.notOk(admin.calls.some(({ method }) => method === "POST"));

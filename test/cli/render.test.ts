@@ -10,7 +10,7 @@ t.test("a route shows where it is, why, both arms and what each rule still lacks
   t.equal(
     routeText(routeStatus({ reason: "waiting for traffic" }), WIDE),
     [
-      "app  progressing  step 2 of 4  held 12s, 48s left  rollout r-1",
+      "app  progressing  step 2 of 4 (index 1)  held 12s, 48s left  rollout r-1",
       "  waiting for traffic",
       "  weight  ████████░░░░░░░░░░░░░░░░░░░░░░ 25 %",
       "  plan    5 % > [25 %] > 100 % > bake",

@@ -71,7 +71,10 @@ t.test("there is nothing to say where there is no gate, or nobody waits", async 
   for (const command of [sign("lead"), reject({ type: "hold" })]) {
     t.match(after(IDLE, command), { ok: false, message: "a rollout that is idle has no gate" });
     const next = done(begun, { type: "promote", full: false, step: 0, force: true, reason: "" });
-    t.match(after(next, { ...command, step: 1 } as Command), { ok: false, message: "step 1 has no gate" });
+    t.match(after(next, { ...command, step: 1 } as Command), {
+      ok: false,
+      message: "step 2 (index 1) has no gate",
+    });
     const over = done(begun, { type: "rollback", reason: "x" });
     t.match(after(over, command), { ok: false, message: /rolled_back has no gate/ });
     const paused = done(begun, { type: "pause", reason: "" });

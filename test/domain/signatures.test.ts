@@ -260,7 +260,11 @@ t.test("a late signature for another step is refused (acceptance 22)", async (t)
       const change = act(SPEC, from, { ...what, step: 2 });
       t.match(
         change,
-        { ok: false, code: "SPLIT_PHASE_MISMATCH", message: /of step 3, not of step 2/ },
+        {
+          ok: false,
+          code: "SPLIT_PHASE_MISMATCH",
+          message: /of step 4 \(index 3\), not of step 3 \(index 2\)/,
+        },
         what.do,
       );
     }
