@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { accessSync, chmodSync, constants, copyFileSync, readFileSync, writeFileSync } from "node:fs";
 import { delimiter, join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import t from "tap";
+import t, { type Test } from "tap";
 import { parse } from "yaml";
 import { z } from "zod";
 import { firstLineOf } from "../bench/load/children.ts";
@@ -204,29 +204,35 @@ t.test(
   },
 );
 
+/** CI's own script, with an npm in its way that is as `stub` says last. */
+function scriptOfCi(t: Test) {
+  accessSync(join(ROOT, ".ci/run"), constants.X_OK);
+  const folder = t.testdir({ ".ci": {}, bin: {} });
+  copyFileSync(join(ROOT, ".ci/run"), join(folder, ".ci/run"));
+  const stub = (ci: number, said: string, exit: number): void => {
+    const file = join(folder, "bin/npm");
+    writeFileSync(
+      file,
+      `#!/bin/sh\n[ "$1" = ci ] && exit ${String(ci)}\nread -r line && echo "has input"\nprintf '${said}'\nexit ${String(exit)}\n`,
+    );
+    chmodSync(file, 0o755);
+  };
+  const ci = (): { code: number | null; last: string; all: string } => {
+    const path = `${join(folder, "bin")}${delimiter}${process.env["PATH"] ?? ""}`;
+    const done = spawnSync(join(folder, ".ci/run"), {
+      encoding: "utf8",
+      env: { PATH: path },
+      input: "text\n",
+    });
+    return { code: done.status, last: done.stdout.trimEnd().split("\n").at(-1) ?? "", all: done.stdout };
+  };
+  return { stub, ci };
+}
+
 t.test(
   "CI ends with the count of passed and failed tests and keeps the test command's exit code",
   async (t) => {
-    accessSync(join(ROOT, ".ci/run"), constants.X_OK);
-    const folder = t.testdir({ ".ci": {}, bin: {} });
-    copyFileSync(join(ROOT, ".ci/run"), join(folder, ".ci/run"));
-    const stub = (ci: number, said: string, exit: number): void => {
-      const file = join(folder, "bin/npm");
-      writeFileSync(
-        file,
-        `#!/bin/sh\n[ "$1" = ci ] && exit ${String(ci)}\nread -r line && echo "has input"\nprintf '${said}'\nexit ${String(exit)}\n`,
-      );
-      chmodSync(file, 0o755);
-    };
-    const ci = (): { code: number | null; last: string; all: string } => {
-      const path = `${join(folder, "bin")}${delimiter}${process.env["PATH"] ?? ""}`;
-      const done = spawnSync(join(folder, ".ci/run"), {
-        encoding: "utf8",
-        env: { PATH: path },
-        input: "text\n",
-      });
-      return { code: done.status, last: done.stdout.trimEnd().split("\n").at(-1) ?? "", all: done.stdout };
-    };
+    const { stub, ci } = scriptOfCi(t);
     stub(0, "ok 1\\n# { total: 327, pass: 327 }\\n# time=1ms\\n", 0);
     t.match(ci(), { code: 0, last: "327 passed, 0 failed" });
     stub(0, "# { total: 327, pass: 327 }\\n# { total: 12, pass: 11, fail: 1 }\\n", 1);
@@ -242,6 +248,57 @@ t.test(
     t.match(ci(), { code: 1, last: "0 passed, 1 failed" }, "the installation failed");
   },
 );
+
+t.test("CI says at its end what failed, however long the log is", async (t) => {
+  const { stub, ci } = scriptOfCi(t);
+  const failing = (name: string, lines: number): readonly string[] => [
+    `# Subtest: test/${name}.test.ts`,
+    "    # Subtest: outer",
+    "        ok 1 - well",
+    `        not ok 2 - ${name} is so`,
+    "          ---",
+    ...Array.from({ length: lines }, (_, at) => `          ${name} line ${String(at)}`),
+    "          not ok 3 - quoted",
+    ...(name === "killed" ? [] : ["          ..."]),
+    "        not ok 4 - later # TODO",
+    "    not ok 1 - outer # time=1ms",
+    `not ok 1 - test/${name}.test.ts # time=1ms`,
+    "  ---",
+    "  exitCode: 1",
+    "  ...",
+  ];
+  const told = (said: readonly string[]): readonly string[] => {
+    const text = [...said, `# { total: 9, pass: 1, fail: 2 }`].map((line) => `${line}\\n`).join("");
+    stub(0, text, 1);
+    const { all, last } = ci();
+    t.equal(last, "1 passed, 2 failed");
+    return (
+      all
+        .slice(0, all.lastIndexOf(`${last}\n`))
+        .split(`fail: 2 }\n`)[1]
+        ?.trimEnd()
+        .split("\n") ?? []
+    );
+  };
+  const gone = ["not ok 3 - test/gone.test.ts", "  ---", "  signal: SIGSEGV", "  ...", "not ok 4 - x # SKIP"];
+  t.same(told([...failing("a", 1), ...failing("killed", 1), "ok 2 - test/b.test.ts", ...gone]), [
+    "FAILED test/a.test.ts > outer > a is so",
+    "          a line 0",
+    "          not ok 3 - quoted",
+    "FAILED test/killed.test.ts > outer > killed is so",
+    "          killed line 0",
+    "          not ok 3 - quoted",
+    "FAILED test/gone.test.ts",
+    "  signal: SIGSEGV",
+  ]);
+  const many = told(Array.from({ length: 9 }, (_, at) => failing(`n${String(at)}`, 90)).flat());
+  t.equal(many.length, 150);
+  t.equal(many.indexOf("FAILED test/n1.test.ts > outer > n1 is so"), 26, "of each so much");
+  t.equal(many.at(-1), "FAILED test/n8.test.ts > outer > n8 is so", "a name costs no other its own");
+  const most = told(Array.from({ length: 200 }, (_, at) => `not ok ${String(at + 1)} - t${String(at)}`));
+  t.equal(most.length, 150);
+  t.equal(most.at(-1), "FAILED and 51 more");
+});
 
 t.test("the coverage gate fails on a line, on a branch, and on a file that no test loads", async (t) => {
   const at = (line: number) => ({ start: { line, column: 0 }, end: { line, column: 1 } });
