@@ -9,9 +9,10 @@
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { createAdmin } from "./admin/server.ts";
-import type { Config } from "./config/schema.ts";
+import type { Config, RouteConfig } from "./config/schema.ts";
 import type { Secret, SecretSource } from "./config/secret.ts";
 import { unverifiedArms } from "./config/upstream-tls.ts";
+import { asDrill, drillNotice, isDrill } from "./domain/drill.ts";
 import { AppError, asAppError } from "./domain/errors.ts";
 import type { Control, ReloadResult } from "./engine/control.ts";
 import { TICK_MS, openController } from "./engine/controller.ts";
@@ -20,6 +21,7 @@ import { reloadDifferences } from "./engine/reload.ts";
 import { createFanout } from "./notify/fanout.ts";
 import { logChannel } from "./notify/lines.ts";
 import { signatureFields } from "./notify/signature.ts";
+import { createDrills } from "./preflight/drill.ts";
 import { systemFree } from "./preflight/folder.ts";
 import { createPreflight, type RunningPreflight } from "./preflight/run.ts";
 import { fitInto } from "./proxy/files.ts";
@@ -30,6 +32,7 @@ import { createProbes } from "./probe/health.ts";
 import { openBackups } from "./store/backups.ts";
 import { openKey } from "./store/keys.ts";
 import { openStore } from "./store/open.ts";
+import { drillShelf } from "./telemetry/drills.ts";
 import { keepDeployments } from "./telemetry/deployment.ts";
 import { openJournal } from "./telemetry/journal.ts";
 import { buildOf, createMetrics } from "./telemetry/metrics.ts";
@@ -123,8 +126,9 @@ export async function start(options: StartOptions): Promise<Running> {
     closers.push(() => fanout.close());
     const notifier: Notifier = {
       notify(notice) {
-        fanout.notify(notice);
-        options.onNotice?.(notice);
+        const told = isDrill(notice.route) ? asDrill(notice) : notice;
+        fanout.notify(told);
+        options.onNotice?.(told);
       },
     };
     const pems = new PemWatch({ clock, dice, log });
@@ -199,9 +203,18 @@ export async function start(options: StartOptions): Promise<Running> {
       unverified: () => unverifiedArms(config),
     });
 
+    /** Routes of drills, beside the configured ones. */
+    let drilled: readonly RouteConfig[] = [];
+    const whole = (): Config => ({ ...config, routes: [...config.routes, ...drilled] });
+    const reconfigurePlane = (): Promise<void> => {
+      probes.reconfigure(whole());
+      return plane.reconfigure(withinFiles(whole(), options));
+    };
+
     let draining = false;
     const asked = later<void>();
-    const reload = serially(async (actor: string): Promise<ReloadResult> => {
+    const inTurn = turns();
+    const reloadOnce = async (actor: string): Promise<ReloadResult> => {
       try {
         if (options.reread === undefined)
           throw new AppError("SPLIT_CONFIG_UNREADABLE", "there is no file to read again");
@@ -210,16 +223,14 @@ export async function start(options: StartOptions): Promise<Running> {
         const before = { config, secretOf, bytes };
         const result = reloadDifferences(config, next.config);
         ({ config, secretOf, bytes } = next);
-        probes.reconfigure(config);
-        await plane.reconfigure(withinFiles(config, options)).catch(async (trouble: unknown) => {
+        await reconfigurePlane().catch(async (trouble: unknown) => {
           // Some of it may be in force by now, in some of the workers: all of it is taken back.
           ({ config, secretOf, bytes } = before);
-          probes.reconfigure(config);
-          await plane.reconfigure(withinFiles(config, options));
+          await reconfigurePlane();
           throw trouble;
         });
         pems.adopt(config);
-        controller.reconfigure(config);
+        controller.reconfigure(whole());
         admin.setTokens(tokens());
         Object.assign(lastReload, { ok: true, at: clock.wall() });
         warnOfUnverified(config, log);
@@ -235,6 +246,33 @@ export async function start(options: StartOptions): Promise<Running> {
         });
         return { ok: false, code, message };
       }
+    };
+    const reload = (actor: string): Promise<ReloadResult> => inTurn(() => reloadOnce(actor));
+
+    const shelf = drillShelf({ folder: config.reports, clock, log });
+    const drills = createDrills({
+      config: () => config,
+      control: controller,
+      place: (routes) =>
+        inTurn(async () => {
+          const gone = drilled;
+          drilled = routes;
+          await reconfigurePlane();
+          controller.reconfigure(whole());
+          for (const { name } of gone) controller.forget(name);
+        }),
+      addresses: () => addresses,
+      isRecorded: () => controller.isRecorded,
+      channels: () => fanout.tallies(),
+      packs: (route) => shelf.packs(route),
+      keep: (report) => shelf.keep(report),
+      tell(route, event, actor, words) {
+        void controller.note(route, event, actor, words);
+        if (event !== "DRILL_STARTED") notifier.notify(drillNotice(route, event === "DRILL_PASSED", words));
+      },
+      clock,
+      dice,
+      log,
     });
 
     const tokens = (): Parameters<typeof admin.setTokens>[0] => [
@@ -251,6 +289,8 @@ export async function start(options: StartOptions): Promise<Running> {
       metrics: (accept) => metrics.render(accept),
       reports: reportShelf(config.reports),
       reload,
+      drill: (order) => drills.run(order),
+      drills: shelf,
       backups,
       restore: (order) => controller.restore(order),
       // A state that cannot be written takes no replica out of service: it goes on protecting.
@@ -269,6 +309,7 @@ export async function start(options: StartOptions): Promise<Running> {
     closers.push(() => admin.close());
     // First: a call that waits for its checks is answered, and does not hold up the listener's end.
     closers.push(() => preflight.close());
+    closers.push(() => drills.close());
     const addresses = await plane.listen();
     // A tick settles its own trouble; what rejects here is a bug, and the next tick must come all the same.
     const tick = (): Promise<void> =>
@@ -366,11 +407,11 @@ export function later<T>(): { readonly promise: Promise<T>; readonly resolve: (v
   return { promise, resolve };
 }
 
-/** `run`, one call at a time, in the order of the calls. */
-function serially<T, R>(run: (argument: T) => Promise<R>): (argument: T) => Promise<R> {
+/** One thing at a time, in the order in which they are asked for. */
+function turns(): <R>(run: () => Promise<R>) => Promise<R> {
   let last: Promise<unknown> = Promise.resolve();
-  return (argument) => {
-    const result = last.then(() => run(argument));
+  return (run) => {
+    const result = last.then(run);
     last = result.catch(() => {});
     return result;
   };

@@ -14,6 +14,7 @@ import { resolvePlan, startSchema, weightOf, whyStarted } from "../config/start.
 import { summary as summaryOf } from "../domain/preflight.ts";
 import type { RouteStatus } from "../engine/status.ts";
 import { backupRows } from "./backup-rows.ts";
+import { DRILL_ROWS } from "./drill-rows.ts";
 import {
   approval,
   approveInput,
@@ -265,6 +266,7 @@ export const ROUTES = {
     },
   }),
   ...REPORT_ROWS,
+  ...DRILL_ROWS,
   events: read({
     path: "/v1/events",
     summary: "Server-sent events: `status` of each route, at each change and every second",

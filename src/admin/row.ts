@@ -14,10 +14,11 @@ import type { RouteStatus } from "../engine/status.ts";
 import type { ReportShelf } from "../telemetry/report-shelf.ts";
 import type { Scope } from "./auth.ts";
 import type { BackupSources } from "./backup-rows.ts";
+import type { DrillSources } from "./drill-rows.ts";
 import { routeStatusSchema } from "./shapes.ts";
 
 /** What the handlers work on. */
-export interface AdminSources extends BackupSources {
+export interface AdminSources extends BackupSources, DrillSources {
   readonly control: Control;
   readonly config: () => Config;
   readonly preflight: Preflight;

@@ -16,6 +16,7 @@ import type { BackupSources } from "./backup-rows.ts";
 import { createCalls } from "./call.ts";
 import { readPair, watchPair } from "./certificate.ts";
 import { createConnections } from "./connections.ts";
+import type { DrillSources } from "./drill-rows.ts";
 import { createEvents } from "./events.ts";
 import { createAnswers } from "./idempotency.ts";
 import { listen } from "./listen.ts";
@@ -25,7 +26,7 @@ import { createOriginCheck } from "./origin.ts";
 import { createRefusals } from "./refusals.ts";
 
 /** What the admin API needs. */
-export interface AdminOptions extends BackupSources {
+export interface AdminOptions extends BackupSources, DrillSources {
   /** `host:port`, `[v6]:port`, `:port` or `unix:PATH`. */
   readonly address: string;
   /** Further names by which it may be called. */

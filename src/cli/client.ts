@@ -12,6 +12,7 @@
 import { request, type IncomingMessage } from "node:http";
 import { request as requestTls } from "node:https";
 import type { InputOf, OutputOf } from "../admin/routes.ts";
+import { LONGEST_DRILL_MS } from "../config/drill.ts";
 import { LONGEST_PREFLIGHT_MS } from "../config/preflight.ts";
 import { isLocalAddress } from "../config/reach.ts";
 import { AppError, CODES, type ErrorCode } from "../domain/errors.ts";
@@ -58,6 +59,10 @@ export interface AdminClient {
   plan(route: string, body: DryRunRequest): Promise<OutputOf<"plan">>;
   /** Checks what must hold before a rollout; nothing is started. */
   preflight(route: string, body: InputOf<"preflight">): Promise<PreflightReport>;
+  /** Makes a drill; the answer comes when it has ended. */
+  drill(route: string, body: InputOf<"drill">): Promise<OutputOf<"drill">>;
+  /** The newest reports of drills, newest first. */
+  drills(options: { readonly limit: number; readonly route: string }): Promise<OutputOf<"drills">["drills"]>;
   verb(
     route: string,
     verb:
@@ -175,6 +180,17 @@ export function adminClient({ address, token, noTokenHint, ca }: ClientOptions):
       listOf(found, "steps", address);
       // Its marks are there; the rest is the shape that the API's own table describes.
       return found as unknown as OutputOf<"plan">;
+    },
+    async drill(route, body) {
+      const found = await call("POST", `/v1/routes/${at(route)}/drill`, body, LONGEST_DRILL_MS + TIMEOUT_MS);
+      listOf(found, "checks", address);
+      // Its marks are there; the rest is the shape that the API's own table describes.
+      return found as OutputOf<"drill">;
+    },
+    async drills({ limit, route }) {
+      const found = await call("GET", `/v1/drills?${queryOf(limit, route)}`);
+      // As above.
+      return listOf(found, "drills", address) as OutputOf<"drills">["drills"];
     },
     async preflight(route, body) {
       const path = `/v1/rollouts/${at(route)}/preflight`;

@@ -12,6 +12,7 @@ import { act, configOf, stateFolderOf, type Access } from "./access.ts";
 import { runBacktest, type BacktestTyped } from "./backtest.ts";
 import * as backups from "./backups.ts";
 import * as commands from "./commands.ts";
+import { drill, type DrillOptions } from "./drill.ts";
 import { follow } from "./follow.ts";
 import * as gates from "./gates.ts";
 import type { Io } from "./io.ts";
@@ -184,6 +185,13 @@ function rolloutCommands(program: Command, io: Io, done: (exit: number) => void)
     .option("--version <text>", "what would be rolled out; left out: the configuration's")
     .action((route: string, options: Access & PreflightOptions) =>
       act(options, io, done, (context) => preflight(context, route, options)),
+    );
+  remote(program, "drill <route>", "prove the way back with synthetic requests (exit 1: it is not proved)")
+    .option("--list", "make none, show the reports of those before")
+    .option("--force", "although a rollout is under way; needs --reason")
+    .option("--reason <text>", "why; goes into the journal")
+    .action((route: string, options: Access & DrillOptions) =>
+      act(options, io, done, (context) => drill(context, route, options)),
     );
   const deploying = planned(remote(program, "deploy <route>", "start a rollout"))
     .option("--version <text>", "what runs on the canary, for people")

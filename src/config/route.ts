@@ -1,8 +1,10 @@
 /** One route as the operator writes it: what it matches, its two arms, who goes where, and what may happen. */
 
 import { z } from "zod";
+import { DRILL_SUFFIX, isDrill } from "../domain/drill.ts";
 import { GRPC_STATUSES, DEFAULT_FAILING } from "../domain/grpc.ts";
 import { arm, healthFields } from "./arm.ts";
+import { drill } from "./drill.ts";
 import { planSchema } from "./plan.ts";
 import { confirm, preflight } from "./preflight.ts";
 import { DEFAULT_RULES, rulesSchema } from "./rules.ts";
@@ -125,7 +127,9 @@ const mirror = z.strictObject({
 
 /** One route. */
 export const route = z.strictObject({
-  name: name.meta({ description: "the route's name, in paths, metrics and reports", examples: ["app"] }),
+  name: name
+    .refine((text) => !isDrill(text), `names that end in "${DRILL_SUFFIX}" are those of drills`)
+    .meta({ description: "the route's name, in paths, metrics and reports", examples: ["app"] }),
   match: section(
     {
       host: z
@@ -234,6 +238,7 @@ export const route = z.strictObject({
   rollback: rollback.prefault({}).meta({ description: "what moves the weight back to stable" }),
   preflight,
   confirm: confirm.optional(),
+  drill,
   plan: z
     .union([name, planSchema])
     .optional()

@@ -349,6 +349,16 @@ export class Controller implements Control {
     return restoreRoutes([...this.#routes.values()], order, now);
   }
 
+  /** Writes a line about a route into the journal that changes nothing; resolves whether it is durable. */
+  async note(name: string, event: string, actor: string, reason: string): Promise<boolean> {
+    return (await this.#routes.get(name)?.note(event, actor, reason)) ?? false;
+  }
+
+  /** Forgets what was recorded of a route that is not configured. */
+  forget(name: string): void {
+    if (!this.#routes.has(name)) this.#recorder.forget(name);
+  }
+
   routes(): readonly RouteStatus[] {
     const now = this.#ports.clock.mono();
     this.#observe(now);

@@ -61,6 +61,12 @@ export class Recorder {
     void this.#flush();
   }
 
+  /** The state of a route that is not there any more is not kept; written with what comes next. */
+  forget(route: string): void {
+    const { [route]: _gone, ...kept } = this.#routes;
+    this.#routes = kept;
+  }
+
   /** Writes `state`; resolves whether a document that holds it, or what replaced it since, is durable. Never rejects. */
   async record(route: string, state: RecordedState): Promise<boolean> {
     this.#routes[route] = state;

@@ -46,6 +46,8 @@ export interface FanoutStats {
 /** A notifier with a lifetime. */
 export interface Fanout extends Notifier {
   stats(): FanoutStats;
+  /** The same by channel. */
+  tallies(): readonly (FanoutStats & { readonly channel: string })[];
   /** Sends what is queued for a short while, drops the rest, and closes the channels. Never rejects. */
   close(): Promise<void>;
 }
@@ -72,6 +74,7 @@ export function createFanout(
       failed: sum(lanes.map((lane) => lane.failed)),
       dropped: sum(lanes.map((lane) => lane.dropped)),
     }),
+    tallies: () => lanes.map(({ name, sent, failed, dropped }) => ({ channel: name, sent, failed, dropped })),
     async close() {
       closing ??= Promise.all(lanes.map((lane) => lane.close()));
       await closing;
@@ -106,6 +109,10 @@ class Lane {
     this.#channel = channel;
     this.#log = log;
     this.#options = options;
+  }
+
+  get name(): string {
+    return this.#channel.name;
   }
 
   push(message: Waiting): void {

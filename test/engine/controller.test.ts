@@ -251,6 +251,25 @@ t.test(
 );
 
 t.test(
+  "what was recorded of a route that is gone can be forgotten, of one that is there it cannot",
+  async (t) => {
+    const b = await bench(benchConfig());
+    await b.controller.command("app", setWeight(5), ADA);
+    b.controller.forget("app");
+    t.equal(await b.controller.note("app", "NOTED", "ada", "seen"), true);
+    t.match((await b.journal.read({ limit: 1 })).at(-1), { event: "NOTED", route: "app", actor: "ada", reason: "seen" });
+    t.equal(await b.controller.note("other", "NOTED", "ada", "seen"), false, "of a route that there is not");
+    b.controller.reconfigure(benchConfig({ name: "other" }));
+    b.controller.reconfigure(benchConfig());
+    t.equal(weightOf(b), 5, "it was there, so it is remembered");
+    b.controller.reconfigure(benchConfig({ name: "other" }));
+    b.controller.forget("app");
+    b.controller.reconfigure(benchConfig());
+    t.equal(weightOf(b), 0);
+  },
+);
+
+t.test(
   "a route that a reload takes away and another brings back does not come back above its rollback (reliability 35, 38)",
   async (t) => {
     const before = await bench(benchConfig());

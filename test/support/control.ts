@@ -4,6 +4,7 @@ import { request, type IncomingHttpHeaders } from "node:http";
 import type { Test } from "tap";
 import { createAdmin, type Admin, type AdminOptions } from "../../src/admin/server.ts";
 import { configSchema, type Config } from "../../src/config/schema.ts";
+import { drillReport } from "../../src/domain/drill.ts";
 import { beginReport, reportJson } from "../../src/domain/report.ts";
 import type { Command } from "../../src/domain/rollout-types.ts";
 import type { CommandResult, Control, Totals } from "../../src/engine/control.ts";
@@ -45,6 +46,13 @@ const JOURNAL_LINE: JournalLine = {
   prev: "0".repeat(64),
   hash: "a".repeat(64),
 };
+
+const DRILLED = {
+  environment: "production",
+  startedAt: "2026-01-05T09:00:00.000Z",
+  endedAt: "2026-01-05T09:00:20.000Z",
+};
+const NO_FIGURES = { requests: 0, failed: 0, failedToClients: 0, offAfterMs: null, rolledBackAfterMs: null };
 
 /** The one report that there is. */
 export const REPORT_ENTRY: ReportEntry = {
@@ -216,6 +224,16 @@ export async function testAdmin(t: Test, options: Partial<AdminOptions> = {}): P
       return Promise.resolve({ ok: true, changed: ["routes"], needsRestart: [] });
     },
     readiness: () => ({ ready: true, checks: { listener: "ok" } }),
+    drill: ({ route, actor, reason }) =>
+      Promise.resolve({
+        ok: true,
+        report: drillReport(
+          { ...DRILLED, route, startedBy: actor, reason },
+          [{ name: "restored", ok: true, detail: "" }],
+          NO_FIGURES,
+        ),
+      }),
+    drills: { list: () => Promise.resolve([]) },
     backups: fakeShelf(),
     restore: () => Promise.resolve({ ok: true, routes: [], missing: [] }),
     drain: () => void done.push("drain"),
