@@ -10,6 +10,7 @@ const COMMANDS = [
   "backtest",
   "plan",
   "preflight",
+  "drill",
   "deploy",
   "status",
   "set-weight",
