@@ -65,6 +65,8 @@ export const MANUAL_WEIGHT = "Paused (manual weight)";
 /** The reason shown while a rollback waits because stable is sick too. */
 export const STABLE_SICK = "Held: stable is unhealthy too";
 
+const ROLLBACK_DONE = "ROLLBACK_DONE";
+
 /** Whether the plan is being walked. */
 export function isClimbing(phase: Phase): boolean {
   return phase === "progressing" || phase === "baking";
@@ -161,7 +163,7 @@ export function rolledBack(
     verifyLeftMs: policy.verifyMs,
     reason,
   };
-  return decided(state, to, "ROLLBACK_DONE", "emergency", reason);
+  return decided(state, to, ROLLBACK_DONE, "emergency", reason);
 }
 
 /** A verb that does not fit. */
@@ -193,7 +195,8 @@ export function decided(
     ...(isAnew ? [{ type: "reset_alarm" } as const] : []),
   ];
   if (to.weight > from.weight) return { ok: true, state: to, effects: [...record, ...set, ...tell], reason };
-  const evidence: readonly Effect[] = to.phase === "rolled_back" ? [{ type: "evidence" }] : [];
+  // What is rolled back may be lowered, or restored, and is no second rollback for that.
+  const evidence: readonly Effect[] = event === ROLLBACK_DONE ? [{ type: "evidence" }] : [];
   // What is taken away for ten seconds keeps its long-lived connections.
   const close: readonly Effect[] = isTrip ? [] : [{ type: "close_long_lived" }];
   const down: readonly Effect[] = [...set, ...close, ...record, ...tell, ...evidence];

@@ -176,6 +176,7 @@ export type Effect =
   | { readonly type: "save" }
   | { readonly type: "journal"; readonly event: string }
   | { readonly type: "notify"; readonly severity: Severity; readonly event: string }
+  /** It was a rollback: why, and what it cost, is kept and counted. */
   | { readonly type: "evidence" };
 
 /** What is to become of a rollout: its next state, and what to do about it, in order. */

@@ -295,7 +295,8 @@ export class RouteControl {
           this.#commit(to);
         }
         routing.set(this.split());
-        if (to.phase === "rolled_back") this.#noteRollback(before, to, decision.reason, actor, now);
+        if (decision.effects.some(({ type }) => type === "evidence"))
+          this.#noteRollback(before, to, decision.reason, actor, now);
         return true;
       },
       resetWindows: () => {
@@ -434,8 +435,9 @@ export class RouteControl {
     const move = `${percentOf(from.weight)}% to ${percentOf(to.weight)}%`;
     const { name } = this.config;
     const failed = this.#checks(now, to).filter((check) => check.verdict === "failed");
-    const isRollback = to.phase === "rolled_back" && this.#lastRollback !== null;
-    const explanation = isRollback ? this.#lastRollback!.explanation : failed.flatMap(explain);
+    const last = this.#lastRollback;
+    const isOfIt = to.phase === "rolled_back" && last?.rollout === to.id;
+    const explanation = isOfIt ? last.explanation : failed.flatMap(explain);
     const details = {
       from: percentOf(from.weight),
       to: percentOf(to.weight),

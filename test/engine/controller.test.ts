@@ -79,6 +79,23 @@ t.test(
   },
 );
 
+t.test("to lower what a partial rollback has left is no second rollback", async (t) => {
+  const b = await bench(
+    benchConfig({ rollback: { onAny: [{ metric: "error_rate", above: "1%", for: "5m" }], to: "5%" } }),
+  );
+  await b.controller.command("app", setWeight(50), ADA);
+  await b.run(301, ill(b));
+  t.match(route(b), { phase: "rolled_back", weight: 5, rollbacks: 1 });
+  t.match(await b.controller.command("app", setWeight(1), ADA), { ok: true });
+  t.match(route(b), {
+    phase: "rolled_back",
+    weight: 1,
+    rollbacks: 1,
+    lastRollback: { actor: "sluice", toWeight: 5 },
+  });
+  t.equal(b.reports.length, 1);
+});
+
 t.test("a breach while paused rolls back (acceptance 5, reliability 35)", async (t) => {
   const b = await bench(benchConfig());
   await b.controller.command("app", startOf(), ADA);

@@ -113,6 +113,30 @@ t.test("after a rollback the weight of before does not come back, and its cooldo
   t.match(await b.controller.command("app", startOf(), ADA), { ok: false });
 });
 
+t.test("to restore what was rolled back is no rollback: none is counted, and none overwritten", async (t) => {
+  const before = await bench(benchConfig());
+  await before.controller.command("app", setWeight(50), ADA);
+  await before.controller.command("app", rollback, ADA);
+  const rolledBack = await recorded(before);
+  before.kill();
+  const idle = await bench(benchConfig());
+  t.match(await idle.controller.restore(order(rolledBack)), { ok: true });
+  t.match(route(idle), { phase: "rolled_back", weight: 0, rollbacks: 0, lastRollback: null });
+  t.same(idle.reports, []);
+  const other = await bench(benchConfig());
+  await other.controller.command("app", setWeight(50), ADA);
+  await other.run(330, ill(other));
+  await other.controller.command("app", { ...setWeight(20), force: true } as never, ADA);
+  t.match(await other.controller.restore(order(rolledBack, { force: true })), { ok: true });
+  t.match(route(other), { phase: "rolled_back", rollbacks: 1, lastRollback: { actor: "sluice" } });
+  t.equal(other.reports.length, 1);
+  t.match(
+    other.notices.at(-1),
+    { event: "RESTORED", details: { explanation: [] } },
+    "what another rollout came to explains nothing",
+  );
+});
+
 t.test("an alarm that has taken the weight away does not give it back after a restore", async (t) => {
   const config = benchConfig({
     rollback: { onAny: [{ metric: "error_rate", above: "1%", test: "sequential" }] },
