@@ -34,6 +34,7 @@ export function asRestored(present: RolloutState, recorded: RolloutState, reason
     confirmation: calm(recorded.confirmation),
     trippedFrom: NONE,
     reason: rests ? recorded.reason : `Paused: ${reason}`,
+    standsFor: rests ? recorded.standsFor : null,
     revision: present.revision,
   };
 }

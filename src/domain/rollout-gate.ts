@@ -1,14 +1,6 @@
 /** What people say at a gate, and what else they may do with a step: give it more time, or go back one. Pure. */
 
-import {
-  MANUAL_WEIGHT,
-  atStep,
-  decided,
-  isClimbing,
-  isUnderWay,
-  mismatch,
-  rolledBack,
-} from "./rollout-move.ts";
+import { atStep, decided, isClimbing, isUnderWay, mismatch, rolledBack } from "./rollout-move.ts";
 import { refused, type Refusal } from "./refusal.ts";
 import type {
   Actor,
@@ -80,6 +72,7 @@ export function refuse(state: RolloutState, event: Said<"reject">, policy: Rollb
     ...state,
     phase: "paused",
     reason: `Held: ${why}`,
+    standsFor: null,
     progress: askedAnew(state),
   };
   return decided(state, to, "GATE_REJECTED", "warning", why);
@@ -115,7 +108,7 @@ function longer(
 /** To the step before. */
 export function stepBack(state: RolloutState, { reason }: Said<"step_back">): Decision {
   if (!isUnderWay(state)) return mismatch(`a rollout that is ${state.phase} cannot step back`);
-  if (state.reason === MANUAL_WEIGHT)
+  if (state.standsFor === "manual_weight")
     return mismatch("the weight was set by hand: set another one, or resume");
   if (state.step === 0) return mismatch("there is no step before the first: roll back");
   return back(state, reason, "STEPPED_BACK");

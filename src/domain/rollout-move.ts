@@ -55,6 +55,7 @@ export const IDLE: RolloutState = {
   confirmation: ARMED,
   trippedFrom: NONE,
   reason: "",
+  standsFor: null,
   version: "",
   revision: 0,
   startedAt: "",
@@ -101,6 +102,7 @@ export function atStep({ steps, confirmation }: RolloutState, index: number) {
     trippedFrom: NONE,
     confirmation: calm(confirmation),
     heldMs: ZERO,
+    standsFor: null,
     progress: entered(steps, index),
     phase: step.bake ? ("baking" as const) : ("progressing" as const),
   };
@@ -117,7 +119,7 @@ export function climb(state: RolloutState, because: string): Accepted {
 function succeed(state: RolloutState, because: string): Accepted {
   // What was held back to compare with is needed no longer.
   const weight = state.steps[state.step]?.holdback === undefined ? state.weight : FULL;
-  const to: RolloutState = { ...state, phase: "succeeded", weight, reason: because };
+  const to: RolloutState = { ...state, phase: "succeeded", weight, reason: because, standsFor: null };
   return decided(state, to, "DEPLOY_SUCCESS", "info", because);
 }
 
@@ -132,9 +134,10 @@ export function rollBackFor(
     (policy.whenStableUnhealthy === "hold" ||
       (policy.whenStableUnhealthy === "lessBad" && stable.worseThanCanary));
   if (stays) {
-    if (state.reason === STABLE_SICK) return { ok: true, state, effects: [], reason: "" };
+    if (state.standsFor === "sick_stable") return { ok: true, state, effects: [], reason: "" };
     const phase = isClimbing(state.phase) ? "paused" : state.phase;
-    return decided(state, { ...state, phase, reason: STABLE_SICK }, "ROLLBACK_HELD", "emergency", reason);
+    const to: RolloutState = { ...state, phase, reason: STABLE_SICK, standsFor: "sick_stable" };
+    return decided(state, to, "ROLLBACK_HELD", "emergency", reason);
   }
   return rolledBack(state, targetOf(state, policy), reason, policy);
 }
@@ -162,6 +165,7 @@ export function rolledBack(
     cooldownLeftMs: policy.cooldownMs,
     verifyLeftMs: policy.verifyMs,
     reason,
+    standsFor: null,
   };
   return decided(state, to, ROLLBACK_DONE, "emergency", reason);
 }

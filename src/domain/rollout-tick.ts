@@ -89,13 +89,8 @@ function settle(
       return decided(state, to, "GATE_OPENED", "warning", wait.words);
     }
     if (wait.for === "resume") {
-      return decided(
-        state,
-        { ...state, phase: "paused", reason: PAUSE_STEP },
-        "ROLLOUT_PAUSED",
-        "warning",
-        PAUSE_STEP,
-      );
+      const to: RolloutState = { ...state, phase: "paused", reason: PAUSE_STEP, standsFor: "person" };
+      return decided(state, to, "ROLLOUT_PAUSED", "warning", PAUSE_STEP);
     }
     if (state.progress.checkpointInMs === 0) return checkpoint(state);
   }
@@ -244,7 +239,14 @@ export function alarmed(
     return rollBackFor(state, `Rolled back: ${rule}${why}`, policy, stable);
   }
   const reason = `Tripped: ${rule}`;
-  const to: RolloutState = { ...state, confirmation, weight: NONE, trippedFrom: state.weight, reason };
+  const to: RolloutState = {
+    ...state,
+    confirmation,
+    weight: NONE,
+    trippedFrom: state.weight,
+    reason,
+    standsFor: null,
+  };
   return decided(state, to, "TRIPPED", "warning", reason);
 }
 
@@ -266,7 +268,13 @@ function passConfirmation(state: RolloutState, responses: number): Accepted {
   if (outcome.type !== "resume") return { ok: true, state: next, effects: [], reason: "" };
   const reason = "the canary is tried again after an alarm";
   const weight = state.trippedFrom;
-  const to: RolloutState = { ...next, weight, trippedFrom: NONE, reason: "Probing after an alarm" };
+  const to: RolloutState = {
+    ...next,
+    weight,
+    trippedFrom: NONE,
+    reason: "Probing after an alarm",
+    standsFor: null,
+  };
   return decided(state, to, "TRIP_PROBED", "info", reason);
 }
 

@@ -22,6 +22,15 @@ export const PHASES: readonly Phase[] = [
   "rolled_back",
 ];
 
+/**
+ * What stands still may stand for more than its words say: a weight that was set by hand, a person who is waited for at the end of a step, or a stable
+ * that is sick too.
+ */
+export const STANDS_FOR = ["manual_weight", "person", "sick_stable"] as const;
+
+/** One of these. */
+export type StandsFor = (typeof STANDS_FOR)[number];
+
 /** What has come of the present step, beside its hold. */
 export interface StepProgress {
   /** What people have said at its gate; null: it has none. */
@@ -81,8 +90,10 @@ export interface RolloutState {
   readonly confirmation: Confirmation;
   /** The weight that comes back when it is tried again; 0 unless it was taken away. */
   readonly trippedFrom: Ppm;
-  /** Why it is in this phase, for people, e.g. `Paused (manual weight)`. */
+  /** Why it is in this phase, for people, e.g. `Paused (manual weight)`. Nothing is read out of it: who promotes or rejects chooses its words. */
   readonly reason: string;
+  /** Goes with `reason`; null: for nothing else. */
+  readonly standsFor: StandsFor | null;
   /** What runs on the canary, for people; empty when not said. */
   readonly version: string;
   /** One more per decision (not per tick): what a person's `If-Match` names. */

@@ -21,15 +21,7 @@ import {
   mismatch,
   rolledBack,
 } from "./rollout-move.ts";
-import {
-  PAUSE_STEP,
-  alarmed,
-  closedFor,
-  grantedOf,
-  isHeldBackAt,
-  passTime,
-  webhookOf,
-} from "./rollout-tick.ts";
+import { alarmed, closedFor, grantedOf, isHeldBackAt, passTime, webhookOf } from "./rollout-tick.ts";
 import { refused, type Refusal } from "./refusal.ts";
 import type {
   Calendar,
@@ -176,6 +168,7 @@ function retry(state: RolloutState, event: Said<"retry">, calendar: Calendar): D
       phase: state.steps[state.step]?.bake === true ? "baking" : "progressing",
       progress: { ...state.progress, preflight: null },
       reason: "",
+      standsFor: null,
     };
     return decided(state, to, "VALIDATION_RETRIED", "info", reason);
   }
@@ -210,10 +203,11 @@ function resume(state: RolloutState, reason: string, calendar: Calendar): Decisi
     progress: {
       ...state.progress,
       // Only who resumes at the end of the step has been waited for.
-      isResumed: state.progress.isResumed || state.reason === PAUSE_STEP,
+      isResumed: state.progress.isResumed || state.standsFor === "person",
       preflight: state.progress.preflight?.passed === true ? state.progress.preflight : null,
     },
     reason: "",
+    standsFor: null,
   };
   return decided(state, to, "ROLLOUT_RESUMED", "info", reason);
 }
@@ -293,6 +287,7 @@ function setWeight(state: RolloutState, event: Said<"set_weight">, calendar: Cal
       trippedFrom: NONE,
       confirmation: calm(to.confirmation),
       reason: MANUAL_WEIGHT,
+      standsFor: "manual_weight",
     },
     "WEIGHT_SET",
     "info",

@@ -12,8 +12,9 @@ import { deflateRawSync, inflateRawSync } from "node:zlib";
 import { z } from "zod";
 import type { Snapshot } from "../domain/evidence/route.ts";
 import { WEEKDAYS, isTimeZone } from "../domain/civil.ts";
-import { NO_PROGRESS } from "../domain/rollout-move.ts";
-import { PHASES, type Phase } from "../domain/rollout-types.ts";
+import { MANUAL_WEIGHT, NO_PROGRESS, STABLE_SICK } from "../domain/rollout-move.ts";
+import { PAUSE_STEP } from "../domain/rollout-tick.ts";
+import { PHASES, STANDS_FOR, type Phase, type StandsFor } from "../domain/rollout-types.ts";
 import { FULL, millis, ppm } from "../domain/units.ts";
 import type { RecordedEvidence, StateDocument } from "../engine/ports.ts";
 
@@ -140,6 +141,7 @@ const writtenSchema = z
     confirmation: confirmation.prefault({ phase: "armed", trips: [] }),
     trippedFrom: weight.prefault(0),
     reason: z.string(),
+    standsFor: z.enum(STANDS_FOR).nullable().exactOptional(),
     version: z.string(),
     revision: z.int().min(0),
     startedAt: z.string(),
@@ -150,8 +152,17 @@ const writtenSchema = z
     path: ["step"],
   });
 
-const rolloutSchema = writtenSchema.transform(({ evidence: written, ...state }) => {
+/** Documents of before have the words alone, and with them the program meant what it now says in `standsFor`. */
+const SAID: ReadonlyMap<string, StandsFor> = new Map([
+  [MANUAL_WEIGHT, "manual_weight"],
+  [PAUSE_STEP, "person"],
+  [STABLE_SICK, "sick_stable"],
+]);
+
+const rolloutSchema = writtenSchema.transform(({ evidence: written, ...rest }) => {
   const evidence = written === undefined ? undefined : unpacked(written);
+  const { reason, standsFor = SAID.get(reason) ?? null } = rest;
+  const state = { ...rest, standsFor };
   return evidence === undefined ? state : { ...state, evidence };
 });
 

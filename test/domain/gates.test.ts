@@ -3,8 +3,8 @@
 import t from "tap";
 import { checkPlan, type Step } from "../../src/domain/plan.ts";
 import { decide } from "../../src/domain/rollout.ts";
-import { IDLE } from "../../src/domain/rollout-move.ts";
-import { waitOf } from "../../src/domain/rollout-tick.ts";
+import { IDLE, STABLE_SICK } from "../../src/domain/rollout-move.ts";
+import { PAUSE_STEP, waitOf } from "../../src/domain/rollout-tick.ts";
 import type { Command, RollbackPolicy, RolloutEvent, RolloutState } from "../../src/domain/rollout-types.ts";
 import { millis, ppm } from "../../src/domain/units.ts";
 
@@ -65,6 +65,35 @@ t.test("a signature is told with what was ticked and said, and twice is once", a
   const signed = done(begun, sign("lead"));
   t.match(after(signed, sign("lead")), { ok: true, effects: [], state: signed });
   t.match(after(signed, sign("on-call")), { ok: false, code: "SPLIT_FORBIDDEN" }, "one person, one role");
+});
+
+t.test("a person's words mean nothing to the rules, whatever they are", async (t) => {
+  const plan = (first: Partial<Step>): Command => ({
+    ...start,
+    steps: [5, 50].map((percent, index) => ({
+      weight: ppm(percent * 10_000),
+      holdMs: millis(1000),
+      bake: false,
+      ...(index === 0 ? first : {}),
+    })),
+  });
+  const verdict = { kind: "successful", checks: [], clocks: {} } as const;
+  const tick = { type: "tick", verdict, elapsedMs: millis(1000), responses: 9 } as const;
+  const words = PAUSE_STEP.replace("Paused: ", "");
+  const early = done(
+    IDLE,
+    plan({ pause: true }),
+    { type: "pause", reason: words },
+    { type: "resume", reason: "" },
+  );
+  t.match(decide(early, tick, POLICY, STABLE), { state: { phase: "paused", weight: 50_000 } });
+  const promoted = done(IDLE, plan({}), { type: "promote", full: false, step: 0, reason: STABLE_SICK });
+  t.match(promoted, { weight: 500_000, reason: STABLE_SICK });
+  const hold: RollbackPolicy = { ...POLICY, whenStableUnhealthy: "hold", confirm: false };
+  const sick = { healthy: false, worseThanCanary: true };
+  const held = decide(promoted, { type: "alarm", rule: "errors" }, hold, sick);
+  t.match(held, { state: { weight: 500_000 }, effects: [{}, { event: "ROLLBACK_HELD" }, {}] }, "and told");
+  if (held.ok) t.match(decide(held.state, { type: "alarm", rule: "errors" }, hold, sick), { effects: [] });
 });
 
 t.test("there is nothing to say where there is no gate, or nobody waits", async (t) => {
@@ -212,7 +241,7 @@ t.test("what an alarm or a person has taken away comes back by no step back", as
     ok: true,
   });
   const byHand = done(second, { type: "set_weight", weight: ppm(0), force: false, reason: "" });
-  const held = { ...byHand, reason: "Held" };
+  const held = { ...byHand, reason: "Held", standsFor: null };
   t.match(after(held, { type: "step_back", reason: "" }), { ok: false, message: /more weight/ });
 });
 

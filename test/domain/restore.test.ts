@@ -6,7 +6,12 @@ import { asRestored, holdsTraffic, restored } from "../../src/domain/restore.ts"
 import { retained, type Dated } from "../../src/domain/retention.ts";
 import { IDLE, NO_PROGRESS } from "../../src/domain/rollout-move.ts";
 import { passTime } from "../../src/domain/rollout-tick.ts";
-import { PHASES, type RollbackPolicy, type RolloutState } from "../../src/domain/rollout-types.ts";
+import {
+  PHASES,
+  STANDS_FOR,
+  type RollbackPolicy,
+  type RolloutState,
+} from "../../src/domain/rollout-types.ts";
 import { newGate } from "../../src/domain/signatures.ts";
 import { millis, ppm } from "../../src/domain/units.ts";
 
@@ -48,6 +53,7 @@ const states: fc.Arbitrary<RolloutState> = fc.record({
   ),
   trippedFrom: weights,
   reason: fc.constantFrom("", "because"),
+  standsFor: fc.constantFrom(null, ...STANDS_FOR),
   version: fc.constant("4.0"),
   revision: fc.nat({ max: 100 }),
   startedAt: fc.constant("2026-01-05T09:00:00.000Z"),
@@ -117,6 +123,7 @@ t.test("what rests and fits comes back as it was; what would climb or rise comes
     phase,
     weight: ppm(weight),
     reason: "as it was",
+    standsFor: "person",
   });
   const table: readonly (readonly [RolloutState, RolloutState, string, number])[] = [
     [at("succeeded", 1_000_000), at("succeeded", 1_000_000), "succeeded", 1_000_000],
@@ -135,6 +142,7 @@ t.test("what rests and fits comes back as it was; what would climb or rise comes
     t.match(decision, { reason: "restored from b: the disk was lost", state: { phase, weight } }, name);
     const isAsBefore = recorded.phase === phase;
     t.equal(decision.state.reason, isAsBefore ? recorded.reason : "Paused: restored from b", name);
+    t.equal(decision.state.standsFor, isAsBefore ? recorded.standsFor : null, name);
   }
   t.end();
 });

@@ -60,6 +60,7 @@ export function rollout(reason: string): RolloutState {
     confirmation: { phase: "probing", sinceMs: 50_000, responses: 12, trips: [40_000] },
     trippedFrom: ppm(0),
     reason,
+    standsFor: null,
     version: "4.0.0",
     revision: 3,
     startedAt: "2026-01-05T09:00:00.000Z",

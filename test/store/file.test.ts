@@ -211,6 +211,25 @@ t.test(
   },
 );
 
+t.test("what stood for something before there was a field for it still does (reliability 36)", async (t) => {
+  const folder = await temporaryFolder(t);
+  const store = await fileStore(folder, quietLog());
+  for (const [reason, meant] of [
+    ["Paused (manual weight)", "manual_weight"],
+    ["Paused: the plan waits here for a person", "person"],
+    ["Held: stable is unhealthy too", "sick_stable"],
+    ["Paused", null],
+    ["constructor", null],
+  ] as const) {
+    const { standsFor: _, ...app } = rollout(reason);
+    await writeFile(join(folder, "state.json"), envelope({ ...documentOf(7), routes: { app } }));
+    t.match(await store.load(), { document: { routes: { app: { reason, standsFor: meant } } } }, reason);
+    const routes = { app: { ...app, standsFor: null } };
+    await writeFile(join(folder, "state.json"), envelope({ ...documentOf(7), routes }));
+    t.match(await store.load(), { document: { routes } }, "and where there is one, it alone is asked");
+  }
+});
+
 t.test("a state that was removed is no state, whatever stands beside it", async (t) => {
   const folder = await temporaryFolder(t);
   const store = await fileStore(folder, quietLog());
