@@ -40,7 +40,7 @@ export function passTime(
   const state: RolloutState = {
     ...before,
     clocks: verdict.clocks,
-    servedMs: millis(before.servedMs + elapsed),
+    servedMs: isOut(before) ? millis(before.servedMs + elapsed) : before.servedMs,
     heldMs: isHolding(before) ? millis(before.heldMs + elapsed) : before.heldMs,
     progress: afterTime(before, elapsed),
     cooldownLeftMs: millis(Math.max(0, before.cooldownLeftMs - elapsed)),
@@ -50,9 +50,7 @@ export function passTime(
   // An alarm has its own way: first it takes the weight away for a moment.
   const alarm = all.find((check) => check.tier === "catastrophic" && check.action === "rollback");
   const failed = all.filter((check) => check.tier !== "catastrophic" || check.action !== "rollback");
-  // What an alarm took away is still to come back.
-  const isOut = state.weight > NONE || state.trippedFrom > NONE;
-  if (isOut && failed.some((check) => check.action === "rollback")) {
+  if (isOut(state) && failed.some((check) => check.action === "rollback")) {
     return rollBack(state, failed, policy, stable);
   }
   if (state.weight > NONE && alarm !== undefined) return alarmed(state, alarm.rule, policy, stable);
@@ -63,6 +61,11 @@ export function passTime(
   const proven = passConfirmation(state, responses);
   if (proven.effects.length > 0) return proven;
   return settle(before, proven.state, verdict.kind, stable, calendar);
+}
+
+/** Whether the canary has traffic; what an alarm took away is still to come back. */
+function isOut({ weight, trippedFrom }: RolloutState): boolean {
+  return weight > NONE || trippedFrom > NONE;
 }
 
 /** Nearer to the next snapshot. */

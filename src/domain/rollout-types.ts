@@ -84,7 +84,7 @@ export interface RolloutState {
   readonly cooldownLeftMs: Millis;
   /** Time in service for which stable is still watched after a rollback; 0 when that is over. */
   readonly verifyLeftMs: Millis;
-  /** Time in service since the rollout began. */
+  /** Time in service for which the canary had traffic, or was to have it back after an alarm. */
   readonly servedMs: Millis;
   /** Whether an alarm has taken the canary's weight away for a moment (statistics.md §3.2); times are of `servedMs`. */
   readonly confirmation: Confirmation;

@@ -6,6 +6,7 @@
  * `retry` until it is written. So a full or hanging disk stops climbing and delays nothing towards stable (product.md §2.14).
  */
 
+import { isDeepStrictEqual } from "node:util";
 import type { Clock, Journal, JournalEntry, Log, RecordedState, StateDocument, Store } from "./ports.ts";
 
 const JOURNAL_WAITING = 1000;
@@ -54,8 +55,9 @@ export class Recorder {
     return this.#isSaved && this.#entries.length === 0;
   }
 
-  /** The state to be on disk from now on; written soon. */
+  /** The state to be on disk from now on; written soon. What stands still is not written again every second. */
   offer(route: string, state: RecordedState): void {
+    if (isDeepStrictEqual(this.#routes[route], state)) return;
     this.#routes[route] = state;
     this.#dirty = true;
     void this.#flush();

@@ -246,6 +246,27 @@ t.test(
   },
 );
 
+t.test("a rollout that stands still is recorded once, and not every second", async (t) => {
+  let saves = 0;
+  const store = storeWith((save) => (saves++, save()));
+  const b = await bench(benchConfig({ rollback: { cooldown: "1m", verify: "1m" } }), { store });
+  await b.controller.command("app", setWeight(5), ADA);
+  await b.run(5, well(b));
+  await b.controller.command("app", rollback, ADA);
+  await b.run(70);
+  t.match(route(b), { phase: "rolled_back", cooldownLeftMs: 0, recorded: true });
+  saves = 0;
+  await b.run(60);
+  t.equal(saves, 0);
+  await b.controller.command("app", setWeight(5), ADA);
+  t.ok(saves > 0);
+  await b.controller.command("app", setWeight(0), ADA);
+  await b.run(60);
+  saves = 0;
+  await b.run(60);
+  t.ok(saves <= 7, `at a weight of 0, ${saves}: no more than the evidence, which is taken every ten seconds`);
+});
+
 t.test("what waits to be recorded is written before the end", async (t) => {
   let disk = (save: () => Promise<Saved>): Promise<Saved> => save();
   const store = storeWith((save) => disk(save));
