@@ -1,6 +1,7 @@
 /** What a replay came to, as plain data: the report that `--json` prints. Times are milliseconds since the first line, shares are fractions. */
 
-import { percentOf } from "../domain/units.ts";
+import type { Severity } from "../domain/rollout-types.ts";
+import { FULL, percentOf } from "../domain/units.ts";
 import type { LogFile } from "./log-file.ts";
 import type { Faults } from "./fault.ts";
 import type { Omitted } from "./omitted.ts";
@@ -13,7 +14,8 @@ export interface EventReport {
   readonly at: string;
   readonly ms: number;
   readonly event: string;
-  readonly severity: string;
+  /** Of the message that people would have had. */
+  readonly severity: Severity;
   readonly phase: string;
   /** Percent. */
   readonly from: number;
@@ -134,7 +136,7 @@ export function reportOf(replay: Replay, { files, arms, faults, omitted }: Repor
     canary: { ...canary },
     all: { responses: canary.responses + stable.responses, failures: canary.failures + stable.failures },
     wholeService: {
-      above: whole.rule.above / 1_000_000,
+      above: whole.rule.above / FULL,
       forMs: whole.rule.for,
       windowMs: whole.rule.window,
       firedMs: whole.firedMs ?? null,

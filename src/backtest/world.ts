@@ -45,7 +45,8 @@ export interface WorldEvent {
   /** Since the first line, milliseconds. */
   readonly ms: number;
   readonly event: string;
-  readonly severity: Severity;
+  /** Of the message that told people; what is journaled alone was no more than `info`. */
+  severity: Severity;
   readonly phase: Phase;
   /** Before and after. */
   readonly from: Ppm;
@@ -127,8 +128,10 @@ export class World {
       probes: WELL,
       notifier: {
         notify: ({ severity, event, summary }) => {
-          // Everything else that people are told is in the journal too.
+          const noted = this.events.findLast((each) => each.event === event);
+          // What is held is told alone; everything else that people are told is in the journal before.
           if (event === "shared_cause" || event === "one_client") this.#add(event, severity, summary, []);
+          else if (noted !== undefined) noted.severity = severity;
         },
       },
       reports: { write: () => Promise.resolve(undefined) },
@@ -171,9 +174,8 @@ export class World {
   #note({ event, before, after, reason, details }: JournalEntry): void {
     this.#phase = after.phase;
     const checks = (details?.["checks"] ?? []) as readonly Check[];
-    const severity = event === "ROLLBACK_DONE" ? "emergency" : event === "TRIPPED" ? "warning" : "info";
     const failed = checks.filter((check) => check.kind === "failed");
-    this.#add(event, severity, reason, failed, before.weight, after.weight);
+    this.#add(event, "info", reason, failed, before.weight, after.weight);
   }
 
   #add(

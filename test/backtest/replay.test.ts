@@ -133,6 +133,24 @@ t.test("a plan goes through while all is well, and is watched on behind its end"
   t.match(short, { outcome: "unfinished", phase: "progressing", weight: 50, rollback: null });
 });
 
+t.test("an event is as urgent as the message that people would have had", async (t) => {
+  const config = file(
+    "pauses.yaml",
+    "routes:\n  - name: app\n    stable: { endpoints: [http://127.0.0.1:1] }\n    canary: { endpoints: [http://127.0.0.1:2] }\n" +
+      "    rollback:\n      onAny:\n        - { metric: error_rate, above: 1%, test: sequential, action: pause }\n" +
+      "        - { metric: error_rate, above: 20%, for: 5m }\n",
+  );
+  const report = await run({ config, faults: [fault("errors=30% from=1m")] });
+  t.same(
+    report.events.map(({ event, severity }) => [event, severity]),
+    [
+      ["DEPLOY_START", "info"],
+      ["ROLLOUT_PAUSED", "warning"],
+      ["ROLLBACK_DONE", "emergency"],
+    ],
+  );
+});
+
 t.test("slow answers, delays and timeouts are faults too, and a fault ends when it is over", async (t) => {
   const slow = await run({ plan: FIVE, faults: [fault("delay=2s from=5m")] });
   t.match(slow.rollback?.reason, /p9[59] above .* on every response/);
