@@ -3,7 +3,7 @@
  * system's folder for temporary files and removes them.
  */
 
-import { createWriteStream, mkdtempSync, rmSync, statSync } from "node:fs";
+import { createWriteStream, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -90,7 +90,6 @@ const [wanted = "1000000", ...forms] = process.argv.slice(2);
 const lines = Number(wanted);
 const folder = join(PLAN, "..");
 try {
-  const { writeFileSync } = await import("node:fs");
   writeFileSync(PLAN, "steps:\n  - { setWeight: 5%, hold: 30d }\n");
   for (const form of Object.keys(FORMS) as Form[]) {
     if (forms.length > 0 && !forms.includes(form)) continue;

@@ -8,7 +8,7 @@
 
 import { chmodSync, lstatSync, unlinkSync } from "node:fs";
 import { createConnection, type Server } from "node:net";
-import { AppError } from "../domain/errors.ts";
+import { AppError, causeOf } from "../domain/errors.ts";
 
 /**
  * Has `server` listen on `address` (`host:port`, `[v6]:port`, `:port`, `unix:PATH`) and resolves where it listens, in the same form, with the port that
@@ -30,7 +30,7 @@ export async function listen(server: Server, address: string): Promise<string> {
   } catch (error) {
     throw new AppError(
       "SPLIT_LISTEN_FAILED",
-      `cannot listen on ${address} for the admin API: ${causeOf(error)}`,
+      `cannot listen on ${address} for the admin API: ${causeOf(error, WHY)}`,
       {
         cause: error,
       },
@@ -80,14 +80,10 @@ function started(server: Server, begin: () => void): Promise<void> {
   });
 }
 
-function causeOf(error: unknown): string {
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
-  const known: Readonly<Record<string, string>> = {
-    EADDRINUSE: "the address is in use",
-    EACCES: "permission denied",
-    EADDRNOTAVAIL: "this machine has no such address",
-    ENOENT: "the folder does not exist",
-    ENOTFOUND: "unknown host",
-  };
-  return known[code] ?? (error instanceof Error ? error.message : String(error));
-}
+const WHY: Readonly<Record<string, string>> = {
+  EADDRINUSE: "the address is in use",
+  EACCES: "permission denied",
+  EADDRNOTAVAIL: "this machine has no such address",
+  ENOENT: "the folder does not exist",
+  ENOTFOUND: "unknown host",
+};

@@ -5,7 +5,7 @@
 
 import { createReadStream } from "node:fs";
 import { createGunzip } from "node:zlib";
-import { AppError } from "../domain/errors.ts";
+import { AppError, UNREAD, causeOf } from "../domain/errors.ts";
 import { envoyReader } from "./envoy.ts";
 import { readJson } from "./json.ts";
 import { emptyLine, type Reader } from "./line.ts";
@@ -227,16 +227,14 @@ async function* told(name: string, chunks: AsyncIterable<Buffer>): AsyncGenerato
   try {
     yield* chunks;
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? String(error.code) : "";
-    const why = WHY[code] ?? (error instanceof Error ? error.message : String(error));
-    throw new AppError("SPLIT_LOG_UNREADABLE", `cannot read ${name}: ${why}`, { cause: error });
+    throw new AppError("SPLIT_LOG_UNREADABLE", `cannot read ${name}: ${causeOf(error, WHY)}`, {
+      cause: error,
+    });
   }
 }
 
 const WHY: Readonly<Record<string, string>> = {
-  ENOENT: "there is no such file",
-  EACCES: "permission denied",
-  EISDIR: "it is a folder",
+  ...UNREAD,
   Z_BUF_ERROR: "its gzip stream ends too soon",
   Z_DATA_ERROR: "it is not gzip",
 };

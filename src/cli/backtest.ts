@@ -4,9 +4,8 @@ import { parseFault, type Fault } from "../backtest/fault.ts";
 import type { LogFormat } from "../backtest/log-file.ts";
 import type { BacktestReport, EventReport } from "../backtest/report.ts";
 import { backtest } from "../backtest/run.ts";
-import { AppError } from "../domain/errors.ts";
-import { parseRate, type Ppm } from "../domain/units.ts";
-import { durationOf } from "./commands.ts";
+import { countText, parseRate, type Ppm } from "../domain/units.ts";
+import { durationOf, rpsOf, usage, wholeOf } from "./commands.ts";
 import { styleOf, type Io } from "./io.ts";
 import { durationText, plain, table } from "./render.ts";
 
@@ -60,7 +59,7 @@ export async function runBacktest(typed: BacktestTyped, io: Io): Promise<number>
     arms: arms === "auto" ? undefined : arms,
     faults: (typed.fault ?? []).map(faultOf),
     climate: {
-      rps: numberOf(typed.rps, "--rps", 1_000_000),
+      rps: rpsOf(typed.rps, 1_000_000),
       duration: durationOf(typed.duration, "--duration"),
       errors: rateOf(typed.errors, "--errors"),
       latency: durationOf(typed.latency, "--latency"),
@@ -85,27 +84,10 @@ function oneOf<T extends string>(text: string, among: readonly T[], option: stri
   return found;
 }
 
-function numberOf(text: string, option: string, most: number): number {
-  const value = /^\d+(\.\d+)?$/.test(text) ? Number(text) : Number.NaN;
-  if (!(value > 0 && value <= most))
-    throw usage(`${option} takes a number above 0, up to ${most}, not ${text}`);
-  return value;
-}
-
-function wholeOf(text: string, option: string, most: number): number {
-  const value = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
-  if (!(value <= most)) throw usage(`${option} takes a whole number up to ${most}, not ${text}`);
-  return value;
-}
-
 function rateOf(text: string, option: string): Ppm {
   const rate = parseRate(text);
   if (rate === undefined) throw usage(`${option} takes a share like 0.1%, not ${text}`);
   return rate;
-}
-
-function usage(message: string): AppError {
-  return new AppError("SPLIT_USAGE", message);
 }
 
 /** The report for people. */
@@ -154,7 +136,7 @@ function folded(events: readonly EventReport[]): readonly Folded[] {
 function becauseOf({ event, reason, failed, canary }: EventReport): string {
   if (event === "DEPLOY_START") return "";
   const numbers = failed.map(({ rule, detail }) => `${rule}: ${detail}`).join("; ");
-  const counts = `canary ${canary.failures} of ${many(canary.responses)} failed`;
+  const counts = `canary ${canary.failures} of ${countText(canary.responses)} failed`;
   if (event === "STEP_STARTED" || event === "DEPLOY_SUCCESS") return counts;
   return [reason, numbers === "" ? counts : `${counts}; ${numbers}`].filter((each) => each !== "").join("; ");
 }
@@ -168,14 +150,14 @@ function outcomeText(report: BacktestReport): string {
       outcome === "succeeded"
         ? "the plan went through"
         : `the log ended before the plan did, at ${report.weight} %, ${report.phase}`;
-    return `No rollback: ${went}. Canary: ${canary.failures} of ${many(canary.responses)} responses failed; ${tripped}.`;
+    return `No rollback: ${went}. Canary: ${canary.failures} of ${countText(canary.responses)} responses failed; ${tripped}.`;
   }
   const fault =
     report.afterFaultMs === null ? "" : `, ${durationText(report.afterFaultMs)} after the fault began`;
   return (
     `Rolled back at ${rollback.at.replace(/\.\d+Z$/, "Z")} (+${durationText(rollback.ms)}${fault}), ` +
-    `after ${many(rollback.all.responses)} requests, ${many(rollback.canary.responses)} of them the canary's. ` +
-    `Until then ${many(rollback.canary.failures)} of the canary's and ${many(rollback.all.failures - rollback.canary.failures)} of stable's failed; ${tripped}.`
+    `after ${countText(rollback.all.responses)} requests, ${countText(rollback.canary.responses)} of them the canary's. ` +
+    `Until then ${countText(rollback.canary.failures)} of the canary's and ${countText(rollback.all.failures - rollback.canary.failures)} of stable's failed; ${tripped}.`
   );
 }
 
@@ -224,7 +206,7 @@ function falseAlarmText({
 }
 
 function logText(log: BacktestReport["log"]): readonly string[] {
-  if (log.arms === "none") return [`Made up: ${many(log.lines)} requests.`];
+  if (log.arms === "none") return [`Made up: ${countText(log.lines)} requests.`];
   const bad = log.files.reduce((sum, file) => sum + file.bad, 0);
   const formats = [...new Set(log.files.map(({ format }) => format))].join(", ");
   const taken =
@@ -234,30 +216,33 @@ function logText(log: BacktestReport["log"]): readonly string[] {
   const notes: readonly (readonly [boolean, string])[] = [
     [
       had < 0.9 * wanted,
-      `the canary had ${many(had)} responses in the log; the plan would have given it ${many(wanted)}`,
+      `the canary had ${countText(had)} responses in the log; the plan would have given it ${countText(wanted)}`,
     ],
     [
       log.leftOut > 0,
-      `${many(log.leftOut)} lines left out: of an arm with less weight than it had when they were recorded`,
+      `${countText(log.leftOut)} lines left out: of an arm with less weight than it had when they were recorded`,
     ],
     [
       log.strays > 0,
-      `${many(log.strays)} of the canary's lines left out; with --arms both they count as its own`,
+      `${countText(log.strays)} of the canary's lines left out; with --arms both they count as its own`,
     ],
-    [log.unattributed > 0, `${many(log.unattributed)} lines do not say whose they are, and are left out`],
-    [log.otherRoutes > 0, `${many(log.otherRoutes)} lines of other routes`],
+    [
+      log.unattributed > 0,
+      `${countText(log.unattributed)} lines do not say whose they are, and are left out`,
+    ],
+    [log.otherRoutes > 0, `${countText(log.otherRoutes)} lines of other routes`],
     [
       log.late > 0,
-      `${many(log.late)} lines came late, by ${durationText(log.latestMs)} at the most, and count as of then`,
+      `${countText(log.late)} lines came late, by ${durationText(log.latestMs)} at the most, and count as of then`,
     ],
     [
       log.gaps > 0,
-      `${many(log.gaps)} gaps of a minute or more, ${durationText(log.gapsMs)} in all: idle time`,
+      `${countText(log.gaps)} gaps of a minute or more, ${durationText(log.gapsMs)} in all: idle time`,
     ],
-    [bad > 0, `${many(bad)} lines cannot be read, such as`],
+    [bad > 0, `${countText(bad)} lines cannot be read, such as`],
   ];
   return [
-    `Log: ${many(log.lines)} lines (${formats}), ${taken}.`,
+    `Log: ${countText(log.lines)} lines (${formats}), ${taken}.`,
     ...notes.filter(([isSo]) => isSo).map(([, note]) => `  ${note}`),
     ...log.bad.map((each) => `    ${plain(each)}`),
   ];
@@ -265,10 +250,6 @@ function logText(log: BacktestReport["log"]): readonly string[] {
 
 function countOf(count: number, what: string): string {
   return `${count} ${what}${count === 1 ? "" : "s"}`;
-}
-
-function many(count: number): string {
-  return count.toLocaleString("en-US");
 }
 
 function share(fraction: number): string {

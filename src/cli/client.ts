@@ -15,7 +15,7 @@ import type { InputOf, OutputOf } from "../admin/routes.ts";
 import { LONGEST_DRILL_MS } from "../config/drill.ts";
 import { LONGEST_PREFLIGHT_MS } from "../config/preflight.ts";
 import { isLocalAddress } from "../config/reach.ts";
-import { AppError, CODES, type ErrorCode } from "../domain/errors.ts";
+import { AppError, CODES, causeOf, type ErrorCode } from "../domain/errors.ts";
 import type { BackupInfo, JournalLine } from "../engine/ports.ts";
 import type { RouteStatus } from "../engine/status.ts";
 
@@ -300,7 +300,7 @@ function exchange({ address, method, path, accept, token, ca, body, timeoutMs }:
       (incoming) => collect(incoming, resolve, fail),
     );
     outgoing.on("timeout", () => outgoing.destroy(new Error(`no answer in ${timeoutMs / 1000} s`)));
-    outgoing.on("error", (error) => fail(causeOf(error)));
+    outgoing.on("error", (error) => fail(causeOf(error, WHY)));
     outgoing.end(content);
   });
 }
@@ -327,33 +327,10 @@ function collect(
     length += part.length;
     if (length > MAX_ANSWER) incoming.destroy(new Error("the answer is too long"));
   });
-  incoming.on("error", (error) => fail(causeOf(error)));
+  incoming.on("error", (error) => fail(causeOf(error, WHY)));
   incoming.on("end", () =>
     resolve({ status: incoming.statusCode ?? 0, text: Buffer.concat(parts).toString() }),
   );
-}
-
-function causeOf(error: Error): string {
-  const code = "code" in error ? String(error.code) : "";
-  const known: Readonly<Record<string, string>> = {
-    ECONNREFUSED: "connection refused",
-    ENOENT: "there is no such socket",
-    EACCES: "permission denied",
-    ENOTFOUND: "unknown host",
-    ECONNRESET: "connection reset",
-    EHOSTUNREACH: "no route to the host",
-    EPROTO: "what answers there does not speak TLS",
-    ERR_SSL_WRONG_VERSION_NUMBER: "what answers there does not speak TLS",
-    ERR_SSL_PACKET_LENGTH_TOO_LONG: "what answers there does not speak TLS",
-    DEPTH_ZERO_SELF_SIGNED_CERT: UNTRUSTED,
-    SELF_SIGNED_CERT_IN_CHAIN: UNTRUSTED,
-    UNABLE_TO_VERIFY_LEAF_SIGNATURE: UNTRUSTED,
-    UNABLE_TO_GET_ISSUER_CERT: UNTRUSTED,
-    UNABLE_TO_GET_ISSUER_CERT_LOCALLY: UNTRUSTED,
-    CERT_HAS_EXPIRED: "its certificate has expired",
-    ERR_TLS_CERT_ALTNAME_INVALID: "its certificate is for another name than this address",
-  };
-  return known[code] ?? (error.message === "" ? code : error.message);
 }
 
 const UNTRUSTED =
@@ -414,3 +391,22 @@ function statusOf(value: unknown, address: AdminAddress): RouteStatus {
   // Its two marks are there; the rest of the shape is this program's own contract (engine/status.ts).
   return value as unknown as RouteStatus;
 }
+
+const WHY: Readonly<Record<string, string>> = {
+  ECONNREFUSED: "connection refused",
+  ENOENT: "there is no such socket",
+  EACCES: "permission denied",
+  ENOTFOUND: "unknown host",
+  ECONNRESET: "connection reset",
+  EHOSTUNREACH: "no route to the host",
+  EPROTO: "what answers there does not speak TLS",
+  ERR_SSL_WRONG_VERSION_NUMBER: "what answers there does not speak TLS",
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: "what answers there does not speak TLS",
+  DEPTH_ZERO_SELF_SIGNED_CERT: UNTRUSTED,
+  SELF_SIGNED_CERT_IN_CHAIN: UNTRUSTED,
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: UNTRUSTED,
+  UNABLE_TO_GET_ISSUER_CERT: UNTRUSTED,
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: UNTRUSTED,
+  CERT_HAS_EXPIRED: "its certificate has expired",
+  ERR_TLS_CERT_ALTNAME_INVALID: "its certificate is for another name than this address",
+};

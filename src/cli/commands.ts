@@ -266,9 +266,18 @@ function percentOf(text: string, what: string): number {
   return value;
 }
 
-export function wholeOf(text: string, option: string): number {
-  const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
-  if (Number.isNaN(value)) throw usage(`${option} takes a whole number, not ${text}`);
+/** A whole number as typed. Throws SPLIT_USAGE for anything else, and above `most`. */
+export function wholeOf(text: string, option: string, most = 999_999_999): number {
+  const value = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(value <= most)) throw usage(`${option} takes a whole number up to ${most}, not ${text}`);
+  return value;
+}
+
+/** Requests a second as typed. Throws SPLIT_USAGE unless they are above 0 and no more than `most`. */
+export function rpsOf(text: string, most = Number.POSITIVE_INFINITY): number {
+  const value = /^\d+(\.\d+)?$/.test(text) ? Number(text) : 0;
+  const limit = Number.isFinite(most) ? `, up to ${most}` : "";
+  if (value <= 0 || value > most) throw usage(`--rps takes a number above 0${limit}, not ${text}`);
   return value;
 }
 

@@ -9,6 +9,7 @@ import {
   present,
   pretty,
   startRequestOf,
+  rpsOf,
   usage,
   type Context,
   type DeployOptions,
@@ -56,7 +57,7 @@ function requestOf(options: PlanOptions): DryRunRequest {
   return {
     ...startRequestOf(options),
     ...present({
-      perSecond: rps === undefined ? undefined : numberOf(rps),
+      perSecond: rps === undefined ? undefined : rpsOf(rps),
       baseline,
       harm,
     }),
@@ -101,10 +102,4 @@ function offline({ io }: Context, config: Config, name: string, request: DryRunR
 
 function refused(field: string, message: string): AppError {
   return new AppError("SPLIT_INPUT_INVALID", `${field}: ${message}`);
-}
-
-function numberOf(text: string): number {
-  const value = /^\d+(\.\d+)?$/.test(text) ? Number(text) : 0;
-  if (value <= 0) throw usage(`--rps takes a number above 0, not ${text}`);
-  return value;
 }

@@ -22,7 +22,7 @@ import {
   type YAMLError,
 } from "yaml";
 import { z } from "zod";
-import { AppError } from "../domain/errors.ts";
+import { AppError, UNREAD, causeOf } from "../domain/errors.ts";
 import { planSchema, type PlanConfig } from "./plan.ts";
 import { findingsOf, type ConfigPath } from "./problems.ts";
 import { configSchema, type Config } from "./schema.ts";
@@ -173,18 +173,10 @@ async function bytesOf(file: string): Promise<Buffer> {
   try {
     return await readFile(file);
   } catch (error) {
-    throw new AppError("SPLIT_CONFIG_UNREADABLE", `cannot read ${file}: ${causeOf(error)}`, { cause: error });
+    throw new AppError("SPLIT_CONFIG_UNREADABLE", `cannot read ${file}: ${causeOf(error, UNREAD)}`, {
+      cause: error,
+    });
   }
-}
-
-function causeOf(error: unknown): string {
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
-  const known: Readonly<Record<string, string>> = {
-    ENOENT: "there is no such file",
-    EACCES: "permission denied",
-    EISDIR: "it is a folder",
-  };
-  return known[code] ?? (error instanceof Error ? error.message : String(error));
 }
 
 /** The bytes as text; throws SPLIT_CONFIG_INVALID that points at the first line that is not UTF-8. */

@@ -146,6 +146,20 @@ export function asAppError(error: unknown): AppError {
   });
 }
 
+/** Why a file could not be read, by the system's name for it. */
+export const UNREAD: Readonly<Record<string, string>> = {
+  ENOENT: "there is no such file",
+  EACCES: "permission denied",
+  EISDIR: "it is a folder",
+};
+
+/** What went wrong, in the words of `known` where it has some for the system's name of the error. */
+export function causeOf(error: unknown, known: Readonly<Record<string, string>>): string {
+  if (!(error instanceof Error)) return String(error);
+  const code = "code" in error ? String(error.code) : "";
+  return known[code] ?? (error.message === "" ? code : error.message);
+}
+
 /** What the system says when this machine has nothing left to open a connection with. */
 const EXHAUSTION = /^(?:EMFILE|ENFILE|ENOBUFS|ENOMEM|EADDRNOTAVAIL)$/;
 

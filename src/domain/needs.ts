@@ -18,7 +18,7 @@ import { ENOUGH_RESPONSES, LONGEST_MINUTES } from "./evidence/sustained.ts";
 import type { Promotion, Step, SuccessLimit } from "./plan.ts";
 import { limitWords } from "./promotion.ts";
 import { isRobust, ruleId, type CompareRule, type Rule } from "./rule.ts";
-import { FULL, millis, percentOf, type Millis } from "./units.ts";
+import { FULL, countText, millis, percentOf, type Millis } from "./units.ts";
 
 /** What is taken for granted. Shares are fractions. */
 export interface Assumption {
@@ -196,7 +196,7 @@ export function meetingLimit(limit: SuccessLimit, setting: Setting): Wanted {
     ask:
       none === half
         ? `needs ${requests(none)} to ${shown}`
-        : `needs ${requests(none)} without a failure to ${shown}, ${count(half)} when ${share(bad)} fail`,
+        : `needs ${requests(none)} without a failure to ${shown}, ${countText(half)} when ${share(bad)} fail`,
     otherwise: ["relax the criterion"],
     never:
       `CANNOT CLIMB: "${limitWords(limit)}" can never be ${limit.shown ? "shown" : "met"}, ` +
@@ -259,17 +259,12 @@ function listed(texts: readonly string[], last: "and" | "or"): string {
 }
 
 function requests(n: number): string {
-  return `${count(n)} canary request${n === 1 ? "" : "s"}`;
-}
-
-/** With thousands separators. */
-function count(n: number): string {
-  return String(n).replaceAll(/\B(?=(?:\d{3})+$)/g, ",");
+  return `${countText(n)} canary request${n === 1 ? "" : "s"}`;
 }
 
 /** Three digits. */
 function figure(value: number): string {
-  return value >= 1000 ? count(Math.round(value)) : String(Number(value.toPrecision(3)));
+  return value >= 1000 ? countText(Math.round(value)) : String(Number(value.toPrecision(3)));
 }
 
 function share(fraction: number): string {
@@ -292,5 +287,5 @@ const UNITS = [
 /** A time for people, in one unit: `18.5 h`. */
 export function spanOf(ms: number): string {
   const [unit, length] = UNITS.find(([, , from]) => ms >= from) ?? (["ms", 1] as const);
-  return `${count(Number((ms / length).toFixed(1)))} ${unit}`;
+  return `${countText(Number((ms / length).toFixed(1)))} ${unit}`;
 }

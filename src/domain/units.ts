@@ -84,6 +84,11 @@ export function shareText(fraction: number | null): string {
   return fraction === null ? "-" : `${(fraction * 100).toFixed(2)} %`;
 }
 
+/** A count for people, with thousands separators. */
+export function countText(count: number): string {
+  return String(count).replaceAll(/\B(?=(?:\d{3})+$)/g, ",");
+}
+
 /** A latency in milliseconds, for people: `"9.5 ms"`, `"120 ms"`; `"-"` when there is none. */
 export function latencyText(ms: number | null): string {
   if (ms === null) return "-";
