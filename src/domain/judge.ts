@@ -12,6 +12,7 @@ import { indexOfMicros } from "./latency.ts";
 import type { Step } from "./plan.ts";
 import { checkPromotion } from "./promotion.ts";
 import {
+  aboutOf,
   isComparing,
   isRobust,
   isSequential,
@@ -129,6 +130,7 @@ function checkSustained(rule: SustainedRule, evidence: Evidence): Check {
   const base = {
     rule: id,
     tier: "sustained" as const,
+    about: aboutOf(rule.metric),
     action: rule.action,
     observed: enough ? measured.observed : null,
     limit: rule.metric === "error_rate" ? rule.above / 1_000_000 : rule.above,

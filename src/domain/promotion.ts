@@ -9,7 +9,7 @@ import type { GateReading } from "./evidence/gate.ts";
 import type { Readings } from "./evidence/route.ts";
 import type { SuccessReading } from "./evidence/success.ts";
 import type { Promotion, Step, SuccessLimit } from "./plan.ts";
-import type { Check } from "./rule.ts";
+import { aboutOf, type Check } from "./rule.ts";
 import { FULL, NONE, formatDuration, formatRate, millis, type Millis } from "./units.ts";
 
 const MILLION = 1_000_000;
@@ -31,6 +31,7 @@ export function limitWords(limit: SuccessLimit): string {
 function notWorse(promotion: Promotion, { weight }: Step, gate: GateReading | null): Check {
   const base = {
     ...COMMON,
+    about: aboutOf("error_rate"),
     rule: `not worse than stable by ${formatRate(promotion.notWorseBy)}`,
     observed: null,
     limit: promotion.notWorseBy / MILLION,
@@ -65,6 +66,7 @@ function success(reading: SuccessReading): Check {
   const { limit, observed, passes, n, need, ratio, share } = reading;
   return {
     ...COMMON,
+    about: aboutOf(limit.metric),
     rule: limitWords(limit),
     kind: passes ? "successful" : "inconclusive",
     observed: limit.metric === "error_rate" ? observed : null,

@@ -1,5 +1,6 @@
 /** What an operator watches for, and what one such rule came to. Plain data, and each rule in its own words. */
 
+import type { BadKind } from "./outcome.ts";
 import { formatDuration, formatRate, type Millis, type Ppm } from "./units.ts";
 
 /** What a failed rule does. */
@@ -68,6 +69,8 @@ export interface Check {
   /** The rule's id: its own words. */
   readonly rule: string;
   readonly tier: Tier;
+  /** Which responses it is about; left out: none. */
+  readonly about?: BadKind;
   readonly kind: VerdictKind;
   /** What follows when it fails; `hold`: it never does, the weight only stays where it is. */
   readonly action: Action | "hold";
@@ -89,6 +92,12 @@ export interface Check {
   /** Of what a promotion asks for: how much of it is there, within [0, 1], and the time until all of it is, null when that cannot be said. */
   readonly ratio?: number;
   readonly etaMs?: Millis | null;
+}
+
+/** Which responses are bad by a metric, or by a comparison. */
+export function aboutOf(measured: "error_rate" | "p50" | "p95" | "p99" | CompareRule["compare"]): BadKind {
+  if (measured === "error_rate") return "failure";
+  return measured === "client_error_rate" ? "client_error" : "slow";
 }
 
 /** Whether a rule is judged with every response. */

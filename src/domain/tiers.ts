@@ -17,6 +17,7 @@ import { SLOWER_THAN } from "./evidence/success.ts";
 import { ENOUGH_RESPONSES, type SustainedReading } from "./evidence/sustained.ts";
 import { indexOfMicros } from "./hdr.ts";
 import {
+  aboutOf,
   isComparing,
   isRobust,
   isSequential,
@@ -120,10 +121,11 @@ function alarmOf({ metric }: SequentialRule | RobustRule): HardRule {
 /** The part of a check that its rule says alone. */
 function limitOf(
   rule: SequentialRule | RobustRule,
-): Pick<Check, "rule" | "action" | "limit" | "unit" | "breachMs"> {
+): Pick<Check, "rule" | "about" | "action" | "limit" | "unit" | "breachMs"> {
   const isRate = rule.metric === "error_rate";
   return {
     rule: ruleId(rule),
+    about: aboutOf(rule.metric),
     action: rule.action,
     limit: isRate ? rule.above / MILLION : rule.above,
     unit: isRate ? "fraction" : "ms",
@@ -244,6 +246,7 @@ export function checkCompare(rule: CompareRule, readings: Readings | undefined, 
   const base = {
     rule: ruleId(rule),
     tier: "comparative" as const,
+    about: aboutOf(rule.compare),
     action: rule.action,
     limit: rule.worseBy / MILLION,
     unit: "fraction" as const,

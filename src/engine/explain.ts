@@ -5,18 +5,10 @@
  * Each line stands on its own and is short. No line holds a raw key: keys are counted, and named by their hash alone.
  */
 
-import type { BadKind } from "../domain/outcome.ts";
 import type { Check } from "../domain/rule.ts";
 import { formatDuration, millis } from "../domain/units.ts";
 import type { EndpointHealth } from "./ports.ts";
 import type { CheckStatus, Marks, RollbackEvidence, Tally } from "./status.ts";
-
-/** What the responses are called that a check is about; undefined: it is about none. */
-export function kindAsked({ rule, tier }: Pick<Check, "rule" | "tier">): BadKind | undefined {
-  if (tier === "health") return undefined;
-  if (rule.startsWith("client_error_rate")) return "client_error";
-  return /^(p50|p95|p99|latency)\b/.test(rule) ? "slow" : "failure";
-}
 
 /** Where somebody stands who is to do something. */
 export interface Standing {
@@ -71,7 +63,7 @@ function failedAdvice(check: Check, standing: Standing): string {
     : `${where} ${weight} % of the users are still on the canary; to take it away: sluice rollback ${route} --reason CODE`;
 }
 
-function look(check: Pick<Check, "rule" | "tier">, { marks, endpoints }: Standing): string {
+function look(check: Pick<Check, "tier">, { marks, endpoints }: Standing): string {
   if (check.tier === "health") {
     // It may have recovered, or been replaced, since the verdict.
     const sick = endpoints.find(({ failures }) => failures > 0);

@@ -2,7 +2,7 @@
 
 import type { Verdict } from "../domain/judge.ts";
 import type { Check } from "../domain/rule.ts";
-import { OUTCOMES, CODE_CLASSES, REASONS, type Reason } from "../domain/outcome.ts";
+import { OUTCOMES, CODE_CLASSES, REASONS, type BadKind, type Reason } from "../domain/outcome.ts";
 import type { RolloutState } from "../domain/rollout-types.ts";
 import { holdOf, type Wait } from "../domain/rollout-tick.ts";
 import { gateReading } from "../domain/signatures.ts";
@@ -10,12 +10,13 @@ import type { Arm } from "../domain/split.ts";
 import { byOutcome } from "../domain/window.ts";
 import { millis, percentOf, type Millis, type Ppm } from "../domain/units.ts";
 import type { EndpointHealth, PlaneGauges } from "./ports.ts";
-import { adviceFor, explainRollback, kindAsked } from "./explain.ts";
+import { adviceFor, explainRollback } from "./explain.ts";
 import type { RouteStats } from "./stats.ts";
 import type {
   ArmStatus,
   CheckStatus,
   GateStatus,
+  Marks,
   RollbackEvidence,
   RouteStatus,
   StepStatus,
@@ -86,10 +87,15 @@ function forcedOf(byClass: readonly number[]): { readonly requests: number; read
 /** The checks of the last verdict, with what is known around them. @param weight the canary's share that is in force, or comes into force */
 export function checkStatuses(seen: Seen, weight: Ppm): readonly CheckStatus[] {
   const { state, stats, name, now } = seen;
+  const known = new Map<BadKind, Marks | undefined>();
+  // Gathered once for all the rules that are about the same.
+  const marksOf = (about: BadKind): Marks | undefined => {
+    if (!known.has(about)) known.set(about, stats.recent.of(about, now));
+    return known.get(about);
+  };
   return seen.verdict.checks.map((check) => {
-    const { kind, ...rest } = check;
-    const asked = kindAsked(check);
-    const marks = asked === undefined ? undefined : stats.recent.of(asked, now);
+    const { kind, about, ...rest } = check;
+    const marks = about === undefined ? undefined : marksOf(about);
     const advice = adviceFor(check, {
       route: name,
       weight: percentOf(weight),

@@ -241,6 +241,34 @@ const plain: CheckStatus = {
   advice: "",
 };
 
+t.test(
+  "checks of the same kind have the same marks, gathered once, whatever their rules are called",
+  async (t) => {
+    const b = await benchOf([
+      SUSTAINED,
+      SEQUENTIAL,
+      { metric: "p95", above: "100ms", for: "2m" },
+      { compare: "latency", worseBy: "20%" },
+      { compare: "client_error_rate", worseBy: "2%" },
+      { metric: "health_failures", atLeast: 3 },
+    ]);
+    for (const kind of ["failure", "slow", "client_error"] as const)
+      b.plane.sample("app", { kind, path: `/${kind}` });
+    await b.run(1, () => serve(b, 0));
+    const { checks } = statusOf(b);
+    t.same(
+      checks.map(({ marks }) => marks?.worstPaths[0]?.name),
+      ["/failure", "/failure", "/slow", "/slow", "/client_error", undefined],
+    );
+    t.equal(checks[0]!.marks, checks[1]!.marks);
+    t.equal(checks[2]!.marks, checks[3]!.marks);
+    t.notOk(
+      checks.some((each) => "about" in each),
+      "what is public stays as it was",
+    );
+  },
+);
+
 t.test("a check without marks and advice is one line", async (t) => {
   t.same(explain(plain), ["health_failures at least 5: failed. 5 failed probes in a row"]);
   const recent = new RecentMarks();
