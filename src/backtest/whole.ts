@@ -5,7 +5,7 @@
 
 import type { SustainedRule } from "../domain/rule.ts";
 import { isComparing, isRobust, isSequential, type Rule } from "../domain/rule.ts";
-import { millis, ppm, type Millis, type Ppm } from "../domain/units.ts";
+import { FULL, millis, ppm, type Millis, type Ppm } from "../domain/units.ts";
 
 /** A limit on the share of failures, and for how long it must be broken. */
 export interface WholeRule {
@@ -86,7 +86,7 @@ export class WholeService {
       this.highest = share;
       this.highestMs = ms;
     }
-    if (this.#bad * 1_000_000 <= above * this.#all) {
+    if (this.#bad * FULL <= above * this.#all) {
       this.#breachMs = undefined;
       return;
     }

@@ -4,7 +4,7 @@ import { parseFault, type Fault } from "../backtest/fault.ts";
 import type { LogFormat } from "../backtest/log-file.ts";
 import type { BacktestReport, EventReport } from "../backtest/report.ts";
 import { backtest } from "../backtest/run.ts";
-import { countText, parseRate, type Ppm } from "../domain/units.ts";
+import { countText, parseRate, shortShareText, type Ppm } from "../domain/units.ts";
 import { durationOf, rpsOf, usage, wholeOf } from "./commands.ts";
 import { styleOf, type Io } from "./io.ts";
 import { durationText, plain, table } from "./render.ts";
@@ -182,11 +182,11 @@ function omittedText({
 }
 
 function wholeText({ wholeService: whole, rollback }: BacktestReport): readonly string[] {
-  const rule = `error_rate above ${share(whole.above)}${whole.forMs > 0 ? ` for ${durationText(whole.forMs)}` : ""}`;
+  const rule = `error_rate above ${shortShareText(whole.above)}${whole.forMs > 0 ? ` for ${durationText(whole.forMs)}` : ""}`;
   const highest =
     whole.highest === null
       ? "no window had enough requests"
-      : `highest ${share(whole.highest)} in ${durationText(whole.windowMs)}`;
+      : `highest ${shortShareText(whole.highest)} in ${durationText(whole.windowMs)}`;
   const late =
     whole.firedMs === null
       ? "silent"
@@ -250,8 +250,4 @@ function logText(log: BacktestReport["log"]): readonly string[] {
 
 function countOf(count: number, what: string): string {
   return `${count} ${what}${count === 1 ? "" : "s"}`;
-}
-
-function share(fraction: number): string {
-  return `${Number((fraction * 100).toFixed(2))} %`;
 }

@@ -24,7 +24,7 @@ import {
   type VerdictKind,
 } from "./rule.ts";
 import { checkCompare, checkRobust, checkSequential, SHARED_CAUSE, type Keys } from "./tiers.ts";
-import { formatDuration, microsOf, millis, type Millis, type Ppm } from "./units.ts";
+import { FULL, formatDuration, microsOf, millis, type Millis, type Ppm } from "./units.ts";
 import type { Reading } from "./window.ts";
 
 /** What all rules came to. */
@@ -133,7 +133,7 @@ function checkSustained(rule: SustainedRule, evidence: Evidence): Check {
     about: aboutOf(rule.metric),
     action: rule.action,
     observed: enough ? measured.observed : null,
-    limit: rule.metric === "error_rate" ? rule.above / 1_000_000 : rule.above,
+    limit: rule.metric === "error_rate" ? rule.above / FULL : rule.above,
     unit: rule.metric === "error_rate" ? ("fraction" as const) : ("ms" as const),
     have: measured.have,
     need: rule.minRequests,
@@ -177,7 +177,7 @@ function errorRate(rule: { readonly above: Ppm }, reading: Reading): Measured {
     have: reading.requests,
     observed: reading.requests === 0 ? null : reading.failures / reading.requests,
     // Whole numbers on both sides: 1 of 100 is not above 1 %.
-    breach: reading.failures * 1_000_000 > rule.above * reading.requests,
+    breach: reading.failures * FULL > rule.above * reading.requests,
   };
 }
 

@@ -12,7 +12,6 @@ import type { Promotion, Step, SuccessLimit } from "./plan.ts";
 import { aboutOf, type Check } from "./rule.ts";
 import { FULL, NONE, formatDuration, formatRate, millis, type Millis } from "./units.ts";
 
-const MILLION = 1_000_000;
 const COMMON = { tier: "promotion", action: "hold", breachMs: null, forMs: millis(0) } as const;
 
 /** The checks of a step. At weight 0 there are none: no traffic is due. Undefined readings: nothing is measured yet. */
@@ -34,7 +33,7 @@ function notWorse(promotion: Promotion, { weight }: Step, gate: GateReading | nu
     about: aboutOf("error_rate"),
     rule: `not worse than stable by ${formatRate(promotion.notWorseBy)}`,
     observed: null,
-    limit: promotion.notWorseBy / MILLION,
+    limit: promotion.notWorseBy / FULL,
     unit: "fraction" as const,
   };
   if (gate === null) {

@@ -30,9 +30,8 @@ import {
   type SequentialRule,
   type VerdictKind,
 } from "./rule.ts";
-import { microsOf, millis, type Millis, type Ppm } from "./units.ts";
+import { FULL, microsOf, millis, shareText, type Millis, type Ppm } from "./units.ts";
 
-const MILLION = 1_000_000;
 const ZERO = millis(0);
 const SILENT = "no response in the last minute";
 const FIVE_MINUTES = millis(300_000);
@@ -78,7 +77,7 @@ export function robustLimitsOf(rules: readonly Rule[]): HardLimits {
 function limitsOf(rules: readonly (SequentialRule | RobustRule)[]): HardLimits {
   const limits: { -readonly [K in HardRule]: number | null } = { errors: null, p95: null, p99: null };
   for (const rule of rules) {
-    if (rule.metric === "error_rate") limits.errors = rule.above / MILLION;
+    if (rule.metric === "error_rate") limits.errors = rule.above / FULL;
     else limits[rule.metric] = SLOWER_THAN[rule.metric];
   }
   return limits;
@@ -127,7 +126,7 @@ function limitOf(
     rule: ruleId(rule),
     about: aboutOf(rule.metric),
     action: rule.action,
-    limit: isRate ? rule.above / MILLION : rule.above,
+    limit: isRate ? rule.above / FULL : rule.above,
     unit: isRate ? "fraction" : "ms",
     breachMs: null,
   };
@@ -170,9 +169,9 @@ function heldOf(kind: HardExplained["kind"], isEnough: boolean): Held | undefine
 }
 
 function hardDetail({ kind, control, n, observed, stable }: HardExplained, keys: Keys): string {
-  const share = observed === null ? "no response" : `${percent(observed)} of ${n} responses over it`;
+  const share = observed === null ? "no response" : `${shareText(observed)} of ${n} responses over it`;
   const other =
-    stable.observed === null ? "stable has none" : `stable ${percent(stable.observed)} of ${stable.n}`;
+    stable.observed === null ? "stable has none" : `stable ${shareText(stable.observed)} of ${stable.n}`;
   const told = `${share}, ${other}`;
   if (kind === "fires" && !enoughKeys(keys.failed, keys.seen)) return `${told}; ${heldBack(keys)}`;
   return `${told}${control ? MEANING[kind] : "; no stable traffic to compare with"}`;
@@ -214,9 +213,9 @@ function robustKind({ kind }: SustainedReading, sharedCause: "hold" | "rollback"
 function robustDetail({ kind, n, bad, minutes, partsOver, limit }: SustainedReading): string {
   const told = `${bad} of ${n} over it in ${minutes} min`;
   if (kind === "shared_cause") return `${told}; ${SHARED_CAUSE}`;
-  if (kind === "breach") return `${told}, ${partsOver} of 5 parts of the time above ${percent(limit)}`;
+  if (kind === "breach") return `${told}, ${partsOver} of 5 parts of the time above ${shareText(limit)}`;
   if (kind === "within")
-    return partsOver === 0 ? told : `${told}, ${partsOver} of 5 parts of the time above ${percent(limit)}`;
+    return partsOver === 0 ? told : `${told}, ${partsOver} of 5 parts of the time above ${shareText(limit)}`;
   if (n < ENOUGH_RESPONSES) return `${told}; needs ${ENOUGH_RESPONSES} responses within 30 min`;
   return minutes < 5 ? `${told}; not for five minutes yet` : `${told}; needs 10 bad ones within 30 min`;
 }
@@ -248,7 +247,7 @@ export function checkCompare(rule: CompareRule, readings: Readings | undefined, 
     tier: "comparative" as const,
     about: aboutOf(rule.compare),
     action: rule.action,
-    limit: rule.worseBy / MILLION,
+    limit: rule.worseBy / FULL,
     unit: "fraction" as const,
     breachMs: null,
     forMs: ZERO,
@@ -291,8 +290,4 @@ function compareDetail({ control, canary, stable, quantile, rule }: ComparativeR
   const [mine, its] =
     quantile === null ? ["", ""] : [` slower than ${margin} × ${cut}`, ` slower than ${cut}`];
   return `canary ${canary.bad} of ${canary.n}${mine}, stable ${stable.bad} of ${stable.n}${its}, over ten minutes`;
-}
-
-function percent(share: number): string {
-  return `${(share * 100).toFixed(2)} %`;
 }

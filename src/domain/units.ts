@@ -84,6 +84,11 @@ export function shareText(fraction: number | null): string {
   return fraction === null ? "-" : `${(fraction * 100).toFixed(2)} %`;
 }
 
+/** The same without zeros at its end: `"0.1 %"`. */
+export function shortShareText(fraction: number): string {
+  return `${Number((fraction * 100).toFixed(2))} %`;
+}
+
 /** A count for people, with thousands separators. */
 export function countText(count: number): string {
   return String(count).replaceAll(/\B(?=(?:\d{3})+$)/g, ",");

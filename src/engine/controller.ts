@@ -454,9 +454,10 @@ const NOTHING_SET_UP: PreflightResult = {
 
 /** What was found, in a word and a sentence that says of each failure what it was. */
 function foundBy(results: readonly PreflightResult[]): { readonly passed: boolean; readonly words: string } {
-  const { passed, sentence, failed } = summaryOf(results);
-  const bad = results.filter(({ name, ok, required }) => failed.includes(name) && !ok && required);
-  const details = bad.map(({ name, detail }) => `${name}: ${detail}`);
+  const { passed, sentence } = summaryOf(results);
+  const details = results
+    .filter(({ ok, required }) => !ok && required)
+    .map(({ name, detail }) => `${name}: ${detail}`);
   return { passed, words: [sentence, ...details].join("; ") };
 }
 

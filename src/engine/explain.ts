@@ -6,7 +6,7 @@
  */
 
 import type { Check } from "../domain/rule.ts";
-import { formatDuration, millis } from "../domain/units.ts";
+import { formatDuration, millis, shortShareText } from "../domain/units.ts";
 import type { EndpointHealth } from "./ports.ts";
 import type { CheckStatus, Marks, RollbackEvidence, Tally } from "./status.ts";
 
@@ -129,8 +129,7 @@ function named(tallies: readonly Tally[]): string {
 
 function intervalText({ interval, unit }: CheckStatus): string {
   if (interval === undefined || unit === "count") return "";
-  const share = (value: number): string => `${Number((value * 100).toFixed(2))} %`;
-  return ` (95 %: ${share(interval.low)} to ${share(interval.high)})`;
+  return ` (95 %: ${shortShareText(interval.low)} to ${shortShareText(interval.high)})`;
 }
 
 function capital(text: string): string {

@@ -8,7 +8,7 @@
 
 import { createHmac, timingSafeEqual } from "node:crypto";
 import type { RouteConfig } from "../config/schema.ts";
-import { bucketOf } from "../domain/split.ts";
+import { BUCKETS, bucketOf } from "../domain/split.ts";
 import type { Dice } from "../engine/ports.ts";
 import { cookieOf, NO_KEY, queryOf, type KeySource, type RequestView } from "./request.ts";
 
@@ -36,7 +36,7 @@ export interface Identify {
 }
 
 /** No weight reaches this bucket: always stable. */
-const LAST: Anonymous = { bucket: 1_000_000, key: undefined, cookie: "" };
+const LAST: Anonymous = { bucket: BUCKETS, key: undefined, cookie: "" };
 
 /** The identification of a route, compiled once from its configuration. `secret` signs the anonymous cookie. */
 export function identifier(route: RouteConfig, secret: string, dice: Dice): Identify {

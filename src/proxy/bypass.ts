@@ -3,13 +3,14 @@
  * other parts and not of branches, so that what is compared with it does not pay for the comparison.
  */
 
+import { BUCKETS } from "../domain/split.ts";
 import type { Identify } from "./affinity.ts";
 import { PlaneMeter, RouteMeter, type RouteMeterParts } from "./measure.ts";
 
 /** Finds no key in any request, and no bucket that a weight reaches. */
 export const NOBODY: Identify = {
   sources: [],
-  anonymous: () => ({ bucket: 1_000_000, key: undefined, cookie: "" }),
+  anonymous: () => ({ bucket: BUCKETS, key: undefined, cookie: "" }),
   keyOf: () => undefined,
 };
 

@@ -14,7 +14,7 @@
 import type { ArmConfig } from "../config/schema.ts";
 import type { ArmEvent } from "../domain/event.ts";
 import type { Arm } from "../domain/split.ts";
-import { millis, type Millis } from "../domain/units.ts";
+import { FULL, millis, type Millis } from "../domain/units.ts";
 import type { Clock, Dice, Log } from "../engine/ports.ts";
 import { Outliers, Standing, type OutlierEvent } from "./outlier.ts";
 
@@ -36,7 +36,6 @@ export class Place {
 }
 
 const LONG_AGO = millis(0);
-const MILLION = 1_000_000;
 /** The chance of an endpoint that has just come, of its full one. */
 const LEAST_CHANCE = 0.1;
 /** When all that were drawn so often are new, newness is no reason any more. */
@@ -94,7 +93,7 @@ export class ArmEndpoints<T extends Candidate> {
     const known = new Set(this.#all);
     this.#all = endpoints;
     this.concurrency = config.concurrency === "none" ? Infinity : config.concurrency;
-    this.#panic = config.panic / MILLION;
+    this.#panic = config.panic / FULL;
     this.#slowStart = config.slowStart === "none" ? 0 : config.slowStart;
     // Whoever came before is measured by the new length.
     this.#slowUntil = 0;

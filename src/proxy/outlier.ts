@@ -9,7 +9,7 @@
  */
 
 import type { ArmConfig } from "../config/schema.ts";
-import { millis, type Millis } from "../domain/units.ts";
+import { FULL, millis, type Millis } from "../domain/units.ts";
 
 /** How outliers are found. */
 export type OutlierConfig = Exclude<ArmConfig["outlier"], "off">;
@@ -35,7 +35,6 @@ export class Standing {
 }
 
 const NEVER = millis(0);
-const MILLION = 1_000_000;
 
 /** What happens to an endpoint. */
 export type OutlierEvent = "ejected_consecutive" | "ejected_success_rate" | "ejection_refused" | "returned";
@@ -68,7 +67,7 @@ export class Outliers {
   /** How many may be out at once: the configured share, but one at least where there are several; of one, none. */
   get allowed(): number {
     const { length } = this.#members;
-    return length < 2 ? 0 : Math.max(1, Math.floor((length * this.#config.maxEjected) / MILLION));
+    return length < 2 ? 0 : Math.max(1, Math.floor((length * this.#config.maxEjected) / FULL));
   }
 
   /** Other rules, or other endpoints. Those that are out stay out as far as that many may be. */

@@ -10,7 +10,7 @@
 
 import type { RescueConfig } from "../config/schema.ts";
 import type { Reason } from "../domain/outcome.ts";
-import type { Millis, Ppm } from "../domain/units.ts";
+import { FULL, type Millis, type Ppm } from "../domain/units.ts";
 import type { RequestView } from "./request.ts";
 
 const SLICES = 10;
@@ -59,7 +59,7 @@ export class RescueBudget {
   }
 
   #allows(taken: readonly number[], share: Ppm): boolean {
-    return sum(taken) + 1 <= Math.max(ALWAYS, (sum(this.#exchanges) * share) / 1_000_000);
+    return sum(taken) + 1 <= Math.max(ALWAYS, (sum(this.#exchanges) * share) / FULL);
   }
 
   #advance(now: Millis): number {

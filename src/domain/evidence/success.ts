@@ -9,7 +9,7 @@
 import { indexOfMicros } from "../hdr.ts";
 import type { SuccessLimit } from "../plan.ts";
 import type { SparseCounts } from "../slice.ts";
-import { microsOf } from "../units.ts";
+import { FULL, microsOf } from "../units.ts";
 import type { ArmCounts } from "./counting.ts";
 import { countOf } from "./cuts.ts";
 import { isShownBelow, upperBound } from "./proportion.ts";
@@ -88,7 +88,7 @@ export function successReadings(
   return limits.map((limit) => {
     const [n, bad, share] =
       limit.metric === "error_rate"
-        ? ([state[at + N]!, state[at + BAD]!, limit.below / 1_000_000] as const)
+        ? ([state[at + N]!, state[at + BAD]!, limit.below / FULL] as const)
         : ([
             state[at + MEASURED]!,
             state[at + SLOW + PERCENTILES.indexOf(limit.metric)]!,
