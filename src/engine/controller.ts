@@ -272,10 +272,12 @@ export class Controller implements Control {
   }
 
   /** Before a start there is a backup, or no start: its name, why not, or null where none are kept. */
-  async #backedUp(isForced: boolean): Promise<CommandResult | string | null> {
-    const { backups } = this.#ports;
-    if (backups === undefined) return null;
-    const kept = await backups.create("before_start");
+  async #backedUp(route: RouteControl, isForced: boolean): Promise<CommandResult | string | null> {
+    const { turn } = route;
+    const kept = await this.#ports.backups?.create("before_start");
+    // Force was given for what was known before: whatever was decided meanwhile takes precedence, also while it is being recorded.
+    if (route.turn !== turn || route.isRaising) return refusal("SPLIT_STATE_CONFLICT", OVERTAKEN);
+    if (kept === undefined) return null;
     if (kept.ok) return kept.name;
     if (isForced) return null;
     const message = `no backup could be made, so nothing was started: ${kept.detail}`;
@@ -296,19 +298,16 @@ export class Controller implements Control {
     actor: Actor,
     ifVersion: number | undefined,
   ): Promise<CommandResult> {
-    // Whatever could raise waits for the raise before it; what lowers or stops overtakes it.
-    if (!overtakes(command, route.state)) await route.settled();
+    // Whatever could raise waits for the raises before it, and is decided on what came of them; what lowers or stops overtakes them.
+    while (route.isRaising && !overtakes(command, route.state)) await route.settled();
     const starts = command.type === "start" || command.type === "retry";
     // Whoever rolls back or pauses means whatever is under way, too, also where there is nothing else to be done.
     if (command.type === "rollback" || command.type === "pause") route.overtake();
     const decision = this.#asked(route, command, actor, ifVersion);
     if (!("effects" in decision)) return decision;
-    const { turn } = route;
     // Nothing else waits for a backup: what lowers is in force before this returns.
-    const backup = starts ? await this.#backedUp(command.force) : null;
+    const backup = starts ? await this.#backedUp(route, command.force) : null;
     if (backup !== null && typeof backup !== "string") return backup;
-    // Force was given for what was known before: whatever was decided meanwhile takes precedence.
-    if (route.turn !== turn) return refusal("SPLIT_STATE_CONFLICT", OVERTAKEN);
     const now = this.#ports.clock.mono();
     if (decision.effects.length > 0 && !(await route.carryOut(decision, actor.name, now))) {
       return refusal("SPLIT_STATE_UNWRITABLE", "the change could not be recorded, so it was not made");

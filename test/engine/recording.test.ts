@@ -2,6 +2,7 @@
 
 import t from "tap";
 import type { Saved } from "../../src/engine/ports.ts";
+import { percentOf } from "../../src/domain/units.ts";
 import { memoryStore } from "../../src/store/memory.ts";
 import {
   ADA,
@@ -245,6 +246,55 @@ t.test(
     t.match(await lowered, { ok: true, status: { weight: 0 } });
   },
 );
+
+t.test(
+  "raises that wait for one go one after the other, each from where the last one led (reliability 35)",
+  async (t) => {
+    let release: (() => void) | undefined;
+    const held = new Promise<void>((resolve) => (release = resolve));
+    const b = await bench(benchConfig(), { store: storeWith((save) => held.then(save)) });
+    const asked = [5, 10, 20, 30].map((weight) => b.controller.command("app", setWeight(weight), ADA));
+    release?.();
+    t.same(
+      (await Promise.all(asked)).map(({ ok }) => ok),
+      [true, true, true, true],
+    );
+    t.same(
+      b.journal.entries.map(({ before, after }) => [percentOf(before.weight), percentOf(after.weight)]),
+      [
+        [0, 5],
+        [5, 10],
+        [10, 20],
+        [20, 30],
+      ],
+      "and the journal tells of nothing that never was",
+    );
+    t.equal(weightOf(b), 30);
+  },
+);
+
+t.test("a start whose backup ends while a raise is being recorded does not go beside it", async (t) => {
+  const ends: (() => void)[] = [];
+  const backups = {
+    create: () =>
+      new Promise<{ ok: true; name: string }>((resolve) => ends.push(() => resolve({ ok: true, name: "b" }))),
+  };
+  const saves: (() => void)[] = [];
+  const store = storeWith((save) => new Promise<void>((resolve) => saves.push(resolve)).then(save));
+  const b = await bench(benchConfig(), { store, backups });
+  const started = b.controller.command("app", startOf([step(5, 60)]), ADA);
+  await new Promise(setImmediate);
+  const raised = b.controller.command("app", setWeight(20), ADA);
+  await new Promise(setImmediate);
+  for (const end of ends) end();
+  t.match(await started, { ok: false, code: "SPLIT_STATE_CONFLICT" });
+  for (const save of saves) save();
+  t.match(await raised, { ok: true, status: { weight: 20 } });
+  t.same(
+    b.journal.entries.map(({ event }) => event),
+    ["WEIGHT_SET"],
+  );
+});
 
 t.test("a rollout that stands still is recorded once, and not every second", async (t) => {
   let saves = 0;
