@@ -8,10 +8,10 @@ import type { Config } from "../config/schema.ts";
 import { AppError } from "../domain/errors.ts";
 import type { Step } from "../domain/plan.ts";
 import type { Phase, Severity } from "../domain/rollout-types.ts";
-import type { Check } from "../domain/rule.ts";
 import { NONE, millis, type Ppm } from "../domain/units.ts";
 import { openController, type Controller } from "../engine/controller.ts";
 import type { Clock, DataPlane, JournalEntry, Log, Probes, Store } from "../engine/ports.ts";
+import type { CheckStatus } from "../engine/status.ts";
 import { seededDice } from "./chance.ts";
 import { ReplayPlane } from "./plane.ts";
 
@@ -53,7 +53,7 @@ export interface WorldEvent {
   readonly weight: Ppm;
   readonly reason: string;
   /** Rules that have failed, as they stood at the last tick. */
-  readonly failed: readonly Check[];
+  readonly failed: readonly CheckStatus[];
   /** The canary's responses since the start, and those that failed. */
   readonly responses: number;
   readonly failures: number;
@@ -173,8 +173,8 @@ export class World {
 
   #note({ event, before, after, reason, details }: JournalEntry): void {
     this.#phase = after.phase;
-    const checks = (details?.["checks"] ?? []) as readonly Check[];
-    const failed = checks.filter((check) => check.kind === "failed");
+    const checks = (details?.["checks"] ?? []) as readonly CheckStatus[];
+    const failed = checks.filter((check) => check.verdict === "failed");
     this.#add(event, "info", reason, failed, before.weight, after.weight);
   }
 
@@ -182,7 +182,7 @@ export class World {
     event: string,
     severity: Severity,
     reason: string,
-    failed: readonly Check[],
+    failed: readonly CheckStatus[],
     from: Ppm = this.plane.weight,
     weight: Ppm = this.plane.weight,
   ): void {

@@ -132,7 +132,7 @@ function folded(events: readonly EventReport[]): readonly Folded[] {
   return all;
 }
 
-/** A rule's own numbers as they stood at the last tick; of an alarm, which rings between two ticks, the canary's counts. */
+/** The canary's counts, and the numbers of each rule that had failed. */
 function becauseOf({ event, reason, failed, canary }: EventReport): string {
   if (event === "DEPLOY_START") return "";
   const numbers = failed.map(({ rule, detail }) => `${rule}: ${detail}`).join("; ");

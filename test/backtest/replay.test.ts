@@ -149,6 +149,15 @@ t.test("an event is as urgent as the message that people would have had", async 
       ["ROLLBACK_DONE", "emergency"],
     ],
   );
+  t.match(
+    report.events.map(({ failed }) => failed),
+    [
+      [],
+      [{ rule: "error_rate above 1% on every response" }],
+      [{ rule: "error_rate above 1% on every response" }, { rule: /^error_rate above 20%/, detail: /\d/ }],
+    ],
+    "with the rules that had failed, and their numbers",
+  );
 });
 
 t.test("slow answers, delays and timeouts are faults too, and a fault ends when it is over", async (t) => {

@@ -52,7 +52,7 @@ t.test(
     );
     t.match(
       out,
-      /5 → 0 % +progressing +TRIPPED +Tripped: error_rate above 1% on every response; canary \d+ of \d+ failed\n/,
+      /5 → 0 % +progressing +TRIPPED +Tripped: error_rate above 1% on every response; canary \d+ of \d+ failed; error_rate above 1% on every response: [\d.]+ % of \d+ responses over it, stable [\d.]+ % of \d+\n/,
     );
     t.match(
       out,
