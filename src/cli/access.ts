@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { getCACertificates } from "node:tls";
 import { readConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
-import { AppError } from "../domain/errors.ts";
+import { AppError, codeOf } from "../domain/errors.ts";
 import { adminAddressOf, adminClient } from "./client.ts";
 import type { Context } from "./commands.ts";
 import type { Io } from "./io.ts";
@@ -93,7 +93,7 @@ async function tokenIn(file: string): Promise<string | undefined> {
   try {
     return (await readFile(file, "utf8")).trim();
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+    if (codeOf(error) === "ENOENT") return undefined;
     throw new AppError("SPLIT_CONFIG_UNREADABLE", `cannot read the token in ${file}`, { cause: error });
   }
 }

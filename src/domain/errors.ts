@@ -156,8 +156,13 @@ export const UNREAD: Readonly<Record<string, string>> = {
 /** What went wrong, in the words of `known` where it has some for the system's name of the error. */
 export function causeOf(error: unknown, known: Readonly<Record<string, string>>): string {
   if (!(error instanceof Error)) return String(error);
-  const code = "code" in error ? String(error.code) : "";
+  const code = codeOf(error);
   return known[code] ?? (error.message === "" ? code : error.message);
+}
+
+/** The platform's name of an error (`ENOENT`); empty when it has none. */
+export function codeOf(error: unknown): string {
+  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "";
 }
 
 /** What the system says when this machine has nothing left to open a connection with. */

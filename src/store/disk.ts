@@ -5,6 +5,7 @@
  */
 
 import { link, mkdir, open, readFile, readdir, rename, rm, stat, unlink } from "node:fs/promises";
+import { codeOf } from "../domain/errors.ts";
 
 /** What the store needs of a disk. Every call rejects with the error of the platform (`code` ENOSPC, EROFS, …). */
 export interface Disk {
@@ -61,11 +62,6 @@ export const nodeDisk: Disk = {
     }
   },
 };
-
-/** The platform's name of an error (`ENOENT`); empty when it has none. */
-export function codeOf(error: unknown): string {
-  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "";
-}
 
 /** An error in words for people. */
 export function wordsOf(error: unknown): string {

@@ -24,9 +24,9 @@
 import { randomUUID } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { AppError } from "../domain/errors.ts";
+import { AppError, codeOf } from "../domain/errors.ts";
 import type { Loaded, Log, Saved, StateDocument, Store } from "../engine/ports.ts";
-import { codeOf, nodeDisk, removeQuietly, wordsOf, type Disk } from "./disk.ts";
+import { nodeDisk, removeQuietly, wordsOf, type Disk } from "./disk.ts";
 import { encodeState } from "./document.ts";
 import { FILE, claimOf, claimsOf, currentIn, highestOf, versionOf } from "./current.ts";
 

@@ -21,7 +21,7 @@ import {
 import { reportMarkdown } from "../domain/report-markdown.ts";
 import { millis } from "../domain/units.ts";
 import type { Clock, Journal, JournalEntry, JournalLine, Log } from "../engine/ports.ts";
-import { MOST_OF_ONE_NAME, nameOf, place, replace } from "./place.ts";
+import { MOST_OF_ONE_NAME, nameOf, numbered, place, replace } from "./place.ts";
 import { readHead } from "./report-shelf.ts";
 
 /** Where reports go, and what they are made of. */
@@ -253,7 +253,7 @@ class Keeper {
   /** The file that holds an older form of the report; undefined when there is none. */
   async #fileOf({ route, rollout }: Report, stem: string): Promise<string | undefined> {
     for (let n = 1; n <= MOST_OF_ONE_NAME; n += 1) {
-      const file = n === 1 ? `${stem}.json` : `${stem}-${n}.json`;
+      const file = numbered(stem, n);
       const found = await readHead(this.#options.folder, file);
       if (found === "none") return undefined;
       if (found !== "strange" && found.route === route && found.rollout === rollout) return file;

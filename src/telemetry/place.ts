@@ -5,9 +5,15 @@
 import { randomUUID } from "node:crypto";
 import { link, mkdir, open, rename, unlink } from "node:fs/promises";
 import { join } from "node:path";
+import { codeOf } from "../domain/errors.ts";
 
 /** Files of one name that may exist before a further one is given up. */
 export const MOST_OF_ONE_NAME = 100;
+
+/** The `n`th file of that name, from 1. */
+export function numbered(stem: string, n: number): string {
+  return n === 1 ? `${stem}.json` : `${stem}-${n}.json`;
+}
 
 /** Writes `text` to `<name>.json`, or to `<name>-2.json` and so on where that is taken; resolves the path. Rejects with the platform's error. */
 export async function place(folder: string, name: string, text: string): Promise<string> {
@@ -60,13 +66,12 @@ async function writeSynced(path: string, text: string): Promise<void> {
 
 async function linkToFree(temporary: string, stem: string): Promise<string> {
   for (let n = 1; ; n += 1) {
-    const path = n === 1 ? `${stem}.json` : `${stem}-${n}.json`;
+    const path = numbered(stem, n);
     try {
       await link(temporary, path);
       return path;
     } catch (error) {
-      const taken = error instanceof Error && "code" in error && error.code === "EEXIST";
-      if (!taken || n >= MOST_OF_ONE_NAME) throw error;
+      if (codeOf(error) !== "EEXIST" || n >= MOST_OF_ONE_NAME) throw error;
     }
   }
 }

@@ -6,6 +6,7 @@
 
 import { open, readFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
+import { codeOf } from "../domain/errors.ts";
 import { parseReportHead, type ReportHead } from "../domain/report.ts";
 
 /** One report in a list. */
@@ -92,8 +93,4 @@ export async function readHead(folder: string, file: string): Promise<ReportHead
 
 function isMissing(error: unknown): boolean {
   return codeOf(error) === "ENOENT";
-}
-
-function codeOf(error: unknown): unknown {
-  return error instanceof Error && "code" in error ? error.code : undefined;
 }

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import t from "tap";
-import { AppError, CODES, asAppError, isExhaustion } from "../../src/domain/errors.ts";
+import { AppError, CODES, asAppError, codeOf, isExhaustion } from "../../src/domain/errors.ts";
 import {
   bytes,
   formatDuration,
@@ -69,6 +69,12 @@ t.test("an error keeps its code, and anything else becomes an internal one", asy
     t.ok(row.status >= 400 && row.status < 600 && row.remedy.endsWith("."), code);
     t.ok([1, 2, 4, 5, 124].includes(row.exit), code);
   }
+});
+
+t.test("what the platform calls an error is told of errors of the platform alone", async (t) => {
+  t.equal(codeOf(Object.assign(new Error("gone"), { code: "ENOENT" })), "ENOENT");
+  for (const other of [new Error("odd"), Object.assign(new Error("odd"), { code: 7 }), { code: "ENOENT" }])
+    t.equal(codeOf(other), "");
 });
 
 t.test("having no file or port left is told from nobody being there (reliability 28, 33)", async (t) => {
