@@ -22,7 +22,6 @@
  */
 
 import { randomUUID } from "node:crypto";
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { AppError, codeOf } from "../domain/errors.ts";
 import type { Loaded, Log, Saved, StateDocument, Store } from "../engine/ports.ts";
@@ -37,6 +36,7 @@ const ABANDONED_MS = 60_000;
 
 const TEMPORARY = `${FILE}.tmp-`;
 const MODE = 0o600;
+const FOLDER_MODE = 0o700;
 
 /**
  * A store in `folder`, which is made if it is missing. `disk` is there for tests.
@@ -65,7 +65,7 @@ class FileStore implements Store {
 
   async prepare(): Promise<void> {
     try {
-      await mkdir(this.#claims, { recursive: true, mode: 0o700 });
+      await this.#disk.makeFolder(this.#claims, FOLDER_MODE);
       await this.#tryOut();
     } catch (error) {
       if (codeOf(error) === "ENOSPC" || codeOf(error) === "EDQUOT") {

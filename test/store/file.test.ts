@@ -292,6 +292,19 @@ t.test(
   },
 );
 
+t.test(
+  "a disk too full for the state's folders is found as full as any other (reliability 36)",
+  async (t) => {
+    const folder = join(await temporaryFolder(t), "state");
+    const log = quietLog();
+    const full = { ...nodeDisk, makeFolder: () => Promise.reject(platformError("ENOSPC")) };
+    await fileStore(folder, log, full);
+    t.match(log.lines[0], { level: "error", fields: { code: "SPLIT_STATE_UNWRITABLE", folder } });
+    const readOnly = { ...nodeDisk, makeFolder: () => Promise.reject(platformError("EROFS")) };
+    await t.rejects(fileStore(folder, quietLog(), readOnly), { code: "SPLIT_STATE_UNWRITABLE" });
+  },
+);
+
 // --- faults, one call after the other -----------------------------------------------------------------------------------------------
 
 for (const stays of [false, true]) {
