@@ -70,13 +70,8 @@ async function make({
   const { backups } = sources;
   if (backups === undefined) return none();
   const made = await backups.create(input.reason ?? "manual");
-  if (!made.ok) {
-    const message = `no backup could be made: ${made.detail}`;
-    return { kind: "problem", code: "SPLIT_STATE_UNWRITABLE", message };
-  }
-  const loaded = await backups.load(made.name);
-  if (loaded.ok) return { kind: "json", status: 200, body: loaded.info };
-  const message = `the backup ${made.name} cannot be used: ${loaded.detail}`;
+  if (made.ok) return { kind: "json", status: 200, body: made.info };
+  const message = `no backup could be made: ${made.detail}`;
   return { kind: "problem", code: "SPLIT_STATE_UNWRITABLE", message };
 }
 

@@ -182,10 +182,16 @@ export interface BackupInfo {
 
 /** Backups that can be taken out again. */
 export interface BackupShelf extends Backups {
+  create(reason: string): Promise<MadeBackup>;
   /** Those that can be read, newest first. */
   list(): Promise<readonly BackupInfo[]>;
   load(name: string): Promise<LoadedBackup>;
 }
+
+/** What was made, or why nothing was. */
+export type MadeBackup =
+  | { readonly ok: true; readonly name: string; readonly info: BackupInfo }
+  | { readonly ok: false; readonly detail: string };
 
 /** A backup, or why it cannot be used. */
 export type LoadedBackup =

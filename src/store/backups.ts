@@ -19,6 +19,7 @@ import type {
   Clock,
   LoadedBackup,
   Log,
+  MadeBackup,
   RecordedState,
   StateDocument,
 } from "../engine/ports.ts";
@@ -45,16 +46,12 @@ export interface BackupsOptions extends Retention {
 }
 
 type JournalHead = Extract<LoadedBackup, { ok: true }>["head"];
-type Made =
-  | { readonly ok: true; readonly name: string; readonly info: BackupInfo }
-  | { readonly ok: false; readonly detail: string };
 
 /** Backups with a lifetime. */
 export interface OpenBackups extends BackupShelf {
-  create(reason: string): Promise<Made>;
   /** Makes one whenever the newest is a day old, from now on; the returned function ends it. */
   daily(): () => void;
-  /** Waits for what is being made. */
+  /** Waits for what is being made, as long as anybody else does. */
   close(): Promise<void>;
 }
 
@@ -62,6 +59,7 @@ const DAY_MS = millis(86_400_000);
 /** Between two looks whether the day's backup is due. */
 const LOOK_MS = millis(3_600_000);
 const PATIENCE_MS = millis(30_000);
+const LATE = { ok: false, detail: `not done in ${PATIENCE_MS / 1000} s; it goes on behind` } as const;
 const MOST_WAITING = 16;
 /** Backups of one millisecond and reason. */
 const MOST_OF_ONE_NAME = 100;
@@ -116,10 +114,10 @@ class FolderBackups implements OpenBackups {
     this.#disk = options.disk ?? nodeDisk;
   }
 
-  async create(reason: string): Promise<Made> {
+  async create(reason: string): Promise<MadeBackup> {
     const { clock, log } = this.#options;
     const made = await (this.#waiting < MOST_WAITING
-      ? soon(clock, this.#queued(reason))
+      ? soon(clock, this.#queued(reason), LATE)
       : { ok: false as const, detail: "too many wait for one that is being made" });
     if (made.ok) {
       this.#due = millis(clock.mono() + DAY_MS);
@@ -153,7 +151,9 @@ class FolderBackups implements OpenBackups {
   }
 
   async close(): Promise<void> {
-    await this.#last;
+    const { clock, log } = this.#options;
+    const isDone = this.#last.then(() => true);
+    if (!(await soon(clock, isDone, false))) log.warn("a backup is left unfinished: the disk takes too long");
   }
 
   /** When the newest will be a day old, by the monotonic clock. One that seems to be of the future does not count. */
@@ -168,9 +168,9 @@ class FolderBackups implements OpenBackups {
     return (await currentIn(this.#options.state, this.#disk)).kind === "none";
   }
 
-  #queued(reason: string): Promise<Made> {
+  #queued(reason: string): Promise<MadeBackup> {
     this.#waiting += 1;
-    const made = this.#last.then(async (): Promise<Made> => {
+    const made = this.#last.then(async (): Promise<MadeBackup> => {
       try {
         return await this.#make(reason);
       } catch (error) {
@@ -183,7 +183,7 @@ class FolderBackups implements OpenBackups {
     return made;
   }
 
-  async #make(reason: string): Promise<Made> {
+  async #make(reason: string): Promise<MadeBackup> {
     const { folder, clock, program } = this.#options;
     const disk = this.#disk;
     const contents = await this.#contents();
@@ -379,16 +379,16 @@ function wallOf(name: string): number | undefined {
   return Number.isNaN(at) ? undefined : at;
 }
 
-/** What `work` resolves, or that it takes too long: then it goes on by itself. */
-function soon(clock: Clock, work: Promise<Made>): Promise<Made> {
+/** What `work` resolves, or `late` when it takes too long: then it goes on by itself. */
+function soon<T>(clock: Clock, work: Promise<T>, late: T): Promise<T> {
   return new Promise((resolve) => {
     const stop = clock.every(PATIENCE_MS, () => {
       stop();
-      resolve({ ok: false, detail: `not done in ${PATIENCE_MS / 1000} s; it goes on behind` });
+      resolve(late);
     });
-    void work.then((made) => {
+    void work.then((result) => {
       stop();
-      resolve(made);
+      resolve(result);
     });
   });
 }

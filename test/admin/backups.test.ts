@@ -47,6 +47,25 @@ t.test(
   },
 );
 
+t.test("a backup just made is answered as it was made, not read back", async (t) => {
+  const info = {
+    name: "20260105T090000.000Z_manual",
+    at: "2026-01-05T09:00:00.000Z",
+    reason: "manual",
+    program: "0.1.0",
+    version: 7,
+    routes: { app: { phase: "paused", weight: 25, rollout: "r-1" } },
+  } as const;
+  const { ask } = await testAdmin(t, {
+    backups: {
+      create: () => Promise.resolve({ ok: true, name: info.name, info }),
+      list: () => Promise.resolve([]),
+      load: () => Promise.reject(new Error("nobody asked for it")),
+    },
+  });
+  t.match(await ask("POST", "/v1/backup", { body: {} }), { status: 200, json: info });
+});
+
 t.test("what the shelf and the engine refuse is answered with their words", async (t) => {
   const orders: RestoreOrder[] = [];
   const damaged = { ok: false, kind: "damaged", detail: "its state.json is not what was backed up" } as const;

@@ -3,6 +3,7 @@
 import fc from "fast-check";
 import { mkdir, readFile, readdir, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import t, { type Test } from "tap";
 import { openBackups, readBackup, type BackupsOptions } from "../../src/store/backups.ts";
 import { decodeState } from "../../src/store/document.ts";
@@ -368,6 +369,22 @@ t.test("a disk that hangs keeps nobody waiting for long, and no crowd behind it"
   await backups.close();
   t.equal((await seen(folder)).length, 16, "what was begun is ended");
   t.match(await backups.create("after"), { ok: true });
+});
+
+t.test("a backup on a disk that hangs for good does not keep the program from its end", async (t) => {
+  const disk = { ...nodeDisk, makeFolder: () => new Promise<never>(() => {}) };
+  const { backups, clock, log } = await site(t, 3, { disk });
+  void backups.create("n");
+  let isClosed = false;
+  const closed = backups.close().then(() => (isClosed = true));
+  await clock.advance("29s");
+  t.notOk(isClosed, "it is waited for");
+  await clock.advance("2s");
+  await setImmediate();
+  t.ok(isClosed, "and not for ever");
+  if (isClosed) await closed;
+  t.match(log.lines.at(-1), { level: "warn", message: /a backup is left unfinished/ });
+  t.equal(clock.timers, 0);
 });
 
 t.test("evidence of a rollout goes into the backup with its state", async (t) => {

@@ -156,7 +156,7 @@ function fakeShelf(): BackupShelf {
   } as const;
   const head = { seq: 1, hash: "a".repeat(64) };
   return {
-    create: () => Promise.resolve({ ok: true, name: info.name }),
+    create: () => Promise.resolve({ ok: true, name: info.name, info }),
     list: () => Promise.resolve([info]),
     load: (name) =>
       Promise.resolve(
