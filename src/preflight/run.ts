@@ -75,7 +75,7 @@ export function createPreflight(parts: PreflightParts): RunningPreflight {
       );
       const works = worksOf({ parts, hooks, commands, start, bound, route, version }, planned);
       const results = await Promise.all(
-        planned.map((check) => resultOf(check, works.get(check.name), route, clock, closed.signal)),
+        planned.map((check) => resultOf(check, works.get(check.name)!, route, clock, closed.signal)),
       );
       // What was broken off says nothing.
       if (closed.signal.aborted) return [];
@@ -95,15 +95,14 @@ type Work = (signal: AbortSignal) => Promise<Finding>;
 
 async function resultOf(
   { name, required, isSkipped }: PlannedCheck,
-  work: Work | undefined,
+  work: Work,
   { preflight }: RouteConfig,
   clock: Clock,
   ended: AbortSignal,
 ): Promise<PreflightResult> {
   if (isSkipped) return { name, ok: false, required, detail: "left out by preflight.skip", tookMs: 0 };
   const from = clock.mono();
-  const never: Work = () => Promise.resolve(fails("nobody knows how to check this"));
-  const { ok, detail } = await within(clock, preflight.timeout, work ?? never, ended);
+  const { ok, detail } = await within(clock, preflight.timeout, work, ended);
   return { name, ok, required, detail, tookMs: Math.round(clock.mono() - from) };
 }
 
@@ -130,7 +129,8 @@ function worksOf(round: Round, planned: readonly PlannedCheck[]): ReadonlyMap<st
   const { state, reports, environment } = bound;
   const health = { stable: probes.health(route.name, "stable"), canary: probes.health(route.name, "canary") };
   const about = { route: route.name, version };
-  const file = `.preflight-${dice.token(9)}`;
+  // A name for each check: state and reports may be one folder.
+  const file = (): string => `.preflight-${dice.token(9)}`;
   // The clock is compared with what the smoke requests bring along: as soon as one has, or when there will be none.
   let onDate: (aheadMs: number | undefined) => void = () => {};
   const ahead = new Promise<number | undefined>((resolve) => (onDate = resolve));
@@ -143,9 +143,9 @@ function worksOf(round: Round, planned: readonly PlannedCheck[]): ReadonlyMap<st
     ["clock", async () => checkClock(start, momentOf(clock), await ahead)],
     [
       "state",
-      async () => (state === "memory:" ? holds("in memory") : checkFolder(folderOf(state), file, freeOf)),
+      async () => (state === "memory:" ? holds("in memory") : checkFolder(folderOf(state), file(), freeOf)),
     ],
-    ["reports", () => checkFolder(reports, file, freeOf)],
+    ["reports", () => checkFolder(reports, file(), freeOf)],
     ["smoke", (signal) => checkSmoke(route, { ...parts, onDate }, signal).finally(() => onDate(undefined))],
   ]);
   for (const channel of parts.channels)

@@ -214,6 +214,18 @@ t.test("a reload moves neither state nor reports, and what waits for a restart i
   });
 });
 
+t.test("reports that are kept in the folder of the state can be written like any others", async (t) => {
+  const canary = await canaryOf(t);
+  const folder = t.testdir({});
+  const config = configSchema.parse({
+    state: `file:${folder}`,
+    reports: folder,
+    routes: [{ name: "app", stable: { endpoints: ["http://a:1"] }, canary: { endpoints: [canary.url] } }],
+  });
+  const { run } = testPreflight(t, canary.url, {}, { config: () => config });
+  t.match(await run(), { state: { ok: true }, reports: { ok: true } });
+});
+
 t.test(
   "what is left out is not done, and says so; without smoke the clock has nothing to be compared with",
   async (t) => {
