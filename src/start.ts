@@ -101,12 +101,7 @@ export async function start(options: StartOptions): Promise<Running> {
     closers.push(() => store.close());
     const [cookieSecret, token] = [await key("cookie.key"), await key("admin.token")];
     const journalPath = folder === null ? null : join(folder, "journal.jsonl");
-    const journal = await openJournal({ path: journalPath, clock, log }).catch((error: unknown) => {
-      throw new AppError(
-        "SPLIT_STATE_UNWRITABLE",
-        `cannot write the journal in ${folder}: ${asAppError(error).message}`,
-      );
-    });
+    const journal = await openJournal({ path: journalPath, clock, log });
     closers.push(() => journal.close());
     const paperwork = { folder: config.reports, environment: config.environment, clock, log };
     const reports = createReports(paperwork);

@@ -7,6 +7,7 @@ import { asRestored } from "../domain/restore.ts";
 import { IDLE } from "../domain/rollout-move.ts";
 import { FULL, percentOf } from "../domain/units.ts";
 import type {
+  Journal,
   JournalEntry,
   LoadedBackup,
   Log,
@@ -27,7 +28,7 @@ const WATCH_MS = 2500;
 
 /**
  * Writes what a backup holds as the next save. Weights above those that are saved are put back only with `force`, or when nothing is saved.
- * Throws SPLIT_PHASE_MISMATCH when a program runs.
+ * Throws SPLIT_PHASE_MISMATCH when a program runs, and SPLIT_STATE_UNWRITABLE also when it is saved but has no line in the journal.
  */
 export async function restoreOffline(
   context: Context,
@@ -45,8 +46,21 @@ export async function restoreOffline(
   const present = await stillState(store);
   const from = `restored from ${name}`;
   const routes = broughtBack(present, document?.routes ?? {}, from, force);
-  const version = await save(store, present, routes, io.now());
-  await note(routes, { state, reason: reason === undefined ? from : `${from}: ${reason}`, io, log });
+  // Opened before anything is saved: a restore that cannot be told of does not happen.
+  const path = join(state, "journal.jsonl");
+  const journal = await openJournal({ path, clock: { wall: io.now }, log });
+  let version: number;
+  try {
+    version = await save(store, present, routes, io.now());
+    const untold = await note(journal, routes, reason === undefined ? from : `${from}: ${reason}`);
+    if (untold.length > 0)
+      throw new AppError(
+        "SPLIT_STATE_UNWRITABLE",
+        `the state was saved as version ${version} in ${state}, but the journal ${path} has no line of it for ${untold.join(", ")}`,
+      );
+  } finally {
+    await journal.close();
+  }
   const point = ({ phase, weight }: RecordedState) => ({ phase, weight: percentOf(weight) });
   const shown = routes.map(({ route, before, after }) => ({
     route,
@@ -111,20 +125,16 @@ async function save(
     : new AppError("SPLIT_STATE_UNWRITABLE", saved.detail);
 }
 
-/** Writes it into the journal. */
+/** Writes it into the journal; resolves the routes whose line it did not take. */
 async function note(
+  journal: Journal,
   routes: readonly Brought[],
-  {
-    state,
-    reason,
-    io,
-    log,
-  }: { readonly state: string; readonly reason: string; readonly io: Io; readonly log: Log },
-): Promise<void> {
-  const journal = await openJournal({ path: join(state, "journal.jsonl"), clock: { wall: io.now }, log });
+  reason: string,
+): Promise<readonly string[]> {
+  const untold: string[] = [];
   const point = ({ phase, step, weight }: RecordedState): JournalEntry["before"] => ({ phase, step, weight });
   for (const { route, before, after } of routes) {
-    await journal.append({
+    const isTold = await journal.append({
       event: "RESTORED",
       route,
       rollout: after.id,
@@ -133,17 +143,19 @@ async function note(
       before: point(before),
       after: point(after),
     });
+    if (!isTold) untold.push(route);
   }
-  await journal.close();
+  return untold;
 }
 
 /** Throws SPLIT_PHASE_MISMATCH when the admin API answers, whoever it lets in. */
-async function refuseWhileRunning({ client }: Context): Promise<void> {
-  const answered = await client.environment().then(
-    () => true,
-    (error: unknown) => asAppError(error).code !== "SPLIT_UNREACHABLE",
-  );
-  if (answered)
+async function refuseWhileRunning({ client, io }: Context): Promise<void> {
+  const error = await client.environment().then(() => undefined, asAppError);
+  if (error?.code === "SPLIT_UNREACHABLE") return;
+  // Nobody was asked: the certificate that the file names may have gone with the machine that it was on.
+  if (error?.code === "SPLIT_CONFIG_UNREADABLE")
+    io.stderr(`sluice: ${error.message}; whether a proxy runs is seen by its state alone\n`);
+  else
     throw new AppError(
       "SPLIT_PHASE_MISMATCH",
       "a proxy is running there: restore without --offline, or stop it; if it has another state, name this one's address with --admin",

@@ -10,6 +10,7 @@
 
 import { mkdir, open, readdir, writeFile, type FileHandle } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { AppError, asAppError } from "../domain/errors.ts";
 import type { Clock, Journal, JournalEntry, JournalLine, Log } from "../engine/ports.ts";
 import { FIRST_HASH, nextLine, parseLine, type ChainEnd } from "./journal-line.ts";
 
@@ -36,14 +37,13 @@ const CHUNK_BYTES = 64 * 1024;
 const START: ChainEnd = { seq: 0, hash: FIRST_HASH };
 
 /**
- * The journal at `path`, ready to go on where it ended. Rejects with the platform's error when the file can be neither opened nor made; a file
- * with a damaged end opens.
+ * The journal at `path`, ready to go on where it ended. Throws AppError SPLIT_STATE_UNWRITABLE when the file can be neither opened nor made; a
+ * file with a damaged end opens.
  */
 export async function openJournal(options: JournalOptions): Promise<OpenJournal> {
   const { path, clock, log } = options;
   if (path === null) return new MemoryJournal(clock, log);
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  const file = await open(path, "a+", 0o600);
+  const file = await opened(path);
   const journal = new FileJournal(file, path, clock, log);
   try {
     await journal.resume();
@@ -52,6 +52,19 @@ export async function openJournal(options: JournalOptions): Promise<OpenJournal>
     log.error("could not repair the end of the journal", { file: path, error });
   }
   return journal;
+}
+
+async function opened(path: string): Promise<FileHandle> {
+  const folder = dirname(path);
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    return await open(path, "a+", 0o600);
+  } catch (error) {
+    const why = asAppError(error).message;
+    throw new AppError("SPLIT_STATE_UNWRITABLE", `cannot write the journal in ${folder}: ${why}`, {
+      cause: error,
+    });
+  }
 }
 
 class MemoryJournal implements OpenJournal {

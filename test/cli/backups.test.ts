@@ -1,6 +1,6 @@
 /** `backup`, `restore` and `journal verify`: against a pretended API, and on the files of a proxy that is stopped. */
 
-import { readFile, readdir, writeFile } from "node:fs/promises";
+import { mkdir, readFile, readdir, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { FULL, NONE, ppm } from "../../src/domain/units.ts";
@@ -207,6 +207,71 @@ t.test("an offline restore is refused where a proxy runs: it answers, or it save
   clearInterval(saving);
   t.match(await s.app(), { phase: "progressing" });
 });
+
+t.test(
+  "a certificate of the stopped proxy that is missing here does not keep an offline restore from its work (reliability 36)",
+  WATCHES,
+  async (t) => {
+    const s = await stopped(t);
+    const endpoints = ["http://127.0.0.1:2"];
+    const config = join(s.root, "sluice.yaml");
+    const lost = join(s.root, "lost.pem");
+    await writeFile(
+      config,
+      JSON.stringify({
+        state: `file:${s.state}`,
+        backups: { folder: s.folder },
+        admin: { address: "127.0.0.1:1", tls: { cert: lost, key: lost } },
+        routes: [{ name: "app", stable: { endpoints }, canary: { endpoints } }],
+      }),
+    );
+    const restore = (): Promise<Run> => sluice(["restore", s.name, "--offline", "--yes", "-c", config]);
+    t.match(await restore(), {
+      code: 0,
+      out: /saved as version 2 in/,
+      err: /cannot read the certificates in .*lost\.pem; whether a proxy runs is seen by its state alone/,
+    });
+    const running = restore();
+    let version = 2;
+    const saving = setInterval(() => void s.store.save(documentOf((version += 1))), 500);
+    t.match(await running, { code: 4, err: /a proxy is running on this state: it saved version/ });
+    clearInterval(saving);
+  },
+);
+
+t.test(
+  "a journal that cannot be opened is found before an offline restore has saved anything (reliability 36)",
+  WATCHES,
+  async (t) => {
+    const s = await stopped(t);
+    await s.store.save(at(2, 500_000, "paused"));
+    await rm(s.file);
+    await mkdir(s.file);
+    t.match(await s.offline("--yes"), {
+      code: 1,
+      out: "",
+      err: /cannot write the journal in .*EISDIR.*\(SPLIT_STATE_UNWRITABLE\)/,
+    });
+    t.match(await s.app(), { weight: 500_000 }, "nothing was saved");
+  },
+);
+
+t.test(
+  "an offline restore whose line the journal does not take says so, and that the state is saved (reliability 36)",
+  WATCHES,
+  async (t) => {
+    const s = await stopped(t);
+    await s.store.save(at(2, 500_000, "paused"));
+    await rm(s.file);
+    await symlink("/dev/full", s.file);
+    t.match(await s.offline("--yes"), {
+      code: 1,
+      out: "",
+      err: /saved as version 3 in .*journal.*has no line of it for app.*\(SPLIT_STATE_UNWRITABLE\)/,
+    });
+    t.match(await s.app(), { weight: 50_000 });
+  },
+);
 
 t.test(
   "a backup of the running program is restored by the next one, stopped in between",

@@ -213,7 +213,11 @@ t.test("in memory it keeps the last thousand lines of one chain", async (t) => {
 t.test("a journal that cannot be opened says so", async (t) => {
   const folder = await temporaryFolder(t);
   await mkdir(join(folder, "journal.jsonl"));
-  await t.rejects(open(join(folder, "journal.jsonl")), { code: "EISDIR" });
+  await t.rejects(open(join(folder, "journal.jsonl")), {
+    code: "SPLIT_STATE_UNWRITABLE",
+    message: `cannot write the journal in ${folder}: EISDIR`,
+    cause: { code: "EISDIR" },
+  });
 });
 
 t.test(
