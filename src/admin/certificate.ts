@@ -10,7 +10,7 @@ import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { createSecureContext } from "node:tls";
 import { watchConfig, type WatchOptions } from "../config/watch.ts";
-import { AppError } from "../domain/errors.ts";
+import { AppError, wordsOf } from "../domain/errors.ts";
 import type { Clock, Log } from "../engine/ports.ts";
 import { CIPHERS } from "../proxy/certificates.ts";
 
@@ -121,8 +121,4 @@ function invalidity({ cert }: Pair, clock: Clock): string | undefined {
 
 function refused(message: string, cause?: unknown): AppError {
   return new AppError("SPLIT_LISTEN_FAILED", `no TLS for the admin API: ${message}`, { cause });
-}
-
-function wordsOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

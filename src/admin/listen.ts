@@ -63,7 +63,7 @@ function isLeftBehind(path: string): Promise<boolean> {
     // Any other error (no such file, not a socket) is for `listen` to report.
     probe.once("error", (error) =>
       // ECONNREFUSED comes for a plain file too, and that one is not ours to remove.
-      resolve("code" in error && error.code === "ECONNREFUSED" && lstatSync(path).isSocket()),
+      resolve(codeOf(error) === "ECONNREFUSED" && lstatSync(path).isSocket()),
     );
   });
 }

@@ -17,7 +17,7 @@ import {
 } from "node:http";
 import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
 import type { Duplex } from "node:stream";
-import { asAppError } from "../domain/errors.ts";
+import { asAppError, codeOf } from "../domain/errors.ts";
 import type { Dice, Log } from "../engine/ports.ts";
 import { GUARDS, problemAnswer, type Answer } from "./answer.ts";
 import type { Calls } from "./call.ts";
@@ -129,7 +129,7 @@ export class Listener {
       this.#refuse(problemAnswer("SPLIT_METHOD_NOT_ALLOWED", "this is no proxy"), socket),
     );
     this.server.on("clientError", (error, socket) => {
-      const code = "code" in error ? String(error.code) : "";
+      const code = codeOf(error);
       // A handshake that failed: there is nothing that an answer could be written into.
       if (/^ERR_(?:SSL|TLS)_/.test(code)) socket.destroy();
       else this.#refuse(refusalOf(code), socket);

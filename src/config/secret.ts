@@ -7,6 +7,7 @@
 
 import { readFile, stat } from "node:fs/promises";
 import { inspect } from "node:util";
+import { codeOf } from "../domain/errors.ts";
 import type { Config } from "./schema.ts";
 
 /** Where a secret is to be found: `{ env: NAME }` or `{ file: PATH }`. */
@@ -81,7 +82,7 @@ export async function readSecret(
     const text = await readFile(source.file, "utf8");
     return wrapped(text.replace(/\r?\n$/, ""), source, `the secret file ${source.file}`, kind);
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? String(error.code) : "unreadable";
+    const code = codeOf(error) || "unreadable";
     return { ok: false, message: `the secret file ${source.file} cannot be read (${code})` };
   }
 }

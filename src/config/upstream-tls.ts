@@ -13,7 +13,7 @@ import {
   type ConnectionOptions,
   type SecureContext,
 } from "node:tls";
-import { AppError } from "../domain/errors.ts";
+import { AppError, wordsOf } from "../domain/errors.ts";
 import { ARMS, type Arm } from "../domain/split.ts";
 import type { ArmConfig, Config } from "./schema.ts";
 
@@ -67,7 +67,7 @@ export function upstreamTls(
     } catch (error) {
       const { ca, cert, key: keyFile } = config ?? {};
       const files = [ca, cert, keyFile].filter((each) => each !== undefined).join(", ");
-      const detail = error instanceof Error ? error.message : String(error);
+      const detail = wordsOf(error);
       throw new AppError("SPLIT_CONFIG_INVALID", `cannot use ${files} for TLS to an upstream: ${detail}`);
     }
   }

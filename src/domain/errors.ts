@@ -141,9 +141,12 @@ export class AppError extends Error {
 /** `error` itself when it has a code, else a SPLIT_INTERNAL that wraps it. */
 export function asAppError(error: unknown): AppError {
   if (error instanceof AppError) return error;
-  return new AppError("SPLIT_INTERNAL", error instanceof Error ? error.message : String(error), {
-    cause: error,
-  });
+  return new AppError("SPLIT_INTERNAL", wordsOf(error), { cause: error });
+}
+
+/** An error in words for people. */
+export function wordsOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** Why a file could not be read, by the system's name for it. */

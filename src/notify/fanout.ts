@@ -7,6 +7,7 @@
  */
 
 import { randomUUID } from "node:crypto";
+import { wordsOf } from "../domain/errors.ts";
 import type { Severity } from "../domain/rollout-types.ts";
 import type { Log, Notice, Notifier } from "../engine/ports.ts";
 import type { Channel, Delivery } from "./channel.ts";
@@ -176,7 +177,7 @@ class Lane {
       const sending = Promise.resolve(this.#channel.send({ ...message, attempt }, signal));
       return await within(timeoutMs, sending, this.#over.signal);
     } catch (error) {
-      return { ok: false, retry: true, detail: error instanceof Error ? error.message : String(error) };
+      return { ok: false, retry: true, detail: wordsOf(error) };
     } finally {
       patience.abort();
     }

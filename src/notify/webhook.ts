@@ -6,6 +6,7 @@
  */
 
 import { Agent, request } from "undici";
+import { codeOf } from "../domain/errors.ts";
 import type { Clock } from "../engine/ports.ts";
 import type { Channel, Delivery, Message } from "./channel.ts";
 import { signatureFields } from "./signature.ts";
@@ -75,5 +76,5 @@ function deliveryOf(status: number): Delivery {
 
 function failureOf(error: unknown): string {
   if (!(error instanceof Error)) return "failed";
-  return "code" in error && typeof error.code === "string" ? error.code : error.name;
+  return codeOf(error) || error.name;
 }

@@ -1,7 +1,7 @@
 /** Time limits of checks, by a clock that may be moved by hand. A check that hears of its end may clean up; nobody waits for it. */
 
 import { formatDuration, millis, type Millis } from "../domain/units.ts";
-import { asAppError } from "../domain/errors.ts";
+import { asAppError, codeOf } from "../domain/errors.ts";
 import type { Clock } from "../engine/ports.ts";
 
 /** What a check found, for people. */
@@ -62,8 +62,7 @@ export function within(
 /** An error in a few words: the platform's code, where there is one, does not repeat an address that may be a secret. */
 export function detailOf(error: unknown): string {
   const { cause, message } = asAppError(error);
-  const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
-  return typeof code === "string" ? code : plainOf(message);
+  return codeOf(cause) || plainOf(message);
 }
 
 const LONGEST = 200;

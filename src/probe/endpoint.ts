@@ -9,7 +9,7 @@ import { Agent, request, type IncomingMessage } from "node:http";
 import { Agent as TlsAgent, request as requestTls } from "node:https";
 import { connect, isIP } from "node:net";
 import { connect as connectTls, type ConnectionOptions } from "node:tls";
-import { isExhaustion } from "../domain/errors.ts";
+import { codeOf, isExhaustion } from "../domain/errors.ts";
 import type { Millis } from "../domain/units.ts";
 import { getOverHttp2 } from "./http2.ts";
 
@@ -158,7 +158,7 @@ function readAnswer(response: IncomingMessage, settle: Settle): void {
 
 /** `ECONNREFUSED`, or the message where there is no code; an address tried in vain several ways says the first. */
 function detailOf(error: Error): Finding {
-  const text = "code" in error && typeof error.code === "string" ? error.code : error.message;
+  const text = codeOf(error) || error.message;
   if (isExhaustion(text)) return undefined;
   return text.replaceAll(/[^\x20-\x7e]/g, "?").slice(0, LONGEST_DETAIL) || "failed";
 }

@@ -2,7 +2,7 @@
 
 import { createServer, type ListenOptions, type Server } from "node:net";
 import type { Config } from "../config/schema.ts";
-import { AppError } from "../domain/errors.ts";
+import { AppError, wordsOf } from "../domain/errors.ts";
 import type { ListenTls } from "./pem.ts";
 
 /** Where a listener is to be. */
@@ -33,7 +33,7 @@ export async function bind(server: Server, address: string, isShared: boolean): 
   try {
     await listening(server, { ...optionsOf(address), reusePort: isShared && !isPath(address) });
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
+    const why = wordsOf(error);
     throw new AppError("SPLIT_LISTEN_FAILED", `cannot listen on ${address}: ${why}`, { cause: error });
   }
   const at = server.address();

@@ -9,7 +9,7 @@ import { createPrivateKey, X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { createSecureContext } from "node:tls";
 import type { ArmConfig, Config } from "../config/schema.ts";
-import { AppError, type ErrorCode } from "../domain/errors.ts";
+import { AppError, wordsOf, type ErrorCode } from "../domain/errors.ts";
 
 /** Texts of PEM files by their path as configured. Never to be logged. */
 export type Pems = ReadonlyMap<string, string>;
@@ -107,7 +107,7 @@ export function examine(group: PemGroup, found: Found | Pems, wall: number): rea
   try {
     return group.check(textOf, wall);
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
+    const why = wordsOf(error);
     throw new AppError(group.code, `cannot use ${group.what}: ${why}`, { cause: error });
   }
 }
@@ -190,7 +190,7 @@ function told<T>(path: string, what: string, run: () => T): T {
   try {
     return run();
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
+    const why = wordsOf(error);
     throw new Error(`${path}: ${what}: ${why}`, { cause: error });
   }
 }

@@ -9,6 +9,7 @@
 
 import { lookup as lookupOf } from "node:dns/promises";
 import { BlockList, isIP } from "node:net";
+import { codeOf } from "../domain/errors.ts";
 import { millis, type Millis } from "../domain/units.ts";
 import type { Clock, Log } from "../engine/ports.ts";
 
@@ -239,7 +240,7 @@ class Name {
 
   #fail(error: Error): void {
     this.error = error;
-    const trouble = "code" in error ? String(error.code) : error.message;
+    const trouble = codeOf(error) || error.message;
     if (trouble !== this.#trouble) {
       this.#trouble = trouble;
       this.#parts.log.warn("an endpoint's name cannot be looked up", {

@@ -9,7 +9,7 @@
 import { createHash, randomUUID } from "node:crypto";
 import { join } from "node:path";
 import { z } from "zod";
-import { codeOf } from "../domain/errors.ts";
+import { codeOf, wordsOf } from "../domain/errors.ts";
 import { PHASES, type Phase } from "../domain/rollout-types.ts";
 import { retained, type Dated, type Retention } from "../domain/retention.ts";
 import { millis, percentOf, type Millis } from "../domain/units.ts";
@@ -24,7 +24,7 @@ import type {
   StateDocument,
 } from "../engine/ports.ts";
 import { FILE, currentIn } from "./current.ts";
-import { nodeDisk, wordsOf, type Disk } from "./disk.ts";
+import { nodeDisk, type Disk } from "./disk.ts";
 import { decodeState, encodeState } from "./document.ts";
 
 /** Where backups go, and what they are made of. */

@@ -3,9 +3,9 @@
  */
 
 import { join } from "node:path";
-import { codeOf } from "../domain/errors.ts";
+import { codeOf, wordsOf } from "../domain/errors.ts";
 import type { StateDocument } from "../engine/ports.ts";
-import { wordsOf, type Disk } from "./disk.ts";
+import type { Disk } from "./disk.ts";
 import { decodeState } from "./document.ts";
 
 /** The file that holds the state. */

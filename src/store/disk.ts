@@ -63,11 +63,6 @@ export const nodeDisk: Disk = {
   },
 };
 
-/** An error in words for people. */
-export function wordsOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
 /** Removes a file if it is there; true unless that failed. */
 export async function removeQuietly(disk: Disk, path: string): Promise<boolean> {
   try {

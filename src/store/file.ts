@@ -23,9 +23,9 @@
 
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
-import { AppError, codeOf } from "../domain/errors.ts";
+import { AppError, codeOf, wordsOf } from "../domain/errors.ts";
 import type { Loaded, Log, Saved, StateDocument, Store } from "../engine/ports.ts";
-import { nodeDisk, removeQuietly, wordsOf, type Disk } from "./disk.ts";
+import { nodeDisk, removeQuietly, type Disk } from "./disk.ts";
 import { encodeState } from "./document.ts";
 import { FILE, claimOf, claimsOf, currentIn, highestOf, versionOf } from "./current.ts";
 

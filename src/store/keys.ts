@@ -8,8 +8,8 @@
 import { chmod, mkdir } from "node:fs/promises";
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
-import { AppError, codeOf } from "../domain/errors.ts";
-import { nodeDisk, removeQuietly, wordsOf } from "./disk.ts";
+import { AppError, codeOf, wordsOf } from "../domain/errors.ts";
+import { nodeDisk, removeQuietly } from "./disk.ts";
 
 /** Nothing shorter than this is a secret: characters. */
 const SHORTEST = 16;
