@@ -9,7 +9,7 @@
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { createAdmin } from "./admin/server.ts";
-import type { Config, RouteConfig } from "./config/schema.ts";
+import { folderOfState, type Config, type RouteConfig } from "./config/schema.ts";
 import type { Secret, SecretSource } from "./config/secret.ts";
 import { unverifiedArms } from "./config/upstream-tls.ts";
 import { asDrill, drillNotice, isDrill } from "./domain/drill.ts";
@@ -92,7 +92,7 @@ export async function start(options: StartOptions): Promise<Running> {
     for (const close of closers.splice(0).reverse()) await close();
   };
   try {
-    const folder = config.state === "memory:" ? null : config.state.slice("file:".length);
+    const folder = folderOfState(config.state) ?? null;
     const key = (name: string): Promise<string> =>
       folder === null
         ? Promise.resolve(dice.token(TOKEN_BYTES))

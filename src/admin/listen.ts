@@ -9,6 +9,7 @@
 import { chmodSync, lstatSync, unlinkSync } from "node:fs";
 import { createConnection, type Server } from "node:net";
 import { AppError, causeOf } from "../domain/errors.ts";
+import { bareHost } from "../domain/host.ts";
 
 /**
  * Has `server` listen on `address` (`host:port`, `[v6]:port`, `:port`, `unix:PATH`) and resolves where it listens, in the same form, with the port that
@@ -23,7 +24,7 @@ export async function listen(server: Server, address: string): Promise<string> {
     const split = address.lastIndexOf(":");
     const host = address.slice(0, split);
     const port = Number(address.slice(split + 1));
-    const plain = host.replace(/^\[|\]$/g, "");
+    const plain = bareHost(host);
     await started(server, () => server.listen(plain === "" ? { port } : { port, host: plain }));
     const bound = server.address();
     return typeof bound === "object" && bound !== null ? `${host}:${bound.port}` : address;

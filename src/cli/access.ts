@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { getCACertificates } from "node:tls";
 import { readConfig } from "../config/load.ts";
-import type { Config } from "../config/schema.ts";
+import { folderOfState, type Config } from "../config/schema.ts";
 import { AppError, codeOf } from "../domain/errors.ts";
 import { adminAddressOf, adminClient } from "./client.ts";
 import type { Context } from "./commands.ts";
@@ -79,7 +79,7 @@ async function trustedBy(
 
 /** The state folder: as typed, as configured, or as the environment says. */
 export function stateFolderOf(access: Access, io: Io, config: Config | undefined): string {
-  const configured = config?.state.startsWith("file:") === true ? config.state.slice(5) : undefined;
+  const configured = config === undefined ? undefined : folderOfState(config.state);
   return access.state ?? configured ?? set(io.env["SLUICE_STATE"]) ?? "./state";
 }
 

@@ -16,6 +16,8 @@ import { LONGEST_DRILL_MS } from "../config/drill.ts";
 import { LONGEST_PREFLIGHT_MS } from "../config/preflight.ts";
 import { isLocalAddress } from "../config/reach.ts";
 import { AppError, CODES, causeOf, type ErrorCode } from "../domain/errors.ts";
+import { bareHost } from "../domain/host.ts";
+import { isRecord } from "../domain/record.ts";
 import type { BackupInfo, JournalLine } from "../engine/ports.ts";
 import type { RouteStatus } from "../engine/status.ts";
 
@@ -117,7 +119,7 @@ export function adminAddressOf(text: string, scheme: "http" | "https" = "http"):
     host: `${hostname}:${port}`,
     isTls,
     isExposed: !isTls && !isLocalAddress(hostname),
-    target: { host: hostname.replace(/^\[|\]$/g, ""), port },
+    target: { host: bareHost(hostname), port },
   };
 }
 
@@ -368,10 +370,6 @@ function codeOfStatus(status: number): ErrorCode {
 
 function isCode(text: string): text is ErrorCode {
   return Object.hasOwn(CODES, text);
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function recordOf(value: unknown, address: AdminAddress): Readonly<Record<string, unknown>> {

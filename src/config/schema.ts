@@ -106,6 +106,11 @@ export const configSchema = z
     }
   });
 
+/** The folder that a `state` of files names; undefined for one in memory. */
+export function folderOfState(state: string): string | undefined {
+  return /^file:(.+)$/.exec(state)?.[1];
+}
+
 /** The configuration as validated, with every default in place. */
 export type Config = z.output<typeof configSchema>;
 /** One arm of a route. */

@@ -5,6 +5,7 @@
  * after a restart. Lines of other rollouts say nothing here, but for one thing: that another one has taken this one's place.
  */
 
+import { isRecord } from "./record.ts";
 import type { Phase } from "./rollout-types.ts";
 
 /** Where a rollout stood; the weight in percent. */
@@ -258,10 +259,6 @@ function marksOf(marks: Readonly<Record<string, unknown>>): Record<string, unkno
 
 function textOf(text: string): string {
   return text.length > MOST_TEXT ? `${text.slice(0, MOST_TEXT)}…` : text;
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** What follows the head in the text of a report. */

@@ -10,6 +10,7 @@ import { connect as connectHttp2 } from "node:http2";
 import { request as requestTls } from "node:https";
 import { connect, isIP, type LookupFunction } from "node:net";
 import { connect as connectTls, type ConnectionOptions } from "node:tls";
+import { bareHost } from "../domain/host.ts";
 
 /** What to send, and where. */
 export interface Ask {
@@ -106,7 +107,7 @@ class Body {
 }
 
 function placeOf({ url, tls, lookup }: Ask) {
-  const host = url.hostname.replace(/^\[|\]$/g, "");
+  const host = bareHost(url.hostname);
   const isTls = url.protocol === "https:";
   const port = url.port === "" ? (isTls ? 443 : 80) : Number(url.port);
   // Of an address the name in a certificate is the address itself.

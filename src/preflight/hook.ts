@@ -6,6 +6,7 @@
  */
 
 import type { Secret, SecretSource } from "../config/secret.ts";
+import { bareHost } from "../domain/host.ts";
 import type { Clock, Confirm, ConfirmHook, Dice } from "../engine/ports.ts";
 import { checkHost, lookupOf, type Lookup } from "./address.ts";
 import { exchange } from "./exchange.ts";
@@ -64,7 +65,7 @@ async function post(
   });
   const key = secret === undefined ? undefined : secretOf(secret).reveal();
   try {
-    if (!allowPrivate) checkHost(url.hostname.replace(/^\[|\]$/g, ""));
+    if (!allowPrivate) checkHost(bareHost(url.hostname));
     const { status, body: said } = await exchange(
       {
         url,

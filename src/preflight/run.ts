@@ -5,7 +5,7 @@
  * Never rejects: a check that throws has failed, with the reason as its detail. Nothing is changed by it but what a check itself does: a test message, a request, a program of the operator's.
  */
 
-import type { Config, RouteConfig } from "../config/schema.ts";
+import { folderOfState, type Config, type RouteConfig } from "../config/schema.ts";
 import type { PemOf } from "../config/upstream-tls.ts";
 import { asAppError } from "../domain/errors.ts";
 import { plannedChecks, summary, type PlannedCheck, type PreflightResult } from "../domain/preflight.ts";
@@ -127,6 +127,7 @@ function worksOf(round: Round, planned: readonly PlannedCheck[]): ReadonlyMap<st
   const { parts, commands, hooks, start, bound, route, version } = round;
   const { clock, dice, probes, freeOf } = parts;
   const { state, reports, environment } = bound;
+  const folder = folderOfState(state);
   const health = { stable: probes.health(route.name, "stable"), canary: probes.health(route.name, "canary") };
   const about = { route: route.name, version };
   // A name for each check: state and reports may be one folder.
@@ -141,10 +142,7 @@ function worksOf(round: Round, planned: readonly PlannedCheck[]): ReadonlyMap<st
     ["arms", async () => checkArms(health.stable, health.canary)],
     ["capacity", async () => checkCapacity(route.stable, health.stable, parts.loadOf(route.name))],
     ["clock", async () => checkClock(start, momentOf(clock), await ahead)],
-    [
-      "state",
-      async () => (state === "memory:" ? holds("in memory") : checkFolder(folderOf(state), file(), freeOf)),
-    ],
+    ["state", async () => (folder === undefined ? holds("in memory") : checkFolder(folder, file(), freeOf))],
     ["reports", () => checkFolder(reports, file(), freeOf)],
     ["smoke", (signal) => checkSmoke(route, { ...parts, onDate }, signal).finally(() => onDate(undefined))],
   ]);
@@ -164,10 +162,6 @@ function worksOf(round: Round, planned: readonly PlannedCheck[]): ReadonlyMap<st
   if (staging !== undefined)
     works.set("staging", () => checkStaging(staging, { version, environment, now: clock.wall() }));
   return works;
-}
-
-function folderOf(state: string): string {
-  return state.slice("file:".length);
 }
 
 function momentOf(clock: Clock): Moment {

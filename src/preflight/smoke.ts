@@ -7,6 +7,7 @@
 
 import type { RouteConfig } from "../config/route.ts";
 import { upstreamTls, type PemOf } from "../config/upstream-tls.ts";
+import { bareHost } from "../domain/host.ts";
 import { millis } from "../domain/units.ts";
 import type { Clock } from "../engine/ports.ts";
 import { lookupOf, type Lookup } from "./address.ts";
@@ -83,7 +84,7 @@ async function askEndpoint(
 function askOf(endpoint: string, route: RouteConfig, { method, path }: Request, parts: SmokeParts): Ask {
   const url = new URL(endpoint);
   const { canary, match } = route;
-  const host = url.hostname.replace(/^\[|\]$/g, "");
+  const host = bareHost(url.hostname);
   return {
     url,
     isHttp2: canary.protocol === "http2" || url.protocol === "h2c:",

@@ -10,6 +10,7 @@ import { Agent as TlsAgent, request as requestTls } from "node:https";
 import { connect, isIP } from "node:net";
 import { connect as connectTls, type ConnectionOptions } from "node:tls";
 import { codeOf, isExhaustion } from "../domain/errors.ts";
+import { bareHost } from "../domain/host.ts";
 import type { Millis } from "../domain/units.ts";
 import { getOverHttp2 } from "./http2.ts";
 
@@ -40,7 +41,7 @@ export function probeOnce(target: Target, agents: ProbeAgents, signal: AbortSign
   return new Promise((resolve) => {
     const { hostname, port, protocol, host: authority } = new URL(target.url);
     const isTls = protocol === "https:";
-    const host = hostname.replace(/^\[|\]$/g, "");
+    const host = bareHost(hostname);
     // Of an address the name in a certificate is the address itself.
     const tls = target.tls ?? (isIP(host) === 0 ? { servername: host } : {});
     const address = { ...(isTls ? tls : {}), host, port: port === "" ? (isTls ? 443 : 80) : Number(port) };

@@ -13,6 +13,7 @@ import { upstreamTls, type PemOf, type UpstreamTls } from "../config/upstream-tl
 import { murmur3 } from "../domain/hash.ts";
 import { asAppError } from "../domain/errors.ts";
 import { afterProbe, UNKNOWN, type Health } from "../domain/health.ts";
+import { bareHost } from "../domain/host.ts";
 import { ARMS, type Arm } from "../domain/split.ts";
 import { millis } from "../domain/units.ts";
 import type { Clock, EndpointHealth, Log, Probes } from "../engine/ports.ts";
@@ -224,7 +225,7 @@ class Watch {
     const { url, tls } = this.#spec;
     if (!url.startsWith("https:")) return {};
     try {
-      const host = new URL(url).hostname.replace(/^\[|\]$/g, "");
+      const host = bareHost(new URL(url).hostname);
       this.#tls = upstreamTls(host, tls, this.#pem, this.#tls);
       return this.#tls.options;
     } catch (error) {

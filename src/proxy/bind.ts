@@ -3,6 +3,7 @@
 import { createServer, type ListenOptions, type Server } from "node:net";
 import type { Config } from "../config/schema.ts";
 import { AppError, wordsOf } from "../domain/errors.ts";
+import { bareHost } from "../domain/host.ts";
 import type { ListenTls } from "./pem.ts";
 
 /** Where a listener is to be. */
@@ -66,7 +67,7 @@ export async function canShare(): Promise<boolean> {
 function optionsOf(address: string): ListenOptions {
   if (isPath(address)) return { path: address.slice("unix:".length) };
   const colon = address.lastIndexOf(":");
-  const host = address.slice(0, colon).replace(/^\[|\]$/g, "");
+  const host = bareHost(address.slice(0, colon));
   return { port: Number(address.slice(colon + 1)), ...(host === "" ? {} : { host }) };
 }
 

@@ -10,6 +10,7 @@ import { connect, isIP, type LookupFunction, type Socket, type TcpNetConnectOpts
 import { connect as connectTls } from "node:tls";
 import { upstreamTls, type PemOf, type UpstreamTls } from "../config/upstream-tls.ts";
 import type { ArmConfig } from "../config/schema.ts";
+import { bareHost } from "../domain/host.ts";
 import type { NameListener, NamePlace, NameRules, Resolver } from "./resolve.ts";
 
 /** What dialling takes. */
@@ -46,7 +47,7 @@ function addressOf(url: string): Address {
   // URL knows the default ports of http and https alone.
   const { hostname, port, host } = new URL(url.replace(/^h2c:/, "http:"));
   return {
-    host: hostname.replace(/^\[|\]$/g, ""),
+    host: bareHost(hostname),
     port: port === "" ? (isTls ? 443 : 80) : Number(port),
     isTls,
     authority: host,

@@ -1,5 +1,6 @@
 /** Which store a configuration means. */
 
+import { folderOfState } from "../config/schema.ts";
 import { AppError } from "../domain/errors.ts";
 import type { Log, Store } from "../engine/ports.ts";
 import { fileStore } from "./file.ts";
@@ -12,6 +13,7 @@ import { memoryStore } from "./memory.ts";
  */
 export async function openStore(spec: string, log: Log): Promise<Store> {
   if (spec === "memory:") return memoryStore();
-  if (spec.startsWith("file:") && spec.length > 5) return fileStore(spec.slice(5), log);
+  const folder = folderOfState(spec);
+  if (folder !== undefined) return fileStore(folder, log);
   throw new AppError("SPLIT_CONFIG_INVALID", `no such store: "${spec}"; expected "file:PATH" or "memory:"`);
 }

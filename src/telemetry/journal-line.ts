@@ -6,6 +6,7 @@
  */
 
 import { createHash } from "node:crypto";
+import { isRecord } from "../domain/record.ts";
 import { percentOf } from "../domain/units.ts";
 import type { JournalEntry, JournalLine, JournalPoint } from "../engine/ports.ts";
 
@@ -77,7 +78,7 @@ export function parseLine(text: string): JournalLine | undefined {
 const TEXTS = ["at", "event", "route", "rollout", "actor", "reason"] as const;
 
 function isLine(value: unknown): value is JournalLine {
-  if (!isObject(value)) return false;
+  if (!isRecord(value)) return false;
   return (
     Number.isSafeInteger(value["seq"]) &&
     TEXTS.every((name) => typeof value[name] === "string") &&
@@ -88,13 +89,9 @@ function isLine(value: unknown): value is JournalLine {
   );
 }
 
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
 function isPoint(value: unknown): boolean {
   return (
-    isObject(value) &&
+    isRecord(value) &&
     typeof value["phase"] === "string" &&
     typeof value["step"] === "number" &&
     typeof value["weight"] === "number"

@@ -1,6 +1,8 @@
 import fc from "fast-check";
 import t from "tap";
 import { AppError, CODES, asAppError, codeOf, isExhaustion } from "../../src/domain/errors.ts";
+import { bareHost } from "../../src/domain/host.ts";
+import { isRecord } from "../../src/domain/record.ts";
 import {
   bytes,
   formatDuration,
@@ -70,6 +72,20 @@ t.test("an error keeps its code, and anything else becomes an internal one", asy
     t.ok([1, 2, 4, 5, 124].includes(row.exit), code);
   }
 });
+
+t.test(
+  "a socket takes an IPv6 address without its brackets, and a record is neither a list nor null",
+  async (t) => {
+    t.same(["[::1]", "::1", "a.example", "127.0.0.1", ""].map(bareHost), [
+      "::1",
+      "::1",
+      "a.example",
+      "127.0.0.1",
+      "",
+    ]);
+    t.same([{}, { a: 1 }, [], null, "{}", undefined].map(isRecord), [true, true, false, false, false, false]);
+  },
+);
 
 t.test("what the platform calls an error is told of errors of the platform alone", async (t) => {
   t.equal(codeOf(Object.assign(new Error("gone"), { code: "ENOENT" })), "ENOENT");
