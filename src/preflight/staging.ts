@@ -1,12 +1,13 @@
 /**
- * Whether a rollout has succeeded elsewhere before: a report `deployment_<environment>_<timestamp>.json` with the event DEPLOY_SUCCESS, of another
- * environment than this one, of the same version where one is named, and young enough.
+ * Whether a rollout has succeeded elsewhere before: a report `deployment_<environment>_<timestamp>.json` of one that ended well and stayed so, of
+ * another environment than this one, of the same version where one is named, and young enough.
  *
- * A report is somebody else's file: what cannot be read as one is passed over, and of many only the latest by name are looked at.
+ * A report comes from elsewhere: what cannot be read as one is passed over, and of many only the latest by name are looked at.
  */
 
 import { readFile, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { parseReportHead } from "../domain/report.ts";
 import { formatDuration, millis, type Millis } from "../domain/units.ts";
 import { fails, holds, plainOf, type Finding } from "./limit.ts";
 
@@ -31,7 +32,7 @@ export interface StagingContext {
 interface Success {
   readonly at: number;
   readonly environment: string;
-  readonly versions: readonly string[];
+  readonly version: string;
 }
 
 const MOST_REPORTS = 200;
@@ -46,7 +47,7 @@ export async function checkStaging(spec: StagingSpec, context: StagingContext): 
   const files = await reportsAt(spec.report);
   const found: Success[] = [];
   for (const file of files) {
-    const success = successOf(await jsonIn(file));
+    const success = successOf(await textIn(file));
     if (success !== undefined) found.push(success);
   }
   return judge(found, spec, context);
@@ -65,14 +66,14 @@ function judge(
         : `all successes in ${report} are of ${environment} itself`,
     );
   }
-  const same = others.filter(({ versions }) => version === "" || versions.includes(version));
+  const same = others.filter((each) => version === "" || each.version === version);
   const of = version === "" ? "" : ` of ${plainOf(version)}`;
   if (same.length === 0) return fails(`no success${of} in ${report}`);
   const past = same.filter(({ at }) => at <= now + AHEAD_MS);
   if (past.length === 0) return fails(`the success${of} in ${report} is dated in the future`);
   const latest = past.reduce((best, each) => (each.at > best.at ? each : best));
   const age = millis(Math.max(0, now - latest.at));
-  const told = `success${of}${latest.environment === "" ? "" : ` in ${plainOf(latest.environment)}`} ${ago(age)}`;
+  const told = `success${of} in ${plainOf(latest.environment)} ${ago(age)}`;
   return age <= maxAge ? holds(told) : fails(`${told}, more than ${formatDuration(maxAge)}`);
 }
 
@@ -89,40 +90,16 @@ async function reportsAt(path: string): Promise<readonly string[]> {
     .map((name) => join(path, name));
 }
 
-/** What a file holds; undefined when it is no JSON, or far too long to be a report. */
-async function jsonIn(file: string): Promise<unknown> {
+/** What a file holds; empty when it is far too long to be a report. */
+async function textIn(file: string): Promise<string> {
   const { size } = await stat(file);
-  if (size > MOST_BYTES) return undefined;
-  try {
-    const found: unknown = JSON.parse(await readFile(file, "utf8"));
-    return found;
-  } catch {
-    return undefined;
-  }
+  return size > MOST_BYTES ? "" : readFile(file, "utf8");
 }
 
 /** The success that a report tells of; undefined when it is no report, or what it tells of did not stay one. */
-function successOf(report: unknown): Success | undefined {
-  if (!isRecord(report) || !Array.isArray(report["events"])) return undefined;
-  const events = report["events"].filter(isRecord);
-  const last = events.findLast(({ type }) => type === "DEPLOY_SUCCESS" || isRollback(type));
-  if (last?.["type"] !== "DEPLOY_SUCCESS") return undefined;
-  const at = Date.parse(textOf(last["timestamp"]));
-  if (Number.isNaN(at)) return undefined;
-  const versions = [report, ...events, ...events.map(({ details }) => details)]
-    .map((each) => (isRecord(each) ? textOf(each["version"]) : ""))
-    .filter((each) => each !== "");
-  return { at, environment: textOf(report["environment"]), versions };
-}
-
-function isRollback(type: unknown): boolean {
-  return typeof type === "string" && type.startsWith("ROLLBACK");
-}
-
-function textOf(value: unknown): string {
-  return typeof value === "string" ? value : "";
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+function successOf(text: string): Success | undefined {
+  const head = parseReportHead(text);
+  if (head?.status !== "SUCCEEDED") return undefined;
+  const at = Date.parse(head.endedAt ?? "");
+  return Number.isNaN(at) ? undefined : { at, environment: head.environment, version: head.version };
 }

@@ -7,6 +7,7 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import t from "tap";
 import { arm } from "../../src/config/arm.ts";
+import { reportJson, reportOf, type ReportLine, type ReportPoint } from "../../src/domain/report.ts";
 import type { EndpointHealth } from "../../src/engine/ports.ts";
 import { checkArms, checkCapacity, checkClock } from "../../src/preflight/figures.ts";
 import { checkFolder, systemFree } from "../../src/preflight/folder.ts";
@@ -113,16 +114,31 @@ t.test(
 
 const NOW = Date.UTC(2026, 0, 5, 9);
 const CONTEXT: StagingContext = { version: "4.0", environment: "production", now: NOW };
-const success = (timestamp: string, more: object = {}) =>
-  JSON.stringify({
-    environment: "staging",
-    version: "4.0",
-    events: [
-      { type: "DEPLOY_START", timestamp: "2026-01-01T09:00:00Z" },
-      { type: "DEPLOY_SUCCESS", timestamp },
-    ],
-    ...more,
-  });
+const line = (seq: number, event: string, at: string, phase: ReportPoint["phase"]): ReportLine => ({
+  seq,
+  at,
+  event,
+  route: "app",
+  rollout: "r-1",
+  actor: "ada",
+  reason: "",
+  before: { phase: "progressing", step: 0, weight: 5 },
+  after: { phase, step: 0, weight: 5 },
+  details: { version: "4.0" },
+});
+/** A report as the program in staging writes it, of a rollout that succeeded then and of what came after. */
+const success = (timestamp: string, ...after: readonly ReportLine[]): string =>
+  reportJson(
+    reportOf(
+      [
+        line(1, "DEPLOY_START", "2026-01-01T09:00:00Z", "progressing"),
+        line(2, "DEPLOY_SUCCESS", timestamp, "succeeded"),
+        ...after,
+      ],
+      "r-1",
+      "staging",
+    )!,
+  );
 
 t.test(
   "a success elsewhere counts when it is of this version, of another environment, and young enough",
@@ -152,22 +168,23 @@ t.test(
 );
 
 t.test("a success that was rolled back is none, and what is no report is passed over", async (t) => {
-  const events = [
-    { type: "DEPLOY_SUCCESS", timestamp: "2026-01-04T06:30:00Z", details: { version: "4.0" } },
-    { type: "ROLLBACK_COMPLETE", timestamp: "2026-01-04T07:30:00Z" },
-  ];
+  const good = success("2026-01-04T06:30:00Z");
   const report = t.testdir({
-    "deployment_a.json": success("2026-01-04T06:30:00Z", { events }),
+    "deployment_a.json": success(
+      "2026-01-04T06:30:00Z",
+      line(3, "ROLLBACK_DONE", "2026-01-04T07:30:00Z", "rolled_back"),
+    ),
     "deployment_b.json": "{",
     "deployment_c.json": "[null]",
     "deployment_d.json": success("never"),
-    "deployment_e.json": '{"events":[null,7,{"type":5},{"type":"DEPLOY_START"}]}',
-    "other_f.json": success("2026-01-04T06:30:00Z"),
+    "deployment_e.json": good.replace('"format": 1', '"format": 2'),
+    "deployment_f.json": `${good}${" ".repeat(16 * 1024 * 1024)}`,
+    "other_g.json": good,
   });
   const spec = { report, maxAge: millis(7 * 86_400_000) };
   t.match(await checkStaging(spec, CONTEXT), { ok: false, detail: /no report of a success/ });
-  await writeFile(join(report, "deployment_g.json"), JSON.stringify({ events: events.slice(0, 1) }));
-  t.match(await checkStaging(spec, CONTEXT), { ok: true, detail: /^success of 4\.0 1d2h30m ago$/ });
+  await writeFile(join(report, "deployment_h.json"), good);
+  t.match(await checkStaging(spec, CONTEXT), { ok: true });
 });
 
 t.test("the canary is asked straight, marked, and by the route's own name", async (t) => {
