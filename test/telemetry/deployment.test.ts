@@ -421,7 +421,17 @@ t.test(
   async (t) => {
     const folder = await temporaryFolder(t);
     const script = join(import.meta.dirname, "reporter.ts");
-    for (const lines of [3, 7, 12]) await killAfter(script, [folder], lines);
+    let seen = 0;
+    for (const lines of [3, 7, 9, 12, 14, 17]) {
+      await killAfter(script, [folder], lines);
+      const reports = join(folder, "reports");
+      const names = await readdir(reports).catch(() => []);
+      for (const name of names.filter((each) => /^deployment_.*\.json$/.test(each))) {
+        t.match(await reportIn(reports, name), { status: "RUNNING" }, "whole before anybody mends it");
+        seen += 1;
+      }
+    }
+    t.ok(seen > 0, "there was a report to look at");
     const at = await desk(t, folder);
     await at.settle();
     const entries = await reportShelf(at.reports).list({ limit: 9 });
