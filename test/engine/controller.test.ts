@@ -9,9 +9,9 @@ import {
   benchConfig,
   ill,
   rollback,
-  route,
   setWeight,
   startOf,
+  statusOf,
   step,
   storeWith,
   weightOf,
@@ -22,7 +22,7 @@ t.test("a rollout climbs while the canary does well, and stops at its end", asyn
   const b = await bench(benchConfig());
   t.match(await b.controller.command("app", startOf(), ADA), { ok: true });
   await b.run(300, well(b));
-  t.match(route(b), { phase: "succeeded", weight: 100, recorded: true, verdict: "successful" });
+  t.match(statusOf(b), { phase: "succeeded", weight: 100, recorded: true, verdict: "successful" });
   t.strictSame([...new Set(b.plane.weights)], [0, 5, 50, 100]);
   t.strictSame(
     b.journal.entries.map((entry) => entry.event),
@@ -38,8 +38,8 @@ t.test(
     const b = await bench(benchConfig());
     await b.controller.command("app", startOf(), ADA);
     await b.run(900);
-    t.match(route(b), { phase: "progressing", weight: 5, verdict: "inconclusive", rollbacks: 0 });
-    t.match(route(b).checks[0]?.detail, /no exchange/);
+    t.match(statusOf(b), { phase: "progressing", weight: 5, verdict: "inconclusive", rollbacks: 0 });
+    t.match(statusOf(b).checks[0]?.detail, /no exchange/);
   },
 );
 
@@ -54,7 +54,7 @@ t.test(
     await b.run(299, ill(b));
     t.equal(weightOf(b), 10);
     await b.run(2, ill(b));
-    t.match(route(b), { phase: "rolled_back", weight: 0, rollbacks: 1, step: 0 });
+    t.match(statusOf(b), { phase: "rolled_back", weight: 0, rollbacks: 1, step: 0 });
     t.match(b.reports[0], {
       route: "app",
       fromWeight: 10,
@@ -102,7 +102,7 @@ t.test("a breach while paused rolls back (acceptance 5, reliability 35)", async 
   await b.run(5, well(b));
   await b.controller.command("app", { type: "pause", reason: "lunch" }, ADA);
   await b.run(400, ill(b));
-  t.match(route(b), { phase: "rolled_back", weight: 0 });
+  t.match(statusOf(b), { phase: "rolled_back", weight: 0 });
 });
 
 t.test(
@@ -134,7 +134,7 @@ t.test(
     before.kill();
     const after = await bench(benchConfig(), { store: before.store, clock: before.clock });
     after.clock.jumpWall(86_400_000);
-    t.match(route(after), { phase: "progressing", step: 0, weight: 5, holdLeftMs: 120_000 });
+    t.match(statusOf(after), { phase: "progressing", step: 0, weight: 5, holdLeftMs: 120_000 });
     await after.run(118, well(after));
     t.equal(weightOf(after), 5);
     await after.run(3, well(after));
@@ -149,7 +149,7 @@ t.test("a corrupt record means weight 0, said loudly (reliability 36)", async (t
     load: () => Promise.resolve({ kind: "corrupt", detail: "torn", keptAs: "state.json.corrupt-1" }),
   };
   const b = await bench(benchConfig(), { store });
-  t.match(route(b), { weight: 0, phase: "idle" });
+  t.match(statusOf(b), { weight: 0, phase: "idle" });
   t.match(b.notices[0], {
     severity: "emergency",
     event: "state_corrupt",
@@ -192,9 +192,9 @@ t.test(
     await b.run(10, ill(b));
     b.plane.serve("app", "canary", { failed: 100 });
     await b.clock.advance("2h", "2h");
-    t.match(route(b), { weight: 5, phase: "progressing" });
-    t.ok(route(b).heldMs <= 13_000, `${route(b).heldMs}`);
-    t.equal(route(b).checks[0]?.have, 0);
+    t.match(statusOf(b), { weight: 5, phase: "progressing" });
+    t.ok(statusOf(b).heldMs <= 13_000, `${statusOf(b).heldMs}`);
+    t.equal(statusOf(b).checks[0]?.have, 0);
   },
 );
 
@@ -214,7 +214,7 @@ t.test("forced traffic is shown and never judged (acceptance 31)", async (t) => 
   const b = await bench(benchConfig({ rollback: { onAny: [{ metric: "error_rate", above: "1%" }] } }));
   await b.controller.command("app", setWeight(5), ADA);
   await b.run(10, () => b.plane.serve("app", "canary", { failed: 100 }, "forced"));
-  t.match(route(b), {
+  t.match(statusOf(b), {
     weight: 5,
     arms: { canary: { requests: 0, forced: { requests: 1000, failures: 1000 } } },
   });
@@ -226,7 +226,7 @@ t.test("a probed-dead canary rolls back, and a stable that is sick too is paged"
   b.health.canary = { healthy: false, failures: 5 };
   b.health.stable = { healthy: false, failures: 9 };
   await b.run(1);
-  t.match(route(b), { weight: 0, lastRollback: { stableHealthy: false, failed: [{ observed: 5 }] } });
+  t.match(statusOf(b), { weight: 0, lastRollback: { stableHealthy: false, failed: [{ observed: 5 }] } });
   const held = await bench(
     benchConfig({
       rollback: { onAny: [{ metric: "health_failures", atLeast: 5 }], whenStableUnhealthy: "lessBad" },
@@ -240,7 +240,7 @@ t.test("a probed-dead canary rolls back, and a stable that is sick too is paged"
     stable: { healthy: false, failures: 5 },
   });
   await held.run(3);
-  t.match(route(held), { weight: 5, phase: "paused", reason: /stable is unhealthy too/ });
+  t.match(statusOf(held), { weight: 5, phase: "paused", reason: /stable is unhealthy too/ });
   t.equal(held.notices.filter((notice) => notice.event === "ROLLBACK_HELD").length, 1);
 });
 
@@ -254,7 +254,7 @@ t.test(
       benchConfig({ rollback: { onAny: [{ metric: "error_rate", above: "60%" }] }, salt: "pinned" }),
     );
     await b.run(3, ill(b));
-    t.match(route(b), { weight: 5, checks: [{ rule: "error_rate above 60%", verdict: "successful" }] });
+    t.match(statusOf(b), { weight: 5, checks: [{ rule: "error_rate above 60%", verdict: "successful" }] });
     t.equal(b.plane.split?.routes.get("app")?.salt, "pinned");
     const bare = {
       stable: { endpoints: ["http://127.0.0.1:1"] },
@@ -274,7 +274,12 @@ t.test(
     await b.controller.command("app", setWeight(5), ADA);
     b.controller.forget("app");
     t.equal(await b.controller.note("app", "NOTED", "ada", "seen"), true);
-    t.match((await b.journal.read({ limit: 1 })).at(-1), { event: "NOTED", route: "app", actor: "ada", reason: "seen" });
+    t.match((await b.journal.read({ limit: 1 })).at(-1), {
+      event: "NOTED",
+      route: "app",
+      actor: "ada",
+      reason: "seen",
+    });
     t.equal(await b.controller.note("other", "NOTED", "ada", "seen"), false, "of a route that there is not");
     b.controller.reconfigure(benchConfig({ name: "other" }));
     b.controller.reconfigure(benchConfig());
@@ -297,7 +302,7 @@ t.test(
     await b.controller.command("app", rollback, ADA);
     b.controller.reconfigure(benchConfig({ name: "other" }));
     b.controller.reconfigure(benchConfig());
-    t.match(route(b), { weight: 0, phase: "rolled_back" });
+    t.match(statusOf(b), { weight: 0, phase: "rolled_back" });
     t.equal(b.plane.split?.routes.get("app")?.weight, 0);
   },
 );
@@ -346,7 +351,7 @@ t.test("what people see adds up: totals, histograms, journal", async (t) => {
   b.plane.refused = { "400": 2 };
   b.plane.serve("app", "canary", { ok: 8, failed: 2, excluded: 3, ms: 20 });
   b.plane.serve("app", "canary", { ok: 5 }, "forced");
-  t.match(route(b).arms.canary, {
+  t.match(statusOf(b).arms.canary, {
     version: "4",
     requests: 10,
     failures: 2,
@@ -356,8 +361,8 @@ t.test("what people see adds up: totals, histograms, journal", async (t) => {
     byReason: { ok: 8, status: 2, client_gone: 3 },
     forced: { requests: 5, failures: 0 },
   });
-  t.ok(Math.abs((route(b).arms.canary.p95Ms ?? 0) - 20) < 0.3);
-  t.strictSame([route(b).arms.stable.errorRate, route(b).arms.stable.p99Ms], [null, null]);
+  t.ok(Math.abs((statusOf(b).arms.canary.p95Ms ?? 0) - 20) < 0.3);
+  t.strictSame([statusOf(b).arms.stable.errorRate, statusOf(b).arms.stable.p99Ms], [null, null]);
   b.plane.refused = { "400": 1 };
   t.match(b.controller.totals(), { refused: { "400": 3 } });
   t.equal(typeof b.controller.histograms("app")?.canary.all, "string");

@@ -1,7 +1,16 @@
 /** The tiers that look at every response, through the engine: what trips, what is confirmed, what is held, and what is nobody's evidence. */
 
 import t from "tap";
-import { bench, benchConfig, type Bench } from "../support/engine.ts";
+import {
+  ADA,
+  bench,
+  benchConfig,
+  benchOf,
+  checkOf,
+  statusOf,
+  weightOf,
+  type Bench,
+} from "../support/engine.ts";
 
 const SEQUENTIAL = { metric: "error_rate", above: "1%", test: "sequential" };
 const SLOW = { metric: "p95", above: "500ms", test: "sequential" };
@@ -10,21 +19,6 @@ const WORSE = { compare: "error_rate", worseBy: "0.5%" };
 const MISSING = { compare: "client_error_rate", worseBy: "0.5%", action: "pause" };
 const SLOWER = { compare: "latency" };
 const SUSTAINED = { metric: "error_rate", above: "1%", for: "5m" };
-const ADA = { name: "ada" };
-
-async function benchOf(onAny: object[], more: object = {}): Promise<Bench> {
-  const b = await bench(benchConfig({ rollback: { onAny, ...more } }));
-  await b.controller.command(
-    "app",
-    { type: "set_weight", weight: 100_000 as never, force: false, reason: "" },
-    ADA,
-  );
-  return b;
-}
-
-const weightOf = (b: Bench): number => b.controller.route("app")?.weight ?? -1;
-const statusOf = (b: Bench) => b.controller.route("app")!;
-const checkOf = (b: Bench, rule: string) => statusOf(b).checks.find((check) => check.rule.startsWith(rule))!;
 
 /** So many distinct keys come to the canary, the first `failed` of them in vain. */
 function keys(b: Bench, seen: number, failed: number): void {

@@ -3,24 +3,12 @@
 import t from "tap";
 import { explain } from "../../src/engine/explain.ts";
 import { FailureMarks, RecentMarks } from "../../src/engine/marks.ts";
-import type { Sample } from "../../src/engine/ports.ts";
 import type { CheckStatus } from "../../src/engine/status.ts";
 import { millis } from "../../src/domain/units.ts";
-import { bench, benchConfig, type Bench } from "../support/engine.ts";
+import { ADA, benchOf, checkOf, sampleOf, statusOf, type Bench } from "../support/engine.ts";
 
-const ADA = { name: "ada" };
 const SEQUENTIAL = { metric: "error_rate", above: "1%", test: "sequential" };
 const SUSTAINED = { metric: "error_rate", above: "1%", for: "2m" };
-
-async function benchOf(onAny: object[], more: object = {}): Promise<Bench> {
-  const b = await bench(benchConfig({ rollback: { onAny, ...more } }));
-  const weight = 100_000 as never;
-  await b.controller.command("app", { type: "set_weight", weight, force: false, reason: "" }, ADA);
-  return b;
-}
-const statusOf = (b: Bench) => b.controller.route("app")!;
-const check = (b: Bench, words: string): CheckStatus =>
-  statusOf(b).checks.find(({ rule }) => rule.startsWith(words))!;
 
 function serve(b: Bench, failed: number, stable = 0): void {
   b.plane.serve("app", "stable", { ok: 90 - stable, failed: stable });
@@ -28,17 +16,6 @@ function serve(b: Bench, failed: number, stable = 0): void {
 }
 
 const NO_RESCUES = { answered: 0, failed: 0, refused: 0 };
-const sample = (over: Partial<Sample>): Sample => ({
-  kind: "failure",
-  method: "GET",
-  path: "/",
-  reason: "status",
-  status: 500,
-  keyHash: "",
-  traceId: "",
-  rescued: false,
-  ...over,
-});
 
 t.test(
   "a rollback by an alarm between two ticks names its rule, its numbers and where to look",
@@ -101,12 +78,12 @@ t.test("what asks for a decision says which, and what happens without one", asyn
   await b.controller.command("app", { type: "start", steps, version: "", force: true, reason: "" }, ADA);
   await b.run(30, () => serve(b, 1));
   t.match(
-    check(b, "error_rate above 1% for 2m").advice,
+    checkOf(b, "error_rate above 1% for 2m").advice,
     /^Look in the canary's log\. If it stays so, it is rolled back in 1m\d\ds?\.$/,
   );
   await b.run(60, () => serve(b, 1));
   t.match(
-    check(b, "error_rate above 1% for 1m").advice,
+    checkOf(b, "error_rate above 1% for 1m").advice,
     "The climb is paused and 10 % of the users are still on the canary: decide (sluice rollback app --reason CODE, or sluice resume app).",
   );
 });
@@ -115,25 +92,28 @@ t.test("a shared cause, one client and a sick endpoint each say where to look", 
   const shared = await benchOf([SEQUENTIAL]);
   for (let key = 1; key <= 5; key++) shared.plane.key("app", key, true);
   await shared.run(300, () => serve(shared, 1, 9));
-  t.match(check(shared, "error_rate").advice, /^Both versions suffer: .* sluice rollback app --reason CODE$/);
+  t.match(
+    checkOf(shared, "error_rate").advice,
+    /^Both versions suffer: .* sluice rollback app --reason CODE$/,
+  );
   t.match(shared.notices.find(({ event }) => event === "shared_cause")?.details, {
-    check: { rule: check(shared, "error_rate").rule, advice: check(shared, "error_rate").advice },
+    check: { rule: checkOf(shared, "error_rate").rule, advice: checkOf(shared, "error_rate").advice },
   });
   const one = await benchOf([SEQUENTIAL]);
   for (let key = 1; key <= 9; key++) one.plane.key("app", key, key === 1);
   await one.run(5, () => serve(one, 10));
-  t.match(check(one, "error_rate").advice, /^Too few users are affected/);
+  t.match(checkOf(one, "error_rate").advice, /^Too few users are affected/);
   const sick = await benchOf([{ metric: "health_failures", atLeast: 5, action: "observe" }]);
   sick.health.canary = { healthy: false, failures: 5, detail: "status 503" };
   await sick.run(1);
   t.equal(
-    check(sick, "health").advice,
+    checkOf(sick, "health").advice,
     "Look at the canary's endpoint http://canary: status 503. Nothing follows by itself: the rule only observes.",
   );
-  t.equal(check(sick, "health").marks, undefined);
+  t.equal(checkOf(sick, "health").marks, undefined);
   sick.health.canary = null;
   await sick.run(1);
-  t.match(check(sick, "health"), { verdict: "inconclusive", advice: "" });
+  t.match(checkOf(sick, "health"), { verdict: "inconclusive", advice: "" });
 });
 
 t.test(
@@ -179,7 +159,7 @@ t.test("slow answers and 4xx are told apart from failures, each for its own rule
   b.plane.sample("app", { kind: "client_error", path: "/gone", reason: "ok", status: 404 });
   b.plane.sample("app", { path: "/broken", reason: "connect", status: 502 });
   await b.run(1, () => serve(b, 1));
-  const seen = (words: string) => check(b, words).marks;
+  const seen = (words: string) => checkOf(b, words).marks;
   t.match(seen("error_rate"), { worstPaths: [{ name: "/broken" }], byReason: [{ name: "connect" }] });
   t.match(seen("p95"), { worstPaths: [{ name: "/slow" }], byReason: [{ name: "slow" }] });
   t.match(seen("client_error_rate"), { worstPaths: [{ name: "/gone" }], byReason: [{ name: "status 404" }] });
@@ -188,8 +168,8 @@ t.test("slow answers and 4xx are told apart from failures, each for its own rule
 t.test("what is shown of late is of the last five to ten minutes, with bounds", async (t) => {
   const recent = new RecentMarks();
   const at = (seconds: number) => millis(seconds * 1000);
-  recent.take([sample({ path: "/a", keyHash: "1" })], at(310));
-  recent.take([sample({ path: "/b", keyHash: "1" }), sample({ path: "/b", keyHash: "2" })], at(650));
+  recent.take([sampleOf({ path: "/a", keyHash: "1" })], at(310));
+  recent.take([sampleOf({ path: "/b", keyHash: "1" }), sampleOf({ path: "/b", keyHash: "2" })], at(650));
   t.match(recent.of("failure", at(700)), {
     worstPaths: [
       { name: "/b", count: 2 },
@@ -201,7 +181,7 @@ t.test("what is shown of late is of the last five to ten minutes, with bounds", 
   t.equal(recent.of("slow", at(920)), undefined);
   t.equal(recent.of("failure", at(2000)), undefined);
   const many = Array.from({ length: 5000 }, (_, i) =>
-    sample({ path: `/${i}`, keyHash: String(i), traceId: String(i) }),
+    sampleOf({ path: `/${i}`, keyHash: String(i), traceId: String(i) }),
   );
   recent.take(many, at(2000));
   t.match(recent.of("failure", at(2001)), { distinctKeys: 1000, keysCapped: true });
@@ -212,12 +192,12 @@ t.test("what is shown of late is of the last five to ten minutes, with bounds", 
 });
 
 t.test("the traces that are shown are the newest, the newest last", async (t) => {
-  const many = Array.from({ length: 5000 }, (_, nth) => sample({ traceId: String(nth) }));
+  const many = Array.from({ length: 5000 }, (_, nth) => sampleOf({ traceId: String(nth) }));
   const recent = new RecentMarks();
   recent.take(many, millis(300_000));
   const seen = () => recent.of("failure", millis(600_000))?.traceIds;
   t.strictSame(seen(), ["4995", "4996", "4997", "4998", "4999"]);
-  recent.take([sample({ traceId: "later" })], millis(600_000));
+  recent.take([sampleOf({ traceId: "later" })], millis(600_000));
   t.strictSame(seen(), ["4996", "4997", "4998", "4999", "later"]);
   const whole = new FailureMarks();
   whole.take({ route: "app", arms: {}, forced: {}, rescues: NO_RESCUES, events: {}, samples: many });
@@ -272,7 +252,7 @@ t.test(
 t.test("a check without marks and advice is one line", async (t) => {
   t.same(explain(plain), ["health_failures at least 5: failed. 5 failed probes in a row"]);
   const recent = new RecentMarks();
-  recent.take([sample({})], millis(1000));
+  recent.take([sampleOf({})], millis(1000));
   const [, told] = explain({ ...plain, marks: recent.of("failure", millis(1000))! });
   t.equal(told, "In the last minutes mostly / × 1 (GET × 1): status 500 × 1.", "nobody's key, no trace");
   t.same(explain({ ...plain, interval: { low: 0, high: 9 } }), explain(plain), "no share, no interval");

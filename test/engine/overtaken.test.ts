@@ -4,9 +4,8 @@ import t from "tap";
 import { planSchema, planOf } from "../../src/config/plan.ts";
 import type { Command } from "../../src/domain/rollout-types.ts";
 import { millis, ppm } from "../../src/domain/units.ts";
-import { bench, benchConfig, type Bench } from "../support/engine.ts";
+import { ADA, bench, benchConfig, statusOf, type Bench } from "../support/engine.ts";
 
-const ADA = { name: "ada" };
 const QUIET = { metric: "health_failures", atLeast: 5 };
 const SEQUENTIAL = { metric: "error_rate", above: "1%", test: "sequential" };
 const STEPS = [{ weight: ppm(50_000), holdMs: millis(3_600_000), bake: false }];
@@ -18,7 +17,6 @@ const setTo = (percent: number): Command => ({
   force: false,
   reason: "",
 });
-const statusOf = (b: Bench) => b.controller.route("app")!;
 
 function serve(b: Bench, canary: { ok: number; failed?: number; ms?: number }, stable = 0): void {
   b.plane.serve("app", "stable", { ok: 90 - stable, failed: stable });

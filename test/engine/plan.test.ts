@@ -7,7 +7,7 @@ import { millis, type Millis } from "../../src/domain/units.ts";
 import type { Config } from "../../src/config/schema.ts";
 import type { Actor, Command } from "../../src/domain/rollout-types.ts";
 import { fakeClock, type FakeClock } from "../support/clock.ts";
-import { bench, benchConfig, type Bench } from "../support/engine.ts";
+import { bench, benchConfig, statusOf, type Bench } from "../support/engine.ts";
 
 /** An hour of the plan, in seconds. */
 const HOUR = 60;
@@ -44,7 +44,6 @@ const asking =
   (b: Bench): Ask =>
   (command, actor = LEAD) =>
     b.controller.command("app", command, actor);
-const statusOf = (b: Bench) => b.controller.route("app")!;
 const eventsOf = (b: Bench) => b.journal.entries.map(({ event }) => event);
 
 async function safe(

@@ -2,9 +2,8 @@
 
 import t from "tap";
 import { planSchema, planOf } from "../../src/config/plan.ts";
-import { bench, benchConfig, type Bench } from "../support/engine.ts";
+import { ADA, bench, benchConfig, checkOf, statusOf, type Bench } from "../support/engine.ts";
 
-const ADA = { name: "ada" };
 const QUIET = { metric: "health_failures", atLeast: 5 };
 
 async function climbing(plan: object, onAny: object[] = [QUIET]): Promise<Bench> {
@@ -20,8 +19,6 @@ const PLAN = {
     { setWeight: "100%", hold: "1m" },
   ],
 };
-const statusOf = (b: Bench) => b.controller.route("app")!;
-const checkOf = (b: Bench, words: string) => statusOf(b).checks.find(({ rule }) => rule.startsWith(words));
 
 /** A second of traffic: 450 requests to stable, 50 to the canary. */
 function serve(b: Bench, failed = 0, ms = 10): void {

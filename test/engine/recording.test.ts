@@ -12,9 +12,9 @@ import {
   ill,
   never,
   rollback,
-  route,
   setWeight,
   startOf,
+  statusOf,
   step,
   storeWith,
   weightOf,
@@ -35,7 +35,7 @@ t.test(
       code: "SPLIT_STATE_UNWRITABLE",
     });
     await b.run(200, well(b));
-    t.match(route(b), { weight: 5, recorded: false, phase: "progressing" });
+    t.match(statusOf(b), { weight: 5, recorded: false, phase: "progressing" });
     t.equal(Math.max(...b.plane.weights), 5);
     t.equal(b.notices.filter((notice) => notice.event === "state_unwritable").length, 1);
     t.ok(b.controller.totals().storeErrors > 1);
@@ -45,10 +45,10 @@ t.test(
     });
     disk = (save) => save();
     await b.run(2);
-    t.match(route(b), { phase: "rolled_back", recorded: true });
+    t.match(statusOf(b), { phase: "rolled_back", recorded: true });
     t.equal(b.notices.filter((notice) => notice.event === "state_recorded_again").length, 1);
     const again = await bench(benchConfig(), { store: b.store });
-    t.match(route(again), { phase: "rolled_back", weight: 0 });
+    t.match(statusOf(again), { phase: "rolled_back", weight: 0 });
   },
 );
 
@@ -70,7 +70,7 @@ t.test("a disk that hangs holds up a climb and nothing else (reliability 35, 36)
     ill(b)();
     void b.controller.tick();
   }
-  t.match(route(b), { weight: 0, phase: "rolled_back" });
+  t.match(statusOf(b), { weight: 0, phase: "rolled_back" });
   t.notOk(b.plane.weights.includes(50));
 });
 
@@ -154,7 +154,7 @@ t.test(
     t.match(await raised, { ok: false });
     t.match(await lowered, { ok: true });
     t.notOk(b.plane.weights.includes(50));
-    t.equal(route(b).weight, 0);
+    t.equal(statusOf(b).weight, 0);
   },
 );
 
@@ -182,14 +182,14 @@ t.test("endpoints that nobody has probed yet are neither well nor ill", async (t
   for (const unknown of [{ healthy: null }, null]) {
     b.health.canary = unknown;
     await b.run(3);
-    t.match(route(b), { step: 0, verdict: "inconclusive" });
+    t.match(statusOf(b), { step: 0, verdict: "inconclusive" });
   }
   b.health.canary = { healthy: false, failures: 1 };
   await b.run(3);
-  t.match(route(b), { step: 0, verdict: "inconclusive" });
+  t.match(statusOf(b), { step: 0, verdict: "inconclusive" });
   b.health.canary = {};
   await b.run(3);
-  t.match(route(b), { step: 1 });
+  t.match(statusOf(b), { step: 1 });
 });
 
 t.test(
@@ -338,7 +338,7 @@ t.test(
     t.match(await b.controller.command("app", setWeight(50), ADA), { ok: false });
     t.equal(weightOf(b), 5);
     await b.controller.command("app", rollback, ADA);
-    t.match(route(b), { weight: 0, recorded: false });
+    t.match(statusOf(b), { weight: 0, recorded: false });
     t.ok(b.controller.totals().journalErrors >= 2);
     b.journal.fails = () => false;
     await b.run(2);
@@ -346,7 +346,7 @@ t.test(
       b.journal.entries.map((entry) => entry.event),
       ["WEIGHT_SET", "ROLLBACK_DONE"],
     );
-    t.equal(route(b).recorded, true);
+    t.equal(statusOf(b).recorded, true);
   },
 );
 

@@ -11,9 +11,9 @@ import {
   full,
   ill,
   rollback,
-  route,
   setWeight,
   startOf,
+  statusOf,
   step,
   storeWith,
   weightOf,
@@ -73,16 +73,16 @@ t.test(
     await b.controller.command("app", startOf(), ADA);
     const first = await recorded(b);
     await b.run(30, well(b));
-    t.match(route(b), { phase: "progressing", weight: 5 });
+    t.match(statusOf(b), { phase: "progressing", weight: 5 });
     const before = await recorded(b);
     t.match(await b.controller.restore(order(first)), {
       ok: false,
       code: "SPLIT_PHASE_MISMATCH",
       message: "app is progressing at 5 %: roll it back first, or force with a reason",
     });
-    t.match(route(b), { phase: "progressing", weight: 5 });
+    t.match(statusOf(b), { phase: "progressing", weight: 5 });
     t.match(await b.controller.restore(order(before, { force: true })), { ok: true });
-    t.match(route(b), { phase: "paused", weight: 5, reason: /^Paused: restored from/ });
+    t.match(statusOf(b), { phase: "paused", weight: 5, reason: /^Paused: restored from/ });
     const weights = b.plane.weights.length;
     await b.run(3600, well(b));
     t.equal(weightOf(b), 5, "it does not climb by itself");
@@ -98,9 +98,9 @@ t.test("after a rollback the weight of before does not come back, and its cooldo
   await b.controller.command("app", startOf([step(50, 600)]), ADA);
   const fifty = await recorded(b);
   await b.run(330, ill(b));
-  t.match(route(b), { phase: "rolled_back", weight: 0 });
+  t.match(statusOf(b), { phase: "rolled_back", weight: 0 });
   t.match(await b.controller.restore(order(fifty)), { ok: false, code: "SPLIT_COOLDOWN" });
-  t.match(route(b), { phase: "rolled_back" });
+  t.match(statusOf(b), { phase: "rolled_back" });
   const applied = b.plane.weights.length;
   t.match(await b.controller.restore(order(fifty, { force: true })), {
     ok: true,
@@ -109,7 +109,7 @@ t.test("after a rollback the weight of before does not come back, and its cooldo
   await b.run(600, well(b));
   t.same(new Set(b.plane.weights.slice(applied)), new Set([0]));
   t.equal(b.plane.split?.routes.get("app")?.forcedCanary, true, "a person may look at it again");
-  t.ok(route(b).cooldownLeftMs > 0);
+  t.ok(statusOf(b).cooldownLeftMs > 0);
   t.match(await b.controller.command("app", startOf(), ADA), { ok: false });
 });
 
@@ -145,13 +145,13 @@ t.test("an alarm that has taken the weight away does not give it back after a re
   await b.controller.command("app", startOf([step(50, 600)]), ADA);
   await b.run(3, well(b));
   b.plane.cross("app", "errors");
-  t.match(route(b), { phase: "progressing", weight: 0 });
+  t.match(statusOf(b), { phase: "progressing", weight: 0 });
   const tripped = await recorded(b);
   t.ok(tripped["app"]!.trippedFrom > 0);
   t.match(await b.controller.restore(order(tripped)), { ok: false, code: "SPLIT_PHASE_MISMATCH" });
   t.match(await b.controller.restore(order(tripped, { force: true })), { ok: true });
   await b.run(60, well(b));
-  t.match(route(b), { phase: "paused", weight: 0 });
+  t.match(statusOf(b), { phase: "paused", weight: 0 });
 });
 
 t.test("a full disk does not hold a restore up where it lowers (reliability 35, 36)", async (t) => {
@@ -162,10 +162,10 @@ t.test("a full disk does not hold a restore up where it lowers (reliability 35, 
   await b.controller.command("app", setWeight(50), ADA);
   isFull = true;
   t.match(await b.controller.restore(order(five, { force: true })), { ok: true });
-  t.match(route(b), { weight: 5, recorded: false });
+  t.match(statusOf(b), { weight: 5, recorded: false });
   isFull = false;
   await b.run(2);
-  t.match(route(b), { weight: 5, recorded: true });
+  t.match(statusOf(b), { weight: 5, recorded: true });
 });
 
 t.test("a restore overtakes a raise that is still being recorded", async (t) => {
@@ -188,7 +188,7 @@ t.test("a restore overtakes a raise that is still being recorded", async (t) => 
   t.match(await raise, { ok: false });
   t.match(await done, { ok: true });
   t.notOk(b.plane.weights.includes(50));
-  t.match(route(b), { weight: 5, recorded: true });
+  t.match(statusOf(b), { weight: 5, recorded: true });
 });
 
 t.test(
@@ -204,7 +204,7 @@ t.test(
       routes: [],
       missing: ["other", "constructor"],
     });
-    t.match(route(b), { phase: "rolled_back" });
+    t.match(statusOf(b), { phase: "rolled_back" });
   },
 );
 

@@ -2,20 +2,10 @@
 
 import t from "tap";
 import { planSchema, planOf } from "../../src/config/plan.ts";
-import { bench, benchConfig, type Bench } from "../support/engine.ts";
+import { ADA, bench, benchConfig, benchOf, checkOf, statusOf, type Bench } from "../support/engine.ts";
 
-const ADA = { name: "ada" };
 const ROBUST = { metric: "error_rate", above: "1%", test: "robust" };
 const SLOW = { metric: "p95", above: "100ms", test: "robust" };
-
-async function benchOf(onAny: object[], more: object = {}): Promise<Bench> {
-  const b = await bench(benchConfig({ rollback: { onAny, ...more } }));
-  const weight = 100_000 as never;
-  await b.controller.command("app", { type: "set_weight", weight, force: false, reason: "" }, ADA);
-  return b;
-}
-const statusOf = (b: Bench) => b.controller.route("app")!;
-const checkOf = (b: Bench, words: string) => statusOf(b).checks.find(({ rule }) => rule.startsWith(words))!;
 
 /** A second of traffic. */
 function serve(b: Bench, canary: { ok: number; failed?: number; ms?: number }, stable = 0): void {

@@ -9,7 +9,7 @@ import type { StateDocument, Store } from "../../src/engine/ports.ts";
 import { decodeState, encodeState } from "../../src/store/document.ts";
 import { fakeClock } from "../support/clock.ts";
 import { fakeDice } from "../support/dice.ts";
-import { bench, benchConfig, type Bench } from "../support/engine.ts";
+import { bench, benchConfig, statusOf, type Bench } from "../support/engine.ts";
 
 const HOUR = 3600;
 const DAY = 24 * HOUR;
@@ -43,7 +43,6 @@ class QuickStore implements Store {
 
 const ask = (b: Bench, command: Command, actor: Actor = { name: "ada" }) =>
   b.controller.command("app", command, actor);
-const statusOf = (b: Bench) => b.controller.route("app")!;
 
 async function begun(config: Config): Promise<Bench> {
   const clock = fakeClock();

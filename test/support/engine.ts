@@ -27,6 +27,7 @@ import type {
   Saved,
   Store,
 } from "../../src/engine/ports.ts";
+import type { CheckStatus } from "../../src/engine/status.ts";
 import type { Split } from "../../src/engine/routing.ts";
 import {
   EvidenceBoard,
@@ -49,6 +50,19 @@ export interface Served {
   readonly failedMs?: number;
   readonly reason?: Reason;
 }
+
+/** A bad response, unremarkable but for `over`. */
+export const sampleOf = (over: Partial<Sample>): Sample => ({
+  kind: "failure",
+  method: "GET",
+  path: "/",
+  reason: "status",
+  status: 500,
+  keyHash: "",
+  traceId: "",
+  rescued: false,
+  ...over,
+});
 
 /** A data plane that is told what it measured and remembers what it was told. */
 export class FakePlane implements DataPlane {
@@ -105,17 +119,7 @@ export class FakePlane implements DataPlane {
   }
 
   sample(route: string, sample: Partial<Sample>): void {
-    const whole = {
-      kind: "failure" as const,
-      method: "GET",
-      path: "/",
-      reason: "status",
-      status: 500,
-      keyHash: "",
-      traceId: "",
-      rescued: false,
-    };
-    this.#samples.set(route, [...(this.#samples.get(route) ?? []), { ...whole, ...sample }]);
+    this.#samples.set(route, [...(this.#samples.get(route) ?? []), sampleOf(sample)]);
   }
 
   rescue(route: string, count: number): void {
@@ -343,12 +347,21 @@ export const well = (b: Bench) => (): void => {
   b.plane.serve("app", "stable", { ok: 50 });
 };
 export const ill = (b: Bench) => (): void => b.plane.serve("app", "canary", { ok: 25, failed: 25 });
-export const route = (b: Bench) => {
+export const statusOf = (b: Bench) => {
   const status = b.controller.route("app");
   if (status === undefined) throw new Error("no route");
   return status;
 };
-export const weightOf = (b: Bench): number => route(b).weight;
+export const weightOf = (b: Bench): number => statusOf(b).weight;
+/** The check of the rule that begins with these words; there need be none yet, which a test of it finds out. */
+export const checkOf = (b: Bench, words: string): CheckStatus =>
+  statusOf(b).checks.find(({ rule }) => rule.startsWith(words))!;
+/** A bench under these rules, with a tenth of the users on the canary by hand. */
+export async function benchOf(onAny: readonly object[], more: object = {}): Promise<Bench> {
+  const b = await bench(benchConfig({ rollback: { onAny, ...more } }));
+  await b.controller.command("app", setWeight(10), ADA);
+  return b;
+}
 /** A store that answers as `answer` says, or hangs. */
 export function storeWith(
   answer: (save: () => Promise<Saved>) => Promise<Saved>,
