@@ -3,11 +3,12 @@
  * away (reliability.md I48, D24, F33, F34).
  */
 
-import { createServer, type Socket } from "node:net";
+import { createServer } from "node:net";
 import type { ClientHttp2Stream } from "node:http2";
 import type { AddressInfo } from "node:net";
 import t from "tap";
 import { millis } from "../../src/domain/units.ts";
+import { FAULTS, type Fault } from "../support/faults.ts";
 import {
   block,
   CANCEL,
@@ -29,7 +30,7 @@ import {
 import { answerOn, client2, valueOf } from "../support/h2.ts";
 import { inEveryLane } from "../support/lanes.ts";
 import { startPlane } from "../support/plane.ts";
-import { bodyOf, once, resetConnection } from "../support/raw.ts";
+import { bodyOf, once } from "../support/raw.ts";
 import { NOBODY, reply, upstream } from "../support/upstream.ts";
 
 const MAX_WINDOW = 2 ** 31 - 1;
@@ -109,19 +110,9 @@ t.test("what the canary fails is answered by stable, over the same stream (produ
   await canary.close();
 });
 
-type Fault = (socket: Socket) => void;
-const FAULTS: Readonly<Record<string, Fault>> = {
-  answer: (socket) => void socket.write(reply(200, "ok")),
-  failing: (socket) => void socket.write(reply(500, "no")),
-  hang: () => undefined,
-  "reset at once": resetConnection,
-  "close at once": (socket) => void socket.destroy(),
-  "close in the head": (socket) => void socket.end("HTTP/1.1 200 OK\r\nConte"),
-  "close in the body": (socket) => void socket.end("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"),
+const HERE: Readonly<Record<string, Fault>> = {
+  ...FAULTS,
   "stop in the body": (socket) => void socket.write("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"),
-  garbage: (socket) => void socket.write("\0\0\0\0"),
-  "only informational": (socket) => void socket.end("HTTP/1.1 103 X\r\n\r\n"),
-  "endless informational": (socket) => void socket.write("HTTP/1.1 103 X\r\n\r\n".repeat(100)),
 };
 
 /** How clients behave: what they send behind the head. */
@@ -136,8 +127,8 @@ t.test(
   "every stream settles exactly once: faults × methods × manners, a hundred at a time (reliability 33, 47, 48)",
   async (t) => {
     const server = await upstream("");
-    const names = Object.keys(FAULTS);
-    server.script = (socket, { target }) => FAULTS[target.slice(1).replaceAll("-", " ")]?.(socket);
+    const names = Object.keys(HERE);
+    server.script = (socket, { target }) => HERE[target.slice(1).replaceAll("-", " ")]?.(socket);
     const running = await startPlane(
       { stable: server.url, canary: server.url },
       { timeouts: { connect: "500ms", headers: "150ms", idle: "150ms" } },

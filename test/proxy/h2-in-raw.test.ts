@@ -7,6 +7,7 @@ import { connect } from "node:net";
 import t from "tap";
 import { millis } from "../../src/domain/units.ts";
 import {
+  block,
   DATA,
   END_HEADERS,
   END_STREAM,
@@ -23,10 +24,10 @@ import {
   REFUSED_STREAM,
   request,
   RST_STREAM,
-  settings,
   SETTINGS,
+  settings,
+  WEBSOCKET,
   WINDOW_UPDATE,
-  block,
   type Fields,
   type RawHttp2,
 } from "../support/frames.ts";
@@ -137,14 +138,6 @@ t.test("control bytes never reach an HTTP/1.1 head, nor a name that is none (rel
   await running.plane.close();
   await stable.close();
 });
-
-const WEBSOCKET: Fields = [
-  [":method", "CONNECT"],
-  [":protocol", "websocket"],
-  [":scheme", "http"],
-  [":authority", "app"],
-  [":path", "/chat"],
-];
 
 /** Ways in which an upload of "abc" stops; the body is neither of ten bytes nor ended. */
 const STOPS: Readonly<Record<string, (client: RawHttp2) => void>> = {

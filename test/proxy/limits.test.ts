@@ -6,15 +6,13 @@ import { test } from "tap";
 import fc from "fast-check";
 import { Addresses, addressWords, networkOf } from "../../src/proxy/addresses.ts";
 import { inEveryLane } from "../support/lanes.ts";
-import { raw, statusOf, type RawClient } from "../support/raw.ts";
+import { HANDSHAKE, raw, statusOf, type RawClient } from "../support/raw.ts";
 import { startPlane } from "../support/plane.ts";
 import { pairOf } from "../support/tls.ts";
 import { reply, upstream } from "../support/upstream.ts";
 
 const GET = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 const UNPLAIN = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: nothing\r\nConnection: Upgrade\r\n\r\n";
-const HANDSHAKE =
-  "GET /chat HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 const SWITCH = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 
 /** A client from another address of this machine, which does not close by itself, and what it is answered. */

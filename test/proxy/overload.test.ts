@@ -11,12 +11,9 @@ import { LoopDelay } from "../../src/proxy/overload.ts";
 import { createWorkers } from "../../src/proxy/workers.ts";
 import { fakeClock } from "../support/clock.ts";
 import { inEveryLane, laneConfig } from "../support/lanes.ts";
-import { raw, statusOf } from "../support/raw.ts";
+import { HANDSHAKE, raw, statusOf } from "../support/raw.ts";
 import { startPlane } from "../support/plane.ts";
 import { reply, upstream } from "../support/upstream.ts";
-
-const HANDSHAKE =
-  "GET /chat HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 void inEveryLane(
   "while the loop is late requests are 503 with Retry-After on a connection that stays, no arm has any of it, and afterwards they are served (reliability 29, 33)",

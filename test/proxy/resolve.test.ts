@@ -8,7 +8,7 @@ import { fakeClock, type FakeClock } from "../support/clock.ts";
 import { http2Upstream } from "../support/h2-upstream.ts";
 import { inEveryLane } from "../support/lanes.ts";
 import { startPlane, type TestPlane } from "../support/plane.ts";
-import { bodyOf, once, raw, statusOf } from "../support/raw.ts";
+import { bodyOf, HANDSHAKE, once, raw, statusOf } from "../support/raw.ts";
 import { NOBODY, reply, upstream, type Upstream } from "../support/upstream.ts";
 
 const RULES = { refresh: millis(30_000), local: true };
@@ -262,9 +262,6 @@ async function twins() {
     await one.close();
   }
 }
-
-const HANDSHAKE =
-  "GET /chat HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 void inEveryLane(
   "every address of a name is used, Host stays the client's, and no request asks for it (reliability 16)",

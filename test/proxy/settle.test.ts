@@ -1,25 +1,11 @@
 /** Every exchange settles exactly once (house.md §1.5), as a property over a matrix of faults. */
 
-import type { Socket } from "node:net";
+import { FAULTS } from "../support/faults.ts";
 import { client2 } from "../support/h2.ts";
 import { inEveryLane } from "../support/lanes.ts";
-import { once, raw, resetConnection, statusOf } from "../support/raw.ts";
+import { once, raw, statusOf } from "../support/raw.ts";
 import { startPlane } from "../support/plane.ts";
 import { reply, upstream } from "../support/upstream.ts";
-
-type Fault = (socket: Socket) => void;
-const FAULTS: Readonly<Record<string, Fault>> = {
-  answer: (socket) => void socket.write(reply(200, "ok")),
-  failing: (socket) => void socket.write(reply(500, "no")),
-  hang: () => undefined,
-  "reset at once": resetConnection,
-  "close at once": (socket) => void socket.destroy(),
-  "close in the head": (socket) => void socket.end("HTTP/1.1 200 OK\r\nConte"),
-  "close in the body": (socket) => void socket.end("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"),
-  garbage: (socket) => void socket.write("\0\0\0\0"),
-  "only informational": (socket) => void socket.end("HTTP/1.1 103 X\r\n\r\n"),
-  "endless informational": (socket) => void socket.write("HTTP/1.1 103 X\r\n\r\n".repeat(100)),
-};
 
 void inEveryLane(
   "every exchange settles exactly once, whatever breaks: faults × methods × fresh and reused × client patience (reliability 21, 47)",

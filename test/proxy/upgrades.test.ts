@@ -7,7 +7,7 @@ import { once as event } from "node:events";
 import type { Socket } from "node:net";
 import type { Test } from "tap";
 import { client2 } from "../support/h2.ts";
-import { DATA, END_STREAM, frame, head, rawHttp2, type Fields, type RawHttp2 } from "../support/frames.ts";
+import { DATA, END_STREAM, frame, head, rawHttp2, WEBSOCKET, type RawHttp2 } from "../support/frames.ts";
 import { inEveryLane } from "../support/lanes.ts";
 import { startPlane } from "../support/plane.ts";
 import { bodyOf, raw, resetConnection, statusOf, type RawClient } from "../support/raw.ts";
@@ -16,13 +16,6 @@ import { reply, switching, upstream, type Script } from "../support/upstream.ts"
 const FIELDS = "Host: x\r\nX-User: u\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 const HANDSHAKE = `GET /chat HTTP/1.1\r\n${FIELDS}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n`;
 const SWITCH = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-const WEBSOCKET: Fields = [
-  [":method", "CONNECT"],
-  [":protocol", "websocket"],
-  [":scheme", "http"],
-  [":authority", "app"],
-  [":path", "/chat"],
-];
 const BEHIND = "GET /behind HTTP/1.1\r\nHost: x\r\n\r\n";
 
 async function stand(t: Test, answer: string | Script, route: object = {}) {

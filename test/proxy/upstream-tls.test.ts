@@ -13,7 +13,7 @@ import { PemShelf, TICKET_BYTES } from "../../src/proxy/pem.ts";
 import { fakeClock } from "../support/clock.ts";
 import { inEveryLane } from "../support/lanes.ts";
 import { startPlane, type TestPlane } from "../support/plane.ts";
-import { bodyOf, once, raw, statusOf } from "../support/raw.ts";
+import { bodyOf, HANDSHAKE, once, raw, statusOf } from "../support/raw.ts";
 import { pairOf, textsOf, tlsFile } from "../support/tls.ts";
 import { NOBODY, reply } from "../support/upstream.ts";
 
@@ -101,9 +101,6 @@ const planeTo = (url: string, tls: object | undefined, pems = shelf()): Promise<
 
 const ask = (running: TestPlane): Promise<string> =>
   once(running.address, "POST / HTTP/1.1\nHost: evil.example\nContent-Length: 6", "secret");
-
-const HANDSHAKE =
-  "GET /chat HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 async function upgrade(running: TestPlane): Promise<string> {
   const client = await raw(running.address);

@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { connect as connectSecure } from "node:tls";
 import { fakeDice } from "../support/dice.ts";
 import { operatorOf } from "../support/operator.ts";
-import { ask, command, configFile, service } from "../support/program.ts";
+import { ask, command, configFile, foldersIn, service } from "../support/program.ts";
 import { reply, upstream } from "../support/upstream.ts";
 import { filesBeyond, growthDuring, median, must, now, pause, quantile, trouble } from "./check.ts";
 import { road, ROADS, type Road, type RoadName } from "./client.ts";
@@ -319,9 +319,7 @@ async function starts(): Promise<string> {
   const config = await configFile(folder, {
     listen: [{ address: "127.0.0.1:0" }],
     admin: { address: `unix:${join(folder, "admin.sock")}` },
-    state: `file:${join(folder, "state")}`,
-    reports: join(folder, "reports"),
-    backups: { folder: join(folder, "backups") },
+    ...foldersIn(folder),
     routes: [{ name: "app", stable: arm, canary: arm }],
   });
   const file = join(folder, "state", "state.json");

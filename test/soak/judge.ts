@@ -11,7 +11,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fakeDice } from "../support/dice.ts";
 import { operatorOf, type Operator } from "../support/operator.ts";
-import { command, configFile } from "../support/program.ts";
+import { command, configFile, foldersIn } from "../support/program.ts";
 import { median, must, now, pause, quantile } from "./check.ts";
 
 const TRIALS = 20;
@@ -77,9 +77,7 @@ export async function judgeFigures(seed: number): Promise<string> {
   const file = await configFile(folder, {
     listen: [{ address: "127.0.0.1:0" }],
     admin: { address: `unix:${join(folder, "admin.sock")}` },
-    state: `file:${join(folder, "state")}`,
-    reports: join(folder, "reports"),
-    backups: { folder: join(folder, "backups") },
+    ...foldersIn(folder),
     routes: [
       {
         name: "app",

@@ -11,7 +11,15 @@ import { join } from "node:path";
 import t from "tap";
 import { fakeDice } from "../support/dice.ts";
 import { operatorOf, type Operator } from "../support/operator.ts";
-import { ask, command, configFile, service, type Process, type Service } from "../support/program.ts";
+import {
+  ask,
+  command,
+  configFile,
+  foldersIn,
+  service,
+  type Process,
+  type Service,
+} from "../support/program.ts";
 import { raw } from "../support/raw.ts";
 
 const WIDTH = 12;
@@ -38,9 +46,7 @@ async function site(t: { teardown(run: () => Promise<void>): void }, seed: numbe
     await configFile(folder, {
       listen: [{ address: "127.0.0.1:0" }],
       admin: { address: `unix:${join(folder, "admin.sock")}` },
-      state: `file:${join(folder, "state")}`,
-      reports: join(folder, "reports"),
-      backups: { folder: join(folder, "backups") },
+      ...foldersIn(folder),
       routes: [
         {
           name: "app",

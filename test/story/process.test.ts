@@ -8,7 +8,7 @@ import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t from "tap";
-import { ask, command, configFile, service, type Process } from "../support/program.ts";
+import { ask, command, configFile, foldersIn, service, type Process } from "../support/program.ts";
 import { raw, resetConnection } from "../support/raw.ts";
 
 t.setTimeout(110_000);
@@ -34,9 +34,7 @@ async function site(
   const config = await configFile(folder, {
     listen: [{ address: "127.0.0.1:0" }],
     admin: { address: `unix:${join(folder, "admin.sock")}` },
-    state: `file:${join(folder, "state")}`,
-    reports: join(folder, "reports"),
-    backups: { folder: join(folder, "backups") },
+    ...foldersIn(folder),
     environment: "test",
     routes: [
       {

@@ -45,6 +45,15 @@ export interface Frame {
 /** Name and value, in the order in which they go out. */
 export type Fields = readonly (readonly [string, string])[];
 
+/** The head of a request for a WebSocket (RFC 8441). */
+export const WEBSOCKET: Fields = [
+  [":method", "CONNECT"],
+  [":protocol", "websocket"],
+  [":scheme", "http"],
+  [":authority", "app"],
+  [":path", "/chat"],
+];
+
 /** A frame. */
 export function frame(
   type: number,

@@ -149,9 +149,7 @@ export async function program(route: object = {}, more: object = {}, kept?: Kept
   const config = configSchema.parse({
     listen: [{ address: "127.0.0.1:0" }],
     admin: { address: "127.0.0.1:0" },
-    state: `file:${join(folder, "state")}`,
-    reports: join(folder, "reports"),
-    backups: { folder: join(folder, "backups") },
+    ...foldersIn(folder),
     routes: [
       {
         name: "app",
@@ -291,4 +289,13 @@ export async function configFile(folder: string, config: object): Promise<string
   const path = join(folder, "sluice.yaml");
   await writeFile(path, JSON.stringify(config, null, 2));
   return path;
+}
+
+/** The part of a configuration that has everything the program keeps in `folder`. */
+export function foldersIn(folder: string): object {
+  return {
+    state: `file:${join(folder, "state")}`,
+    reports: join(folder, "reports"),
+    backups: { folder: join(folder, "backups") },
+  };
 }

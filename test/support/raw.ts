@@ -2,6 +2,10 @@
 
 import { connect, type Socket } from "node:net";
 
+/** A request for a WebSocket. */
+export const HANDSHAKE =
+  "GET /chat HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
 /** A raw connection. */
 export interface RawClient {
   readonly socket: Socket;
