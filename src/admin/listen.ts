@@ -8,7 +8,7 @@
 
 import { chmodSync, lstatSync, unlinkSync } from "node:fs";
 import { createConnection, type Server } from "node:net";
-import { AppError, causeOf } from "../domain/errors.ts";
+import { AppError, causeOf, codeOf } from "../domain/errors.ts";
 import { bareHost } from "../domain/host.ts";
 
 /**

@@ -3,6 +3,8 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { DrillReport } from "../domain/drill.ts";
+import { codeOf } from "../domain/errors.ts";
+import { isRecord } from "../domain/record.ts";
 import type { Clock, Log } from "../engine/ports.ts";
 import { nameOf, place } from "./place.ts";
 
@@ -60,7 +62,7 @@ export function drillShelf(parts: {
 /** Files whose names match, by the time in them, newest first. */
 async function namesIn(folder: string, pattern: RegExp): Promise<readonly string[]> {
   const names = await readdir(folder).catch((error: unknown) => {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return [];
+    if (codeOf(error) === "ENOENT") return [];
     throw error;
   });
   return names
@@ -76,15 +78,9 @@ async function namesIn(folder: string, pattern: RegExp): Promise<readonly string
 function parse(text: string): DrillReport | undefined {
   try {
     const found: unknown = JSON.parse(text);
-    const isReport =
-      typeof found === "object" &&
-      found !== null &&
-      "format" in found &&
-      found.format === 1 &&
-      "route" in found &&
-      "checks" in found;
+    const isReport = isRecord(found) && found["format"] === 1 && "route" in found && "checks" in found;
     // Written by `keep`: its marks are there.
-    return isReport ? (found as DrillReport) : undefined;
+    return isReport ? (found as unknown as DrillReport) : undefined;
   } catch {
     return undefined;
   }

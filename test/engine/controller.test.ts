@@ -85,9 +85,9 @@ t.test("to lower what a partial rollback has left is no second rollback", async 
   );
   await b.controller.command("app", setWeight(50), ADA);
   await b.run(301, ill(b));
-  t.match(route(b), { phase: "rolled_back", weight: 5, rollbacks: 1 });
+  t.match(statusOf(b), { phase: "rolled_back", weight: 5, rollbacks: 1 });
   t.match(await b.controller.command("app", setWeight(1), ADA), { ok: true });
-  t.match(route(b), {
+  t.match(statusOf(b), {
     phase: "rolled_back",
     weight: 1,
     rollbacks: 1,

@@ -304,7 +304,7 @@ t.test("a rollout that stands still is recorded once, and not every second", asy
   await b.run(5, well(b));
   await b.controller.command("app", rollback, ADA);
   await b.run(70);
-  t.match(route(b), { phase: "rolled_back", cooldownLeftMs: 0, recorded: true });
+  t.match(statusOf(b), { phase: "rolled_back", cooldownLeftMs: 0, recorded: true });
   saves = 0;
   await b.run(60);
   t.equal(saves, 0);

@@ -121,14 +121,14 @@ t.test("to restore what was rolled back is no rollback: none is counted, and non
   before.kill();
   const idle = await bench(benchConfig());
   t.match(await idle.controller.restore(order(rolledBack)), { ok: true });
-  t.match(route(idle), { phase: "rolled_back", weight: 0, rollbacks: 0, lastRollback: null });
+  t.match(statusOf(idle), { phase: "rolled_back", weight: 0, rollbacks: 0, lastRollback: null });
   t.same(idle.reports, []);
   const other = await bench(benchConfig());
   await other.controller.command("app", setWeight(50), ADA);
   await other.run(330, ill(other));
   await other.controller.command("app", { ...setWeight(20), force: true } as never, ADA);
   t.match(await other.controller.restore(order(rolledBack, { force: true })), { ok: true });
-  t.match(route(other), { phase: "rolled_back", rollbacks: 1, lastRollback: { actor: "sluice" } });
+  t.match(statusOf(other), { phase: "rolled_back", rollbacks: 1, lastRollback: { actor: "sluice" } });
   t.equal(other.reports.length, 1);
   t.match(
     other.notices.at(-1),
