@@ -204,7 +204,7 @@ export const METRICS: readonly Metric[] = [
   {
     name: "sluice_event_loop_delay_seconds",
     help: "How late the event loop was, of the thread that was latest; quantile 1 is the maximum.",
-    type: "gauge",
+    type: "summary",
     labels: ["quantile"],
     unit: "seconds",
     read: ({ loopDelay }) =>
@@ -213,7 +213,7 @@ export const METRICS: readonly Metric[] = [
   {
     name: "sluice_latency_quantile_seconds",
     help: "Latency from request sent to response head over the window, from HDR histograms, of this replica; what rules judge.",
-    type: "gauge",
+    type: "summary",
     labels: ["route", "arm", "quantile"],
     unit: "seconds",
     read: (from) => eachArmStatus(from, latencies),
@@ -394,7 +394,9 @@ function rulesOf(from: Snapshot, route: string): ReadonlySet<string> {
 
 /** By cause, `manual` always; a rule that the configuration no longer has is told as `other`. */
 function rollbacks(route: RouteTotals, rules: ReadonlySet<string>): readonly Sample[] {
-  const counts = { manual: 0, ...route.rollbacks };
+  // Each is there from the start, at zero: a rate or an alert does not see the first of what was not there before.
+  const none = Object.fromEntries([...rules].map((rule) => [rule, 0]));
+  const counts = { manual: 0, ...none, ...route.rollbacks };
   return folded(counts, (cause) => cause === "manual" || rules.has(cause)).map(([reason, value]) => ({
     labels: { route: route.name, reason },
     value,

@@ -137,18 +137,23 @@ function customOf(metric: Metric, from: () => Snapshot): Custom {
   };
 }
 
+/** Gauges of prom-client's that are named like counters, which `promtool check metrics` refuses. Each exists by type without the suffix as well. */
+const MISNAMED = /^nodejs_active_.*_total$/;
+
 /** prom-client's metrics of the process, each as a custom metric, so that neither format's registry changes the other's names. */
 function processMetrics(): readonly Custom[] {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   // `getMetricsAsArray` gives the objects themselves; their `get()` is public, their `help` and `type` come with it.
   const metrics = registry.getMetricsAsArray() as unknown as readonly Custom[];
-  return metrics.map((metric) => ({
-    name: metric.name,
-    help: metric.help,
-    type: metric.type,
-    get: () => metric.get(),
-  }));
+  return metrics
+    .filter(({ name }) => !MISNAMED.test(name))
+    .map((metric) => ({
+      name: metric.name,
+      help: metric.help,
+      type: metric.type,
+      get: () => metric.get(),
+    }));
 }
 
 /** The metric under the name that OpenMetrics has for it: a counter's without `_total`, which its samples get back. */
