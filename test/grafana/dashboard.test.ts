@@ -11,7 +11,8 @@ import { freePort, missing, serve } from "../support/servers.ts";
 t.setTimeout(120_000);
 
 const FILE = new URL("../../docker/grafana/dashboards/sluice.json", import.meta.url);
-const PATIENCE_MS = 60_000;
+/** So long the rollout goes on at the most; a Prometheus that never answers ends at the test's own limit. */
+const MOST_SECONDS = 60;
 
 interface Target {
   readonly expr?: string;
@@ -148,9 +149,8 @@ t.test(
     t.ok(expressions.size >= 40, `${expressions.size} queries`);
 
     const open = new Map(expressions);
-    const deadline = performance.now() + PATIENCE_MS;
     // One second of the rollout for each look that Prometheus has taken.
-    for (let nth = 0, looks = 0; open.size > 0 && performance.now() < deadline;) {
+    for (let nth = 0, looks = 0; open.size > 0 && nth < MOST_SECONDS;) {
       const seen = await looksOf(origin);
       if (seen === looks) continue;
       looks = seen;
