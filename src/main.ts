@@ -94,6 +94,7 @@ function terminal(): Io {
       return process.stdin;
     },
     columns: process.stdout.columns || 100,
+    rows: process.stdout.rows || undefined,
     now: () => clock.wall(),
     async ask(question) {
       const lines = createInterface({ input: process.stdin, output: process.stdout });

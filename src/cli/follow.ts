@@ -8,7 +8,8 @@ import type { Millis } from "../domain/units.ts";
 import type { RouteStatus } from "../engine/status.ts";
 import { exitOf, type Context } from "./commands.ts";
 import { redrawing, styleOf } from "./io.ts";
-import { routeLine, routesTable, routeText } from "./render.ts";
+import { routeLine, routesTable } from "./render.ts";
+import { LOOKS, watchPage } from "./watch.ts";
 
 /** How to follow. `timeoutMs`: undefined waits for as long as it takes. */
 export interface FollowOptions {
@@ -39,7 +40,7 @@ export async function follow(
         const routes =
           route === undefined ? await context.client.routes() : [await context.client.route(route)];
         failures = 0;
-        draw(routes);
+        await draw(routes);
         if (routes.every(hasEnded)) return exitOf(routes);
       } catch (error) {
         failures += 1;
@@ -62,17 +63,10 @@ function hasEnded(route: RouteStatus): boolean {
   return route.phase === "succeeded" || route.phase === "rolled_back" || route.phase === "idle";
 }
 
-function drawing(context: Context): (routes: readonly RouteStatus[]) => void {
+function drawing(context: Context): (routes: readonly RouteStatus[]) => void | Promise<void> {
   const { io, json } = context;
   if (json) return (routes) => io.stdout(`${JSON.stringify({ routes })}\n`);
-  if (io.isTTY) {
-    const redraw = redrawing(io);
-    const style = styleOf(io);
-    return (routes) => {
-      const [only] = routes;
-      redraw(routes.length === 1 && only !== undefined ? routeText(only, style) : routesTable(routes, style));
-    };
-  }
+  if (io.isTTY) return drawingPages(context);
   const last = new Map<string, { readonly mark: string; looks: number }>();
   return (routes) => {
     for (const each of routes) {
@@ -84,6 +78,23 @@ function drawing(context: Context): (routes: readonly RouteStatus[]) => void {
     }
   };
 }
+
+/** A page that is drawn over itself: of one route with what was seen before, of several a table. */
+function drawingPages({ io, client }: Context): (routes: readonly RouteStatus[]) => Promise<void> {
+  const redraw = redrawing(io);
+  const style = styleOf(io);
+  let looks: readonly RouteStatus[] = [];
+  return async (routes) => {
+    const [only] = routes;
+    if (routes.length !== 1 || only === undefined) return redraw(routesTable(routes, style));
+    looks = [...looks, only].slice(-LOOKS);
+    // The page does without the journal where it may not be read.
+    const journal = await client.journal({ limit: JOURNAL_LINES, route: only.name }).catch(() => []);
+    redraw(watchPage({ looks, journal }, style));
+  };
+}
+
+const JOURNAL_LINES = 20;
 
 interface Alarm {
   readonly rung: Promise<void>;

@@ -12,6 +12,8 @@ export interface Io {
   /** Whether a person sits at the other end: standard input and output are a terminal. */
   readonly isTTY: boolean;
   readonly columns: number;
+  /** Lines of the terminal; left out: not known. */
+  readonly rows?: number | undefined;
   /** Wall clock, ms since the epoch. */
   readonly now: () => number;
   /** Asks on the terminal; resolves the line typed, without its end. */
@@ -33,7 +35,12 @@ export function styleOf(io: Io): Style {
  */
 export function redrawing(io: Io): (text: string) => void {
   let height = 0;
-  return (text) => {
+  return (whole) => {
+    // What is higher than the terminal could not be drawn over.
+    const text = whole
+      .split("\n")
+      .slice(0, Math.max(1, (io.rows ?? Infinity) - 1))
+      .join("\n");
     const up = height === 0 ? "" : `\u001b[${height}A\r\u001b[0J`;
     io.stdout(`${up}${text}\n`);
     height = text.split("\n").length;

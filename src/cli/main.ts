@@ -12,7 +12,9 @@ import { act, configOf, stateFolderOf, type Access } from "./access.ts";
 import { runBacktest, type BacktestTyped } from "./backtest.ts";
 import * as backups from "./backups.ts";
 import * as commands from "./commands.ts";
+import { completionScript, type Completed } from "./completion.ts";
 import { drill, type DrillOptions } from "./drill.ts";
+import { EXAMPLES } from "./examples.ts";
 import { follow } from "./follow.ts";
 import * as gates from "./gates.ts";
 import type { Io } from "./io.ts";
@@ -97,7 +99,41 @@ function programOf(programs: Programs, io: Io, done: (exit: number) => void): Co
   gateCommands(program, io, done);
   replicaCommands(program, io, done);
   backupCommands(program, io, done);
+  program
+    .command("completion <shell>")
+    .description("print a script that completes commands, options and routes in bash, zsh or fish")
+    .action((shell: string) => {
+      io.stdout(completionScript(shell, completedOf(program)));
+      done(0);
+    });
+  for (const command of everyCommand(program)) {
+    const shown = EXAMPLES[wordsOf(command)] ?? [];
+    const lines = shown.map(([typed, about]) => `  ${typed}\n      ${about}`);
+    if (lines.length > 0) command.addHelpText("after", `\nExamples:\n${lines.join("\n")}`);
+  }
   return program;
+}
+
+function everyCommand(program: Command): readonly Command[] {
+  return program.commands.flatMap((command) => [command, ...everyCommand(command)]);
+}
+
+/** The words of a command, without the program's own. */
+function wordsOf(command: Command): string {
+  const { parent } = command;
+  return parent === null || parent.parent === null ? command.name() : `${wordsOf(parent)} ${command.name()}`;
+}
+
+function completedOf(program: Command): readonly Completed[] {
+  return program.commands.map((command) => ({
+    name: command.name(),
+    about: command.description(),
+    options: command.options.flatMap(({ long, description }) =>
+      typeof long === "string" ? [{ flag: long, about: description }] : [],
+    ),
+    takesRoute: command.registeredArguments[0]?.name() === "route",
+    inner: command.commands.map((each) => each.name()),
+  }));
 }
 
 function localCommands(program: Command, programs: Programs, io: Io, done: (exit: number) => void): void {

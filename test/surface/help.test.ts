@@ -29,6 +29,7 @@ const COMMANDS = [
   "reload",
   "backup",
   "restore",
+  "completion",
 ];
 /** Commands of commands. */
 const INNER = [["journal", "verify"]];
@@ -66,6 +67,10 @@ t.test("the command line's surface is as last agreed to", async (t) => {
     .split("$ sluice ")
     .filter((help) => !help.includes("--json"))
     .map((help) => help.split("\n", 1)[0]);
-  t.same(silent, ["", "--help", "run --help"], "all but run can answer in JSON, as the README says");
+  t.same(
+    silent,
+    ["", "--help", "run --help", "completion --help"],
+    "all but run and completion can answer in JSON, as the README says",
+  );
   t.equal(text, golden("help.txt", text));
 });
