@@ -22,6 +22,7 @@ import type {
   Command,
   RolloutEvent,
   RolloutState,
+  Severity,
 } from "../domain/rollout-types.ts";
 import type { Arm } from "../domain/split.ts";
 import { OVERHEAD_BOUNDS } from "../domain/slice.ts";
@@ -38,6 +39,7 @@ import type {
   Journal,
   JournalLine,
   Log,
+  Notice,
   Notifier,
   Preflight,
   PreflightResult,
@@ -58,6 +60,8 @@ export const TICK_MS = millis(1000);
 const GAP_MS = 5 * TICK_MS;
 /** The time in service that a tick may stand for. */
 const LONGEST_MS = millis(2 * TICK_MS);
+
+const ID_BYTES = 16;
 
 /** What the controller works with. */
 export interface ControllerPorts {
@@ -419,14 +423,7 @@ export class Controller implements Control {
     const { log, notifier } = this.#ports;
     const summary = `the recorded state is unreadable, every route starts at weight 0; the file is kept as ${keptAs}`;
     log.error(summary, { detail, keptAs });
-    const notice = {
-      severity: "emergency",
-      event: "state_corrupt",
-      route: "",
-      rollout: "",
-      summary,
-    } as const;
-    notifier.notify({ ...notice, details: { detail, keptAs } });
+    notifier.notify(this.#ofStore("emergency", "state_corrupt", summary, { detail, keptAs }));
     const point = { phase: IDLE.phase, step: IDLE.step, weight: IDLE.weight };
     const entry = { event: "STATE_CORRUPT", route: "", rollout: "", actor: "sluice", reason: detail };
     await this.#recorder.journal({ ...entry, before: point, after: point, details: { keptAs } });
@@ -438,7 +435,13 @@ export class Controller implements Control {
       ? "the state can be recorded again"
       : `the state cannot be recorded, no weight can rise, rolling back works: ${detail}`;
     const severity = healthy ? ("info" as const) : ("critical" as const);
-    this.#ports.notifier.notify({ severity, event, route: "", rollout: "", summary, details: { detail } });
+    this.#ports.notifier.notify(this.#ofStore(severity, event, summary, { detail }));
+  }
+
+  #ofStore(severity: Severity, event: string, summary: string, details: Notice["details"]): Notice {
+    const id = this.#ports.dice.token(ID_BYTES);
+    const about = { route: "", rollout: "", lines: [summary], audience: "operators" } as const;
+    return { id, severity, event, summary, details, ...about };
   }
 }
 

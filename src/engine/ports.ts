@@ -139,17 +139,34 @@ export interface Journal {
   read(options: { readonly limit: number; readonly route?: string }): Promise<readonly JournalLine[]>;
 }
 
-/** A message for people. */
+/** A message for people: every channel, journal, report and console shows this same object. */
 export interface Notice {
+  /** The same when it is told again: `route:rollout:revision:event` where a decision made it, else random. No two messages share one. */
+  readonly id: string;
   readonly severity: Severity;
   /** e.g. `rolled_back`, `store_unavailable`. */
   readonly event: string;
   readonly route: string;
   readonly rollout: string;
-  /** One line. */
+  /** One line, for somebody who was asleep a moment ago. */
   readonly summary: string;
+  /** What is known, for people: at most 30 lines, no raw key, no secret. */
+  readonly lines: readonly string[];
   readonly details: Readonly<Record<string, unknown>>;
+  /** What it opens, or closes, with a pager; left out: nothing. */
+  readonly incident?: Incident;
+  /** Whom it is for: those who run the service, or those who are kept informed. */
+  readonly audience: Audience;
 }
+
+/** Trouble with a beginning and an end: by the same key from one to the other. */
+export interface Incident {
+  readonly key: string;
+  readonly action: "trigger" | "acknowledge" | "resolve";
+}
+
+/** Whom a message is for. */
+export type Audience = "operators" | "stakeholders";
 
 /** Tells people. Queues and returns at once; never throws; what it could not send it counts. */
 export interface Notifier {

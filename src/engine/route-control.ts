@@ -14,11 +14,10 @@ import type {
   Calendar,
   RollbackPolicy,
   RolloutState,
-  Severity,
   StableCondition,
 } from "../domain/rollout-types.ts";
 import { waitOf } from "../domain/rollout-tick.ts";
-import { NONE, millis, percentOf, type Millis } from "../domain/units.ts";
+import { NONE, millis, type Millis } from "../domain/units.ts";
 import type { Reading } from "../domain/window.ts";
 import { Asking } from "./asking.ts";
 import { carryOut } from "./effects.ts";
@@ -26,9 +25,9 @@ import { EvidenceKeeper, stepOf } from "./evidence.ts";
 import type {
   Clock,
   DataPlane,
+  Dice,
   JournalEntry,
   Log,
-  Notice,
   Notifier,
   PreflightResult,
   Probes,
@@ -37,10 +36,10 @@ import type {
 } from "./ports.ts";
 import type { Recorder } from "./recorder.ts";
 import type { RouteSplit, Routing } from "./routing.ts";
-import { explain } from "./explain.ts";
 import { FailureMarks } from "./marks.ts";
 import { RouteStats } from "./stats.ts";
 import type { CheckStatus, RollbackEvidence, RouteStatus } from "./status.ts";
+import { Telling } from "./telling.ts";
 import {
   SHOWN_WINDOW,
   checkStatuses,
@@ -63,6 +62,7 @@ export interface RoutePorts {
   readonly notifier: Notifier;
   readonly reports: Reports;
   readonly clock: Clock;
+  readonly dice: Dice;
   readonly log: Log;
 }
 
@@ -71,12 +71,6 @@ const UNJUDGED: Verdict = { kind: "inconclusive", checks: [], clocks: {} };
 function isRolledBack(from: RolloutState, to: RolloutState): boolean {
   return to.phase === "rolled_back" && from.phase !== "rolled_back";
 }
-
-/** How loudly it is told that a rule is held. */
-const HELD_SEVERITY = { shared_cause: "critical", one_client: "warning" } as const;
-
-/** What is held again within this time is the same trouble, and was told. */
-const HELD_APART_MS = 600_000;
 
 /** Whether there is a canary to be judged. */
 function isRunning({ phase, weight }: RolloutState): boolean {
@@ -98,8 +92,7 @@ export class RouteControl {
   readonly confirming = new Asking();
   /** What was found before the present step. */
   #checked: readonly PreflightResult[] = [];
-  /** When a rule was held last, by what is told of it. */
-  readonly #heldAt = new Map<string, Millis>();
+  readonly #telling: Telling;
   #lastRollback: RollbackEvidence | null = null;
   /** The raise that is being recorded; undefined when none is. */
   #raising: Promise<boolean> | undefined;
@@ -112,6 +105,7 @@ export class RouteControl {
     const { evidence, ...state }: RecordedState = recorded ?? IDLE;
     this.#state = state;
     this.#started = ports.clock.mono();
+    this.#telling = new Telling(config.name, ports);
     this.#judgedAt = this.#started;
     this.stats.since = this.#started;
     this.evidence = new EvidenceKeeper(config.name, config.rollback.onAny, ports.plane.evidence);
@@ -216,7 +210,9 @@ export class RouteControl {
       clocks: this.#clocks(),
       elapsedMs,
     });
-    this.#tellHeld(now);
+    const { checks } = this.#verdict;
+    if (checks.some(({ held }) => held !== undefined))
+      this.#telling.held(checks, () => this.#checks(now, this.#state), this.#state.id, now);
     return this.#verdict;
   }
 
@@ -227,29 +223,6 @@ export class RouteControl {
       check.rule === rule ? { ...check, kind: "failed" as const, held: undefined } : check,
     );
     this.#verdict = { ...verdict, kind: "failed", checks: failed };
-  }
-
-  /**
-   * Told once, when it begins: a rule would have fired, and something holds it. Both arms suffer, and moving the weight would not help
-   * (product.md §2.11); or it is one client's doing (§2.12).
-   */
-  #tellHeld(now: Millis): void {
-    const { name } = this.config;
-    for (const { rule, detail, held } of this.#verdict.checks) {
-      if (held === undefined) continue;
-      const seenAt = this.#heldAt.get(`${held} ${rule}`) ?? -Infinity;
-      this.#heldAt.set(`${held} ${rule}`, now);
-      if (now - seenAt < HELD_APART_MS) continue;
-      const check = this.#checks(now, this.#state).find((each) => each.rule === rule)!;
-      this.#ports.notifier.notify({
-        severity: HELD_SEVERITY[held],
-        event: held,
-        route: name,
-        rollout: this.#state.id,
-        summary: `${name}: the weight stays where it is: ${rule}: ${detail}`,
-        details: { check, explanation: explain(check) },
-      });
-    }
   }
 
   #checks(now: Millis, { weight }: RolloutState): readonly CheckStatus[] {
@@ -284,7 +257,7 @@ export class RouteControl {
     const raises = to.weight > before.weight;
     const turn = raises ? this.#turn : ++this.#turn;
     if (!raises) this.#commit(to);
-    const { recorder, plane, notifier, reports, routing } = this.#ports;
+    const { recorder, plane, reports, routing } = this.#ports;
     const route = this.config.name;
     const entries: JournalEntry[] = [];
     const done = carryOut(decision.effects, {
@@ -317,7 +290,15 @@ export class RouteControl {
         return recorder.journal(entry);
       },
       notify: (severity, event) =>
-        notifier.notify(this.#notice(severity, event, before, to, decision.reason, now)),
+        this.#telling.decided({
+          severity,
+          event,
+          from: before,
+          to,
+          reason: decision.reason,
+          failed: this.#checks(now, to).filter((check) => check.verdict === "failed"),
+          rollback: this.#lastRollback,
+        }),
       evidence: () => {
         if (this.#lastRollback !== null) void reports.write({ ...this.#lastRollback });
       },
@@ -422,38 +403,6 @@ export class RouteControl {
     if (event === "DEPLOY_START") return { ...entry, details: { version: to.version, steps: stepsOf(to) } };
     if (actor !== "sluice") return entry;
     return { ...entry, details: { checks: this.#checks(now, to), arms: figuresOf(this.#seen(now)) } };
-  }
-
-  #notice(
-    severity: Severity,
-    event: string,
-    from: RolloutState,
-    to: RolloutState,
-    reason: string,
-    now: Millis,
-  ): Notice {
-    const move = `${percentOf(from.weight)}% to ${percentOf(to.weight)}%`;
-    const { name } = this.config;
-    const failed = this.#checks(now, to).filter((check) => check.verdict === "failed");
-    const last = this.#lastRollback;
-    const isOfIt = to.phase === "rolled_back" && last?.rollout === to.id;
-    const explanation = isOfIt ? last.explanation : failed.flatMap(explain);
-    const details = {
-      from: percentOf(from.weight),
-      to: percentOf(to.weight),
-      phase: to.phase,
-      reason,
-      failed,
-      explanation,
-    };
-    return {
-      severity,
-      event,
-      route: name,
-      rollout: to.id,
-      summary: `${name}: ${event}, ${move}: ${reason}`,
-      details,
-    };
   }
 
   #seen(now: Millis): Seen {

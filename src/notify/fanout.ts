@@ -6,7 +6,6 @@
  * push out the one that pages. What was not delivered is counted.
  */
 
-import { randomUUID } from "node:crypto";
 import { wordsOf } from "../domain/errors.ts";
 import type { Severity } from "../domain/rollout-types.ts";
 import type { Log, Notice, Notifier } from "../engine/ports.ts";
@@ -67,8 +66,7 @@ export function createFanout(
   let closing: Promise<unknown> | undefined;
   return {
     notify(notice) {
-      const id = `msg_${randomUUID()}`;
-      for (const lane of lanes) lane.push({ id, notice });
+      for (const lane of lanes) lane.push({ id: notice.id, notice });
     },
     stats: () => ({
       sent: sum(lanes.map((lane) => lane.sent)),

@@ -8,8 +8,8 @@ export function logChannel(log: Log): Channel {
   return {
     name: "log",
     async send({ notice }) {
-      const { severity, event, route, rollout, summary, details } = notice;
-      const fields = { severity, event, route, rollout, details };
+      const { id, severity, event, route, rollout, summary, details } = notice;
+      const fields = { id, severity, event, route, rollout, details };
       if (severity === "info") log.info(summary, fields);
       else if (severity === "warning") log.warn(summary, fields);
       else log.error(summary, fields);

@@ -60,11 +60,11 @@ export function webhookChannel(options: WebhookOptions): Channel {
 }
 
 function bodyOf(message: Message, environment: string, wall: number): string {
-  const { severity, event, route, rollout, summary, details } = message.notice;
+  const { id, severity, event, route, rollout, summary, lines, details, incident, audience } = message.notice;
   return JSON.stringify({
     type: `sluice.${event}`,
     timestamp: new Date(wall).toISOString(),
-    data: { environment, severity, event, route, rollout, summary, details },
+    data: { environment, id, severity, event, route, rollout, summary, lines, details, incident, audience },
   });
 }
 

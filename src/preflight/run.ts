@@ -188,14 +188,19 @@ async function tell(
   { parts, hooks, route, version }: Round,
   signal: AbortSignal,
 ): Promise<Finding> {
+  const id = `msg_${parts.dice.token(16)}`;
+  const words = `test message before a rollout of ${route.name}; nothing has to be done`;
   const notice: Notice = {
+    id,
     severity: "info",
     event: "preflight_test",
     route: route.name,
     rollout: "",
-    summary: `test message before a rollout of ${route.name}; nothing has to be done`,
+    summary: words,
+    lines: [words],
     details: { version, environment: hooks.environment },
+    audience: "operators",
   };
-  const delivery = await channel.send({ id: `msg_${parts.dice.token(16)}`, notice, attempt: 1 }, signal);
+  const delivery = await channel.send({ id, notice, attempt: 1 }, signal);
   return delivery.ok ? holds("delivered") : fails(delivery.detail);
 }

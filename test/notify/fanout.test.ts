@@ -13,7 +13,18 @@ import { fakeClock } from "../support/clock.ts";
 import { quietLog } from "../support/silence.ts";
 
 function notice(summary: string, severity: Notice["severity"] = "warning"): Notice {
-  return { severity, event: "rolled_back", route: "app", rollout: "r-1", summary, details: { weight: 5 } };
+  return {
+    id: `app:r-1:${summary}`,
+    severity,
+    event: "rolled_back",
+    route: "app",
+    rollout: "r-1",
+    summary,
+    lines: [summary, "5% of the requests"],
+    details: { weight: 5 },
+    incident: { key: "sluice/production/app/r-1/rollback", action: "trigger" },
+    audience: "operators",
+  };
 }
 
 const QUICK = { timeoutMs: 50, backoffMs: 1, closeMs: 2000 };
