@@ -17,6 +17,7 @@ import { AppError, asAppError } from "./domain/errors.ts";
 import type { Control, ReloadResult } from "./engine/control.ts";
 import { TICK_MS, openController } from "./engine/controller.ts";
 import type { Clock, Dice, Log, Notice, Notifier } from "./engine/ports.ts";
+import { keepMessages } from "./engine/messages.ts";
 import { reloadDifferences } from "./engine/reload.ts";
 import { createFanout } from "./notify/fanout.ts";
 import { logChannel } from "./notify/lines.ts";
@@ -34,6 +35,7 @@ import { openKey } from "./store/keys.ts";
 import { openStore } from "./store/open.ts";
 import { drillShelf } from "./telemetry/drills.ts";
 import { keepDeployments } from "./telemetry/deployment.ts";
+import { keepIncidents } from "./telemetry/incident.ts";
 import { openJournal } from "./telemetry/journal.ts";
 import { buildOf, createMetrics } from "./telemetry/metrics.ts";
 import { createReports } from "./telemetry/report.ts";
@@ -108,6 +110,8 @@ export async function start(options: StartOptions): Promise<Running> {
     // Ends after the workers: what they say to the last is told in the reports, too.
     const deployments = keepDeployments({ ...paperwork, journal });
     closers.push(() => deployments.close());
+    const incidents = keepIncidents({ ...paperwork, journal });
+    closers.push(() => incidents.close());
 
     const backups = backupsOf(options, {
       state: folder,
@@ -119,13 +123,14 @@ export async function start(options: StartOptions): Promise<Running> {
     const channels = await channelsOf(options);
     const fanout = createFanout(channels, log);
     closers.push(() => fanout.close());
-    const notifier: Notifier = {
+    const everybody: Notifier = {
       notify(notice) {
         const told = isDrill(notice.route) ? asDrill(notice) : notice;
         fanout.notify(told);
         options.onNotice?.(told);
       },
     };
+    const notifier = keepMessages(everybody, clock);
     const pems = new PemWatch({ clock, dice, log });
     closers.push(() => pems.close());
     await pems.open(config);
@@ -172,6 +177,7 @@ export async function start(options: StartOptions): Promise<Running> {
       probes,
       notifier,
       reports,
+      incidents,
       preflight,
       confirm: preflight.confirm,
       ...(backups === undefined ? {} : { backups }),
@@ -263,7 +269,8 @@ export async function start(options: StartOptions): Promise<Running> {
       keep: (report) => shelf.keep(report),
       tell(route, event, actor, words) {
         void controller.note(route, event, actor, words);
-        if (event !== "DRILL_STARTED") notifier.notify(drillNotice(route, event === "DRILL_PASSED", words));
+        if (event === "DRILL_STARTED") return;
+        notifier.notify(drillNotice(dice.token(16), route, event === "DRILL_PASSED", words));
       },
       clock,
       dice,
@@ -283,6 +290,7 @@ export async function start(options: StartOptions): Promise<Running> {
       tokens: tokens(),
       metrics: (accept) => metrics.render(accept),
       reports: reportShelf(config.reports),
+      messages: notifier,
       reload,
       drill: (order) => drills.run(order),
       drills: shelf,

@@ -47,7 +47,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   "hdr-histogram-js": ["domain/latency.ts"],
   "prom-client": ["telemetry/metrics.ts"],
   yaml: ["config/load.ts"],
-  commander: ["cli/main.ts"],
+  commander: ["cli/main.ts", "cli/remote.ts"],
   "lru-cache": ["admin/", "proxy/", "engine/"],
   zod: ["config/", "admin/", "store/"],
 };

@@ -29,6 +29,7 @@ import {
   whyInput,
 } from "./inputs.ts";
 import { measuredOf } from "./measured.ts";
+import { MESSAGE_ROWS } from "./message-rows.ts";
 import { REPORT_ROWS } from "./report-rows.ts";
 import {
   LISTED,
@@ -267,6 +268,7 @@ export const ROUTES = {
   }),
   ...REPORT_ROWS,
   ...DRILL_ROWS,
+  ...MESSAGE_ROWS,
   events: read({
     path: "/v1/events",
     summary: "Server-sent events: `status` of each route, at each change and every second",

@@ -21,12 +21,13 @@ import { createEvents } from "./events.ts";
 import { createAnswers } from "./idempotency.ts";
 import { listen } from "./listen.ts";
 import { LIMITS, Listener, type AdminLimits } from "./listener.ts";
+import type { MessageSources } from "./message-rows.ts";
 import { openApiDocument } from "./openapi.ts";
 import { createOriginCheck } from "./origin.ts";
 import { createRefusals } from "./refusals.ts";
 
 /** What the admin API needs. */
-export interface AdminOptions extends BackupSources, DrillSources {
+export interface AdminOptions extends BackupSources, DrillSources, MessageSources {
   /** `host:port`, `[v6]:port`, `:port` or `unix:PATH`. */
   readonly address: string;
   /** Further names by which it may be called. */

@@ -17,6 +17,7 @@ import { LONGEST_PREFLIGHT_MS } from "../config/preflight.ts";
 import { isLocalAddress } from "../config/reach.ts";
 import { AppError, CODES, causeOf, type ErrorCode } from "../domain/errors.ts";
 import { bareHost } from "../domain/host.ts";
+import type { IncidentRecord } from "../domain/incident.ts";
 import { isRecord } from "../domain/record.ts";
 import type { BackupInfo, JournalLine } from "../engine/ports.ts";
 import type { RouteStatus } from "../engine/status.ts";
@@ -82,6 +83,8 @@ export interface AdminClient {
   backups(): Promise<readonly BackupInfo[]>;
   backup(body: InputOf<"backup">): Promise<BackupInfo>;
   restore(body: InputOf<"restore">): Promise<OutputOf<"restore">>;
+  incidents(): Promise<readonly IncidentRecord[]>;
+  resolveIncident(id: string, body: InputOf<"resolveIncident">): Promise<IncidentRecord>;
   health(): Promise<HealthReport>;
   reload(): Promise<ReloadReport>;
   /** The running program's environment, e.g. `production`; undefined when the API does not say. */
@@ -234,6 +237,15 @@ export function adminClient({ address, token, noTokenHint, ca }: ClientOptions):
       listOf(found, "routes", address);
       listOf(found, "missing", address);
       return found as OutputOf<"restore">;
+    },
+    async incidents() {
+      // As with the journal.
+      return listOf(await call("GET", "/v1/incidents"), "incidents", address) as IncidentRecord[];
+    },
+    async resolveIncident(id, body) {
+      const found = recordOf(await call("POST", `/v1/incidents/${at(id)}/resolve`, body), address);
+      if (found["status"] !== "resolved") throw strange(address);
+      return found as unknown as IncidentRecord;
     },
     async health() {
       const found = recordOf(await call("GET", "/v1/health"), address);

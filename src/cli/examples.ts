@@ -44,5 +44,8 @@ export const EXAMPLES: Readonly<Record<string, readonly (readonly [typed: string
   reload: [["sluice reload", "a bad file leaves the good one in force"]],
   backup: [["sluice backup --list", "those that there are"]],
   restore: [["sluice restore NAME --reason 'state was lost'", "lowers at once, raises nothing"]],
+  incident: [["sluice incident list", "those that are open, newest first"]],
+  "incident list": [["sluice incident list --json", "for a program"]],
+  "incident resolve": [["sluice incident resolve ID --reason 'the cause is mended'", "no more updates"]],
   completion: [["sluice completion bash > /etc/bash_completion.d/sluice", "for the next shell"]],
 };

@@ -17,10 +17,12 @@ import { drill, type DrillOptions } from "./drill.ts";
 import { EXAMPLES } from "./examples.ts";
 import { follow } from "./follow.ts";
 import * as gates from "./gates.ts";
+import { incidentCommands } from "./incidents.ts";
 import type { Io } from "./io.ts";
 import { verifyJournal, type VerifyOptions } from "./journal.ts";
 import { checkNotForecast, plan, type PlanOptions } from "./plan.ts";
 import { preflight, type PreflightOptions } from "./preflight.ts";
+import { remote } from "./remote.ts";
 import { report, type ReportOptions } from "./report.ts";
 import { restoreOffline } from "./restore-offline.ts";
 
@@ -99,6 +101,7 @@ function programOf(programs: Programs, io: Io, done: (exit: number) => void): Co
   gateCommands(program, io, done);
   replicaCommands(program, io, done);
   backupCommands(program, io, done);
+  incidentCommands(program, io, done);
   program
     .command("completion <shell>")
     .description("print a script that completes commands, options and routes in bash, zsh or fish")
@@ -411,20 +414,4 @@ function backupCommands(program: Command, io: Io, done: (exit: number) => void):
           : backups.restore(context, name, options),
       ),
     );
-}
-
-/** A command that talks to the admin API. */
-function remote(program: Command, usage: string, description: string): Command {
-  return program
-    .command(usage)
-    .description(description)
-    .option("--json", "print JSON")
-    .option(
-      "--admin <address>",
-      "http://HOST:PORT, https://HOST:PORT or unix:PATH (SLUICE_ADMIN; else http://127.0.0.1:9900)",
-    )
-    .option("--ca <file>", "certificates to trust over https, PEM (SLUICE_CA; else the platform's)")
-    .option("--token <token>", "bearer token (SLUICE_TOKEN; else admin.token in the state folder)")
-    .option("--state <folder>", "state folder of the proxy (SLUICE_STATE; else ./state)")
-    .option("-c, --config <file>", "take admin address and state folder from this configuration");
 }

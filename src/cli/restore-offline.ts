@@ -15,6 +15,7 @@ import type {
   StateDocument,
   Store,
 } from "../engine/ports.ts";
+import { rolloutIn } from "../engine/recorder.ts";
 import { readBackup } from "../store/backups.ts";
 import { fileStore } from "../store/file.ts";
 import { openJournal } from "../telemetry/journal.ts";
@@ -94,12 +95,12 @@ function broughtBack(
 ): readonly Brought[] {
   return Object.entries(recorded).map(([route, each]) => {
     // Evidence of then is none about what is served from now on.
-    const { evidence: _, ...state } = each;
     const saved = present?.routes[route];
     const before = saved ?? IDLE;
     const base = saved === undefined || force ? { ...before, weight: FULL } : before;
-    const after = { ...asRestored(base, state, from), revision: before.revision + 1 };
-    return { route, before, after };
+    const after = { ...asRestored(base, rolloutIn(each), from), revision: before.revision + 1 };
+    // Whom one has told stays told.
+    return { route, before, after: { ...after, notices: saved?.notices, bulletins: saved?.bulletins } };
   });
 }
 

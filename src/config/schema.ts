@@ -8,6 +8,7 @@
 
 import { z } from "zod";
 import { backups } from "./backups.ts";
+import { bulletins } from "./bulletins.ts";
 import { admin, drain, limits, listen, overload } from "./listen.ts";
 import { planSchema } from "./plan.ts";
 import { planNamed, planNames } from "./presets.ts";
@@ -67,6 +68,7 @@ export const configSchema = z
       },
       "who is told",
     ),
+    bulletins,
   })
   .check((context) => {
     const seen = new Set<string>();

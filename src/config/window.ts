@@ -4,7 +4,8 @@ import { z } from "zod";
 import { checkFreeze, checkWindow, type DeploymentWindow } from "../domain/calendar.ts";
 import { WEEKDAYS, formatClockTime, parseClockTime } from "../domain/civil.ts";
 
-const clockTime = z.codec(
+/** A time of day, in minutes since midnight. */
+export const clockTime = z.codec(
   z
     .string({ error: 'expected a time of day like "09:00"' })
     .regex(/^\d{2}:\d{2}$/, 'expected a time of day like "09:00"'),

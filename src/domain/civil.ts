@@ -89,6 +89,15 @@ export function formatLocal(wall: number, zone: string): string {
   return `${formatWeekday(weekday)} ${date} ${formatClockTime(minutes)} ${zone}`;
 }
 
+/** `"2026-01-05T09:00:00.000Z"`: what programs read. */
+export function formatIso(wall: number): string {
+  const day = Math.floor(wall / DAY);
+  const { year, month, day: of } = dateOf(day);
+  const ms = Math.floor(wall - day * DAY);
+  const seconds = `${pad(Math.floor(ms / 1000) % 60, 2)}.${pad(ms % 1000, 3)}`;
+  return `${pad(year, 4)}-${pad(month, 2)}-${pad(of, 2)}T${formatClockTime(Math.floor(ms / MINUTE))}:${seconds}Z`;
+}
+
 /** `"mon"` → `"Mon"`. */
 export function formatWeekday(weekday: Weekday): string {
   return weekday.charAt(0).toUpperCase() + weekday.slice(1);

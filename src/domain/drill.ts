@@ -5,6 +5,7 @@
  * the first failure to the message that people get. No user's request takes part in it: the route that it is for keeps its weight, its evidence and its users.
  */
 
+import { messageOf } from "./message.ts";
 import { formatDuration, millis } from "./units.ts";
 
 /** What must hold, in this order; a channel's name follows the last but one. */
@@ -99,23 +100,32 @@ export function isDrill(route: string): boolean {
 
 /** A message of a drill's own route, marked as what it is: nobody has to do anything about it. */
 export function asDrill<
-  T extends { readonly summary: string; readonly details: Readonly<Record<string, unknown>> },
+  T extends {
+    readonly summary: string;
+    readonly lines: readonly string[];
+    readonly details: Readonly<Record<string, unknown>>;
+  },
 >(notice: T): T {
+  const summary = `DRILL, nothing has to be done: ${notice.summary}`;
   return {
     ...notice,
-    summary: `DRILL, nothing has to be done: ${notice.summary}`,
+    summary,
+    lines: [summary, ...notice.lines.slice(1)],
     details: { ...notice.details, drill: true },
   };
 }
 
 /** What people are told of a drill's end. */
-export function drillNotice(route: string, passed: boolean, words: string) {
+export function drillNotice(id: string, route: string, passed: boolean, words: string) {
+  const message = messageOf(`${route}: ${words}`, [], `sluice report ${route}`);
   return {
+    id,
     severity: passed ? "info" : "critical",
     event: passed ? "drill_passed" : "drill_failed",
     route,
     rollout: "",
-    summary: `${route}: ${words}`,
+    ...message,
     details: {},
+    audience: "operators",
   } as const;
 }

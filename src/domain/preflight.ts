@@ -138,6 +138,27 @@ export function summary(results: readonly PreflightResult[]): PreflightSummary {
   };
 }
 
+/** Where there is nobody to check. */
+export const NOTHING_SET_UP: PreflightResult = {
+  name: "checks",
+  ok: true,
+  required: false,
+  detail: "none are set up",
+  tookMs: 0,
+};
+
+/** What was found, in a word and a sentence that says of each failure what it was. */
+export function foundBy(results: readonly PreflightResult[]): {
+  readonly passed: boolean;
+  readonly words: string;
+} {
+  const { passed, sentence } = summary(results);
+  const details = results
+    .filter(({ ok, required }) => !ok && required)
+    .map(({ name, detail }) => `${name}: ${detail}`);
+  return { passed, words: [sentence, ...details].join("; ") };
+}
+
 /** Rows as lines whose columns are as wide as their widest cell. */
 function columns(rows: readonly (readonly string[])[]): readonly string[] {
   return rows.map((row) =>

@@ -308,3 +308,8 @@ export function stampOf(at: string): string {
   const [, year, month, day, ...time] = found;
   return `${year}${month}${day}T${time.join("")}Z`;
 }
+
+/** `text` as a part of a file's name, which cannot leave the folder, whatever a route is called. */
+export function nameOf(text: string): string {
+  return text.replaceAll(/[^A-Za-z0-9.-]/g, "-").slice(0, 100);
+}

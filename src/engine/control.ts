@@ -1,6 +1,7 @@
 /** The engine as the admin API sees it: reads that return at once, and commands that go through the one door. */
 
 import type { Actor, Command } from "../domain/rollout-types.ts";
+import type { IncidentRecord } from "../domain/incident.ts";
 import type { ErrorCode } from "../domain/errors.ts";
 import type { Arm } from "../domain/split.ts";
 import type { JournalLine, RescueCounts } from "./ports.ts";
@@ -72,6 +73,10 @@ export interface Control {
    */
   command(route: string, command: Command, actor: Actor, ifVersion?: number): Promise<CommandResult>;
   journal(options: { readonly limit: number; readonly route?: string }): Promise<readonly JournalLine[]>;
+  /** The last few of each route, oldest first. */
+  incidents(): readonly IncidentRecord[];
+  /** A person says that an incident is over; resolves it once that is recorded or tried, undefined where none of this id is open. */
+  resolveIncident(id: string, actor: Actor, how: string): Promise<IncidentRecord | undefined>;
   totals(): Totals;
   /** Version of the recorded state. */
   readonly version: number;

@@ -7,8 +7,9 @@
  */
 
 import { addEvents, PLANE_EVENTS } from "../domain/event.ts";
-import { summary as summaryOf } from "../domain/preflight.ts";
+import { NOTHING_SET_UP, foundBy } from "../domain/preflight.ts";
 import type { HardRule } from "../domain/evidence/catastrophic.ts";
+import type { IncidentRecord } from "../domain/incident.ts";
 import type { Config } from "../config/schema.ts";
 import type { ErrorCode } from "../domain/errors.ts";
 import { encode } from "../domain/latency.ts";
@@ -22,7 +23,6 @@ import type {
   Command,
   RolloutEvent,
   RolloutState,
-  Severity,
 } from "../domain/rollout-types.ts";
 import type { Arm } from "../domain/split.ts";
 import { OVERHEAD_BOUNDS } from "../domain/slice.ts";
@@ -36,13 +36,12 @@ import type {
   Confirm,
   DataPlane,
   Dice,
+  IncidentFiles,
   Journal,
   JournalLine,
   Log,
-  Notice,
   Notifier,
   Preflight,
-  PreflightResult,
   Probes,
   Reports,
   Store,
@@ -51,6 +50,7 @@ import { Recorder } from "./recorder.ts";
 import { restoreRoutes, type RestoreOrder, type RestoreResult } from "./restore.ts";
 import { RouteControl, type RoutePorts } from "./route-control.ts";
 import { Routing } from "./routing.ts";
+import { storeNotice } from "./telling.ts";
 import type { RouteStatus } from "./status.ts";
 import { SHOWN_WINDOW } from "./view.ts";
 
@@ -60,8 +60,6 @@ export const TICK_MS = millis(1000);
 const GAP_MS = 5 * TICK_MS;
 /** The time in service that a tick may stand for. */
 const LONGEST_MS = millis(2 * TICK_MS);
-
-const ID_BYTES = 16;
 
 /** What the controller works with. */
 export interface ControllerPorts {
@@ -77,6 +75,10 @@ export interface ControllerPorts {
   readonly backups?: Backups | undefined;
   /** Left out: no other program is asked whether the weight may rise. */
   readonly confirm?: Confirm | undefined;
+  /** Left out: an incident has no files. */
+  readonly incidents?: IncidentFiles | undefined;
+  /** Alerts of a route that are open, a line each; left out: nobody watches for any. */
+  readonly alertsOf?: ((route: string) => readonly string[]) | undefined;
   readonly clock: Clock;
   readonly dice: Dice;
   readonly log: Log;
@@ -90,6 +92,7 @@ export async function openController(config: Config, ports: ControllerPorts): Pr
   const loaded = await ports.store.load();
   const document = loaded.kind === "found" ? loaded.document : undefined;
   const controller = new Controller(config, ports, document?.version ?? 0, document?.routes ?? {});
+  controller.tellAgain();
   if (loaded.kind === "corrupt") await controller.reportCorrupt(loaded.detail, loaded.keptAs);
   return controller;
 }
@@ -127,6 +130,7 @@ export class Controller implements Control {
       routing: this.#routing,
       recorder: this.#recorder,
       environment: () => this.#config.environment,
+      bulletins: () => this.#config.bulletins,
       calendar: () => this.#calendar(),
     };
     ports.plane.onCrossing((route, rule) => void this.#alarmed(route, rule));
@@ -202,12 +206,14 @@ export class Controller implements Control {
     this.#recorder.retry();
     // Time for which the process stood still was no time in service.
     const elapsed = millis(Math.min(Math.max(0, passed), LONGEST_MS));
-    const carried: Promise<boolean>[] = [];
+    const carried: Promise<unknown>[] = [];
     for (const route of this.#routes.values()) {
       if (passed > GAP_MS) route.stats.since = now;
       try {
         const done = this.#decideTick(route, now, elapsed);
         if (done !== undefined) carried.push(done);
+        const told = route.tellDue(now);
+        if (told !== undefined) carried.push(told);
         if (route.wantsPreflight) void this.#checkBeforehand(route);
         void this.#askToConfirm(route, now);
       } catch (error) {
@@ -362,6 +368,22 @@ export class Controller implements Control {
     if (!this.#routes.has(name)) this.#recorder.forget(name);
   }
 
+  /** What was recorded before the last end may not have been told. */
+  tellAgain(): void {
+    for (const route of this.#routes.values()) route.tellAgain();
+  }
+
+  incidents(): readonly IncidentRecord[] {
+    return [...this.#routes.values()].flatMap(({ incidents }) => incidents);
+  }
+
+  async resolveIncident(id: string, actor: Actor, how: string): Promise<IncidentRecord | undefined> {
+    const route = [...this.#routes.values()].find(({ incidents }) =>
+      incidents.some((each) => each.id === id),
+    );
+    return route?.resolveIncident(id, actor.name, how);
+  }
+
   routes(): readonly RouteStatus[] {
     const now = this.#ports.clock.mono();
     this.#observe(now);
@@ -421,46 +443,25 @@ export class Controller implements Control {
   /** Says loudly that the record could not be read and that every route starts at weight 0. */
   async reportCorrupt(detail: string, keptAs: string): Promise<void> {
     const { log, notifier } = this.#ports;
-    const summary = `the recorded state is unreadable, every route starts at weight 0; the file is kept as ${keptAs}`;
-    log.error(summary, { detail, keptAs });
-    notifier.notify(this.#ofStore("emergency", "state_corrupt", summary, { detail, keptAs }));
+    const notice = storeNotice(
+      this.#ports.dice,
+      "emergency",
+      "state_corrupt",
+      `${detail}; the file is kept as ${keptAs}`,
+    );
+    log.error(notice.summary, { detail, keptAs });
+    notifier.notify({ ...notice, details: { detail, keptAs } });
     const point = { phase: IDLE.phase, step: IDLE.step, weight: IDLE.weight };
     const entry = { event: "STATE_CORRUPT", route: "", rollout: "", actor: "sluice", reason: detail };
     await this.#recorder.journal({ ...entry, before: point, after: point, details: { keptAs } });
   }
 
   #tellStoreHealth(healthy: boolean, detail: string): void {
-    const event = healthy ? "state_recorded_again" : "state_unwritable";
-    const summary = healthy
-      ? "the state can be recorded again"
-      : `the state cannot be recorded, no weight can rise, rolling back works: ${detail}`;
-    const severity = healthy ? ("info" as const) : ("critical" as const);
-    this.#ports.notifier.notify(this.#ofStore(severity, event, summary, { detail }));
+    const notice = healthy
+      ? storeNotice(this.#ports.dice, "info", "state_recorded_again", "")
+      : storeNotice(this.#ports.dice, "critical", "state_unwritable", detail);
+    this.#ports.notifier.notify(notice);
   }
-
-  #ofStore(severity: Severity, event: string, summary: string, details: Notice["details"]): Notice {
-    const id = this.#ports.dice.token(ID_BYTES);
-    const about = { route: "", rollout: "", lines: [summary], audience: "operators" } as const;
-    return { id, severity, event, summary, details, ...about };
-  }
-}
-
-/** Where there is nobody to check. */
-const NOTHING_SET_UP: PreflightResult = {
-  name: "checks",
-  ok: true,
-  required: false,
-  detail: "none are set up",
-  tookMs: 0,
-};
-
-/** What was found, in a word and a sentence that says of each failure what it was. */
-function foundBy(results: readonly PreflightResult[]): { readonly passed: boolean; readonly words: string } {
-  const { passed, sentence } = summaryOf(results);
-  const details = results
-    .filter(({ ok, required }) => !ok && required)
-    .map(({ name, detail }) => `${name}: ${detail}`);
-  return { passed, words: [sentence, ...details].join("; ") };
 }
 
 const OVERTAKEN = "something else was decided while the backup was made: look again";

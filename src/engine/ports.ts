@@ -3,12 +3,14 @@
  * tests bring fakes. Nothing here has behaviour.
  */
 
+import type { BulletinBook } from "../domain/bulletin.ts";
 import type { HardRule } from "../domain/evidence/catastrophic.ts";
 import type { Snapshot } from "../domain/evidence/route.ts";
 import type { BlockCounts } from "../domain/evidence/counting.ts";
 import type { Slice } from "../domain/slice.ts";
 import type { Arm } from "../domain/split.ts";
 import type { BadKind } from "../domain/outcome.ts";
+import type { IncidentRecord } from "../domain/incident.ts";
 import type { PreflightResult } from "../domain/preflight.ts";
 import type { Phase, RolloutState, Severity } from "../domain/rollout-types.ts";
 import type { Millis, Ppm } from "../domain/units.ts";
@@ -55,10 +57,25 @@ export interface StateDocument {
 }
 
 /** What is recorded of one route. */
-export type RecordedState = RolloutState & {
-  /** As of some seconds before; left out: there is none. What cannot be read is left out, too: it costs time, never safety. */
-  readonly evidence?: RecordedEvidence;
-};
+export type RecordedState = RolloutState &
+  RecordedTelling & {
+    /** As of some seconds before; left out: there is none. What cannot be read is left out, too: it costs time, never safety. */
+    readonly evidence?: RecordedEvidence;
+  };
+
+/** What people were told, or are to be told, of a route. What cannot be read is left out. */
+export interface RecordedTelling {
+  /** The last ones, of the last hour: told again after a restart, under the same ids. */
+  readonly notices?: readonly RecordedNotice[] | undefined;
+  /** What the clock has told, and incidents. */
+  readonly bulletins?: BulletinBook | undefined;
+}
+
+/** A message, and when it was made: wall-clock milliseconds. */
+export interface RecordedNotice {
+  readonly atMs: number;
+  readonly notice: Notice;
+}
 
 /** Evidence that a restart goes on from. */
 export interface RecordedEvidence {
@@ -178,6 +195,12 @@ export interface Reports {
   write(
     pack: { readonly route: string; readonly rollout: string } & Readonly<Record<string, unknown>>,
   ): Promise<string | undefined>;
+}
+
+/** Keeps the files of incidents, made of the record and the journal. */
+export interface IncidentFiles {
+  /** Writes them anew; resolves when that was tried. Never rejects. */
+  write(incident: IncidentRecord): Promise<void>;
 }
 
 /** One backup: what it holds, in short. */

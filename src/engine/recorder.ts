@@ -7,9 +7,16 @@
  */
 
 import { isDeepStrictEqual } from "node:util";
+import type { RolloutState } from "../domain/rollout-types.ts";
 import type { Clock, Journal, JournalEntry, Log, RecordedState, StateDocument, Store } from "./ports.ts";
 
 const JOURNAL_WAITING = 1000;
+
+/** The rollout in what is recorded of a route, without what goes with it: its evidence, and what people were told. */
+export function rolloutIn(recorded: RecordedState): RolloutState {
+  const { evidence: _evidence, notices: _notices, bulletins: _bulletins, ...state } = recorded;
+  return state;
+}
 
 /** What the recorder works with. */
 export interface RecorderPorts {

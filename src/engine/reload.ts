@@ -5,7 +5,16 @@ import type { Config } from "../config/schema.ts";
 /** Sections that are bound when the program starts. */
 const BOUND = ["listen", "workers", "state", "reports", "backups", "environment", "notify"] as const;
 /** Sections that are in force at once, for connections that are open too. */
-const FOLLOWED = ["limits", "overload", "trustedProxies", "plans", "freezes", "drain", "lane"] as const;
+const FOLLOWED = [
+  "limits",
+  "overload",
+  "trustedProxies",
+  "plans",
+  "freezes",
+  "drain",
+  "lane",
+  "bulletins",
+] as const;
 
 /** The parts of the configuration that differ: those in force at once, and those that wait for a restart. */
 export function reloadDifferences(

@@ -5,6 +5,7 @@ import { holdsTraffic, restored } from "../domain/restore.ts";
 import type { Actor, Phase } from "../domain/rollout-types.ts";
 import { percentOf, type Millis } from "../domain/units.ts";
 import type { RecordedState } from "./ports.ts";
+import { rolloutIn } from "./recorder.ts";
 import type { RouteControl } from "./route-control.ts";
 
 /** What is to be restored, and who says so. */
@@ -53,8 +54,9 @@ export async function restoreRoutes(
     const recorded = Object.hasOwn(states, route.config.name) ? states[route.config.name] : undefined;
     if (recorded === undefined) return [];
     // Evidence of then is none about what is served from now on.
-    const { evidence: _, ...state } = recorded;
-    return [{ route, before: route.state, decision: restored(route.state, state, { from, why }) }];
+    return [
+      { route, before: route.state, decision: restored(route.state, rolloutIn(recorded), { from, why }) },
+    ];
   });
   const cooling = decisions.find(
     ({ before, decision }) => before.cooldownLeftMs > 0 && decision.state.phase === "paused",

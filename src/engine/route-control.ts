@@ -6,6 +6,7 @@
  */
 
 import type { RouteConfig } from "../config/schema.ts";
+import type { IncidentRecord } from "../domain/incident.ts";
 import { judge, type Verdict } from "../domain/judge.ts";
 import { ruleId } from "../domain/rule.ts";
 import { IDLE, isClimbing } from "../domain/rollout-move.ts";
@@ -20,26 +21,27 @@ import { waitOf } from "../domain/rollout-tick.ts";
 import { NONE, millis, type Millis } from "../domain/units.ts";
 import type { Reading } from "../domain/window.ts";
 import { Asking } from "./asking.ts";
+import type { Draft } from "./bulletins.ts";
 import { carryOut } from "./effects.ts";
+import { entryOf, type Entered } from "./entry.ts";
 import { EvidenceKeeper, stepOf } from "./evidence.ts";
 import type {
   Clock,
   DataPlane,
-  Dice,
   JournalEntry,
   Log,
-  Notifier,
+  Notice,
   PreflightResult,
   Probes,
   RecordedState,
   Reports,
 } from "./ports.ts";
-import type { Recorder } from "./recorder.ts";
+import { rolloutIn, type Recorder } from "./recorder.ts";
 import type { RouteSplit, Routing } from "./routing.ts";
 import { FailureMarks } from "./marks.ts";
 import { RouteStats } from "./stats.ts";
 import type { CheckStatus, RollbackEvidence, RouteStatus } from "./status.ts";
-import { Telling } from "./telling.ts";
+import { Telling, type TellingPorts } from "./telling.ts";
 import {
   SHOWN_WINDOW,
   checkStatuses,
@@ -47,22 +49,21 @@ import {
   figuresOf,
   healthOf,
   routeStatus,
-  stepsOf,
+  warningsIn,
   type Seen,
 } from "./view.ts";
 
 /** What a route works with. */
-export interface RoutePorts {
-  readonly environment: () => string;
+export interface RoutePorts extends TellingPorts {
   readonly calendar: () => Calendar;
+  /** Alerts of a route that are open, a line each; left out: nobody watches for any. */
+  readonly alertsOf?: ((route: string) => readonly string[]) | undefined;
   readonly routing: Routing;
   readonly recorder: Recorder;
   readonly plane: DataPlane;
   readonly probes: Probes;
-  readonly notifier: Notifier;
   readonly reports: Reports;
   readonly clock: Clock;
-  readonly dice: Dice;
   readonly log: Log;
 }
 
@@ -102,14 +103,13 @@ export class RouteControl {
   constructor(config: RouteConfig, recorded: RecordedState | undefined, ports: RoutePorts) {
     this.#config = config;
     this.#ports = ports;
-    const { evidence, ...state }: RecordedState = recorded ?? IDLE;
-    this.#state = state;
+    this.#state = recorded === undefined ? IDLE : rolloutIn(recorded);
+    this.#telling = new Telling(config.name, ports, recorded ?? {});
     this.#started = ports.clock.mono();
-    this.#telling = new Telling(config.name, ports);
     this.#judgedAt = this.#started;
     this.stats.since = this.#started;
     this.evidence = new EvidenceKeeper(config.name, config.rollback.onAny, ports.plane.evidence);
-    if (isRunning(this.#state)) this.evidence.begin(this.#state, evidence);
+    if (isRunning(this.#state)) this.evidence.begin(this.#state, recorded?.evidence);
   }
 
   get config(): RouteConfig {
@@ -212,7 +212,7 @@ export class RouteControl {
     });
     const { checks } = this.#verdict;
     if (checks.some(({ held }) => held !== undefined))
-      this.#telling.held(checks, () => this.#checks(now, this.#state), this.#state.id, now);
+      this.#telling.held(checks, () => this.#checks(now, this.#state), this.#state, now);
     return this.#verdict;
   }
 
@@ -247,7 +247,8 @@ export class RouteControl {
 
   #recorded(state: RolloutState): RecordedState {
     const { recorded: evidence } = this.evidence;
-    return evidence === undefined ? state : { ...state, evidence };
+    const told = this.#telling.recorded();
+    return evidence === undefined ? { ...state, ...told } : { ...state, ...told, evidence };
   }
 
   /** Puts a decision in force, in its order; resolves whether it came into force. Towards stable it is when this returns. */
@@ -260,12 +261,15 @@ export class RouteControl {
     const { recorder, plane, reports, routing } = this.#ports;
     const route = this.config.name;
     const entries: JournalEntry[] = [];
+    const by = decision.by ?? actor;
+    let draft: Draft | undefined;
     const done = carryOut(decision.effects, {
       setWeight: () => {
         if (this.#turn !== turn) return false;
         if (raises) {
           this.#turn++;
           this.#commit(to);
+          if (draft !== undefined) this.#telling.adopt(draft);
         }
         routing.set(this.split());
         if (decision.effects.some(({ type }) => type === "evidence"))
@@ -281,29 +285,90 @@ export class RouteControl {
         const { onRollback, deadline } = this.config.longLived;
         plane.closeLongLived(route, onRollback, deadline);
       },
-      // A raise that was overtaken while it was being recorded goes no further.
-      save: async () =>
-        (await recorder.record(route, raises ? to : this.#recorded(this.#state))) && this.#turn === turn,
+      save: async () => {
+        draft = this.#draft(decision, before, by, now);
+        if (!raises && draft !== undefined) this.#telling.adopt(draft);
+        const state = raises ? { ...to, ...this.#telling.recorded(draft) } : this.#recorded(this.#state);
+        // A raise that was overtaken while it was being recorded goes no further.
+        return (await recorder.record(route, state)) && this.#turn === turn;
+      },
       journal: (event) => {
-        const entry = this.#entry(event, before, to, decision.reason, decision.by ?? actor, now);
+        const { reason } = decision;
+        const about = { from: before, reason, actor: by, message: draft?.notice.summary };
+        const entry = this.#entry(event, to, now, about);
         entries.push(entry);
         return recorder.journal(entry);
       },
-      notify: (severity, event) =>
-        this.#telling.decided({
-          severity,
-          event,
-          from: before,
-          to,
-          reason: decision.reason,
-          failed: this.#checks(now, to).filter((check) => check.verdict === "failed"),
-          rollback: this.#lastRollback,
-        }),
+      notify: () => {
+        if (draft !== undefined) this.#telling.tell(draft.notice);
+      },
       evidence: () => {
         if (this.#lastRollback !== null) void reports.write({ ...this.#lastRollback });
       },
     });
     return raises ? this.#raise(done, entries) : done;
+  }
+
+  /** What people are told of a decision; undefined: nothing. */
+  #draft({ effects, state: to, reason }: Accepted, from: RolloutState, actor: string, now: Millis) {
+    const tell = effects.find((effect) => effect.type === "notify");
+    return tell === undefined
+      ? undefined
+      : this.#telling.draft({
+          ...tell,
+          from,
+          to,
+          actor,
+          reason,
+          calendar: this.calendar(),
+          figures: figuresOf(this.#seen(now)),
+          failed: this.#checks(now, to).filter((check) => check.verdict === "failed"),
+          rollback: this.#lastRollback,
+        });
+  }
+
+  /** Tells again what was recorded, for it may not have been told. */
+  tellAgain(): void {
+    this.#telling.again();
+  }
+
+  /** Tells what the clock has to tell; undefined: nothing. Another raise's record is not touched: it is told after that. */
+  tellDue(now: Millis): Promise<void> | undefined {
+    const calendar = this.calendar();
+    if (this.#raising !== undefined || !this.#telling.isDue(this.#state, calendar.wall)) return undefined;
+    const { name } = this.config;
+    const notices = this.#telling.due({
+      route: name,
+      environment: this.#ports.environment(),
+      state: this.#state,
+      calendar,
+      figures: figuresOf(this.#seen(now)),
+      warnings: [...warningsIn(this.#checks(now, this.#state)), ...(this.#ports.alertsOf?.(name) ?? [])],
+      waiting: waitOf(this.#state, this.#verdict.kind, calendar),
+    });
+    return this.#say(notices, "sluice");
+  }
+
+  get incidents(): readonly IncidentRecord[] {
+    return this.#telling.bulletins.book.incidents;
+  }
+
+  /** A person says that an incident is over; undefined: none of this id is open. */
+  async resolveIncident(id: string, by: string, how: string): Promise<IncidentRecord | undefined> {
+    await this.settled();
+    const done = this.#telling.resolve(id, by, how);
+    if (done !== undefined) await this.#say([done.notice], by);
+    return done?.incident;
+  }
+
+  /** Recorded first, then told. */
+  async #say(notices: readonly Notice[], by: string): Promise<void> {
+    await this.#ports.recorder.record(this.config.name, this.#recorded(this.#state));
+    for (const notice of notices) {
+      this.#telling.tell(notice);
+      const event = notice.audience === "stakeholders" ? "STAKEHOLDERS_TOLD" : notice.event;
+      void this.note(event, by, notice.summary);
+    }
   }
 
   /** Keeps a raise from being mistaken for the record when it failed or was overtaken. */
@@ -348,8 +413,8 @@ export class RouteControl {
 
   /** Writes something into the journal that changes nothing. */
   note(event: string, actor: string, reason: string): Promise<boolean> {
-    const entry = this.#entry(event, this.#state, this.#state, reason, actor, this.#ports.clock.mono());
-    return this.#ports.recorder.journal(entry);
+    const about = { from: this.#state, reason, actor };
+    return this.#ports.recorder.journal(this.#entry(event, this.#state, this.#ports.clock.mono(), about));
   }
 
   #commit(to: RolloutState): void {
@@ -381,28 +446,15 @@ export class RouteControl {
     log.warn("rolled back", { route: this.config.name, rollout: from.id, reason, failed: evidence.failed });
   }
 
-  #entry(
-    event: string,
-    from: RolloutState,
-    to: RolloutState,
-    reason: string,
-    actor: string,
-    now: Millis,
-  ): JournalEntry {
-    const point = (state: RolloutState) => ({ phase: state.phase, step: state.step, weight: state.weight });
-    const entry = {
-      event,
-      route: this.config.name,
-      rollout: to.id || from.id,
-      actor,
-      reason,
-      before: point(from),
-      after: point(to),
-    };
-    if (event.startsWith("VALIDATION_")) return { ...entry, details: { results: this.#checked } };
-    if (event === "DEPLOY_START") return { ...entry, details: { version: to.version, steps: stepsOf(to) } };
-    if (actor !== "sluice") return entry;
-    return { ...entry, details: { checks: this.#checks(now, to), arms: figuresOf(this.#seen(now)) } };
+  #entry(event: string, to: RolloutState, now: Millis, about: Omit<Entered, "event" | "route" | "to">) {
+    return entryOf(
+      { event, route: this.config.name, to, ...about },
+      {
+        checked: this.#checked,
+        checks: () => this.#checks(now, to),
+        figures: () => figuresOf(this.#seen(now)),
+      },
+    );
   }
 
   #seen(now: Millis): Seen {

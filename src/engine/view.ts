@@ -107,6 +107,13 @@ export function checkStatuses(seen: Seen, weight: Ppm): readonly CheckStatus[] {
   });
 }
 
+/** What is wrong at this moment though nothing has come of it yet, or is held back, a line each. */
+export function warningsIn(checks: readonly CheckStatus[]): readonly string[] {
+  const isOpen = ({ action, verdict, breachMs, held }: CheckStatus): boolean =>
+    held !== undefined || (action !== "hold" && (verdict === "failed" || breachMs !== null));
+  return checks.filter(isOpen).map(({ rule, detail }) => `${rule}: ${detail}`);
+}
+
 /** The plan as people see it. */
 export function stepsOf({ steps }: RolloutState): readonly StepStatus[] {
   return steps.map(({ weight, holdMs, bake, critical, gate }) => ({

@@ -11,12 +11,14 @@ import { createHash } from "node:crypto";
 import { deflateRawSync, inflateRawSync } from "node:zlib";
 import { z } from "zod";
 import type { Snapshot } from "../domain/evidence/route.ts";
+import type { BulletinBook } from "../domain/bulletin.ts";
+import type { IncidentRecord } from "../domain/incident.ts";
 import { WEEKDAYS, isTimeZone } from "../domain/civil.ts";
 import { MANUAL_WEIGHT, NO_PROGRESS, STABLE_SICK } from "../domain/rollout-move.ts";
 import { PAUSE_STEP } from "../domain/rollout-tick.ts";
 import { PHASES, STANDS_FOR, type Phase, type StandsFor } from "../domain/rollout-types.ts";
 import { FULL, millis, ppm } from "../domain/units.ts";
-import type { RecordedEvidence, StateDocument } from "../engine/ports.ts";
+import type { Notice, RecordedEvidence, StateDocument } from "../engine/ports.ts";
 
 const weight = z.int().min(0).max(FULL).transform(ppm);
 const duration = z.number().min(0).transform(millis);
@@ -120,6 +122,79 @@ function unpacked(written: {
   }
 }
 
+const update = z.object({ atMs: z.number(), words: z.string() });
+const figures = z.object({
+  requests: z.number(),
+  failures: z.number(),
+  errorRate: z.number().nullable(),
+  p95Ms: z.number().nullable(),
+});
+const incident = z.object({
+  format: z.literal(1),
+  id: z.string(),
+  key: z.string(),
+  status: z.enum(["open", "resolved"]),
+  environment: z.string(),
+  route: z.string(),
+  rollout: z.string(),
+  version: z.string(),
+  openedAtMs: z.number(),
+  actor: z.string(),
+  reason: z.string(),
+  fromWeight: z.number(),
+  toWeight: z.number(),
+  rules: names,
+  figures: z.object({ stable: figures, canary: figures }),
+  requestsFailed: z.number(),
+  requestsRescued: z.number(),
+  distinctKeys: z.number(),
+  keysCapped: z.boolean(),
+  breachMs: z.number().nullable(),
+  tookMs: z.number(),
+  stableHealthy: z.boolean(),
+  resolvedAtMs: z.number().nullable(),
+  resolvedBy: z.string(),
+  resolution: z.string(),
+  updates: z.array(update),
+  told: z.int().min(0),
+  dueAtMs: z.number(),
+  isEndTold: z.boolean(),
+}) satisfies z.ZodType<IncidentRecord>;
+const bulletins = z.object({
+  rollout: z.string(),
+  version: z.string(),
+  startedBy: z.string(),
+  isAnnounced: z.boolean(),
+  beganAtMs: z.number().nullable(),
+  digestAtMs: z.number().nullable(),
+  updates: z.array(update),
+  omitted: z.int().min(0),
+  isClosed: z.boolean(),
+  incidents: z.array(incident),
+}) satisfies z.ZodType<BulletinBook>;
+const notice = z.object({
+  id: z.string(),
+  severity: z.enum(["info", "warning", "critical", "emergency"]),
+  event: z.string(),
+  route: z.string(),
+  rollout: z.string(),
+  summary: z.string(),
+  lines: names,
+  details: z.record(z.string(), z.unknown()),
+  incident: z
+    .object({ key: z.string(), action: z.enum(["trigger", "acknowledge", "resolve"]) })
+    .exactOptional(),
+  audience: z.enum(["operators", "stakeholders"]),
+}) satisfies z.ZodType<Notice>;
+/** What people were told; what cannot be read is left out, and costs a repetition or a gap, never a rollout. */
+const telling = {
+  notices: z
+    .array(z.object({ atMs: z.number(), notice }))
+    .optional()
+    .catch(undefined),
+  bulletins: bulletins.optional().catch(undefined),
+};
+
 /** A rollout as it is written. */
 const writtenSchema = z
   .object({
@@ -146,6 +221,7 @@ const writtenSchema = z
     revision: z.int().min(0),
     startedAt: z.string(),
     evidence: z.object({ rules: z.string(), packed: z.string() }).optional().catch(undefined),
+    ...telling,
   })
   .refine((state) => state.steps.length === 0 || state.step < state.steps.length, {
     message: "there is no such step in the plan",

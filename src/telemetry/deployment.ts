@@ -13,6 +13,7 @@ import {
   extendReport,
   hasStarted,
   isFirst,
+  nameOf,
   reportJson,
   reportOf,
   stampOf,
@@ -21,7 +22,7 @@ import {
 import { reportMarkdown } from "../domain/report-markdown.ts";
 import { millis } from "../domain/units.ts";
 import type { Clock, Journal, JournalEntry, JournalLine, Log } from "../engine/ports.ts";
-import { MOST_OF_ONE_NAME, nameOf, numbered, place, replace } from "./place.ts";
+import { MOST_OF_ONE_NAME, numbered, place, replace } from "./place.ts";
 import { readHead } from "./report-shelf.ts";
 
 /** Where reports go, and what they are made of. */

@@ -6,7 +6,8 @@ import type { DrillReport } from "../domain/drill.ts";
 import { codeOf } from "../domain/errors.ts";
 import { isRecord } from "../domain/record.ts";
 import type { Clock, Log } from "../engine/ports.ts";
-import { nameOf, place } from "./place.ts";
+import { nameOf } from "../domain/report.ts";
+import { place } from "./place.ts";
 
 /** A drill's report, and the file that it is in. */
 export interface KeptDrill extends DrillReport {

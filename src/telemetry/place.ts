@@ -84,8 +84,3 @@ async function syncFolder(folder: string): Promise<void> {
     await handle.close();
   }
 }
-
-/** `text` as a part of a file's name, which cannot leave the folder, whatever a route is called. */
-export function nameOf(text: string): string {
-  return text.replaceAll(/[^A-Za-z0-9.-]/g, "-").slice(0, 100);
-}

@@ -5,8 +5,9 @@
  * nothing else: a rollback does not wait for its paperwork.
  */
 
+import { nameOf } from "../domain/report.ts";
 import type { Clock, Log, Reports } from "../engine/ports.ts";
-import { nameOf, place } from "./place.ts";
+import { place } from "./place.ts";
 
 /** Where packs go, and what they are named with. */
 export interface ReportsOptions {

@@ -7,7 +7,7 @@ import { problemSchema } from "../../src/admin/problem.ts";
 import { ROWS, type InputOf, type Operation } from "../../src/admin/routes.ts";
 import { effective } from "../../src/config/load.ts";
 import { CODES, type ErrorCode } from "../../src/domain/errors.ts";
-import { REPORT_ENTRY, adminConfig, testAdmin } from "../support/control.ts";
+import { adminConfig, pathFor, testAdmin } from "../support/control.ts";
 
 /** A valid body for each verb that has one. */
 const BODIES: { readonly [O in Operation]?: InputOf<O> } = {
@@ -18,6 +18,7 @@ const BODIES: { readonly [O in Operation]?: InputOf<O> } = {
   approve: { step: 1, role: "deployment-lead", checklist: ["dashboards-ready"], reason: "looks well" },
   reject: { step: 1, role: "on-call", answer: "extend", extend: "24h", reason: "not on a Friday" },
   extend: { by: "24h", reason: "more data" },
+  resolveIncident: { reason: "stable is well" },
   restore: { name: "20260105T090000.000Z_manual", reason: "the state was lost" },
 };
 
@@ -29,8 +30,7 @@ t.test(
       if (typeof row.output === "string") continue;
       // The table's names are the operations.
       const body = BODIES[name as Operation];
-      const path = row.path.replace("{route}", "app").replace("{id}", REPORT_ENTRY.id);
-      const answer = await ask(row.method, path, { body });
+      const answer = await ask(row.method, pathFor(row.path), { body });
       t.ok(row.statuses.includes(answer.status), `${name}: ${answer.status}`);
       const parsed = row.output.safeParse(answer.json);
       t.ok(parsed.success, `${name}: ${parsed.success ? "" : parsed.error.message}`);

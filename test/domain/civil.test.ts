@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import t from "tap";
 import {
+  formatIso,
   DAY,
   MINUTE,
   WEEKDAYS,
@@ -190,4 +191,13 @@ t.test("a zone's clocks go on as they were where the platform's calendar ends", 
   t.equal(localMs(1e17, "Asia/Kolkata"), 1e17 + 330 * MINUTE);
   t.equal(localMs(-1e17, "UTC"), -1e17);
   t.ok(localMs(-1e17, "Asia/Kolkata") > -1e17);
+});
+
+t.test("an instant for programs is written as the platform writes it", async (t) => {
+  fc.assert(
+    fc.property(fc.integer({ min: at("0005-01-01T00:00Z"), max: at("9999-12-31T23:59Z") }), (wall) => {
+      return formatIso(wall) === new Date(wall).toISOString();
+    }),
+  );
+  t.equal(formatIso(at("2026-01-05T09:00Z") + 7), "2026-01-05T09:00:00.007Z");
 });

@@ -57,13 +57,15 @@ t.test("each check has its line, aligned, and the sentence comes last", (t) => {
 t.test("what is told of a drill says that it is one", (t) => {
   t.equal(isDrill("app.drill"), true);
   t.equal(isDrill("app"), false);
-  const notice = { severity: "emergency", summary: "app.drill: ROLLBACK_DONE", details: { to: 0 } };
+  const summary = "app.drill: ROLLBACK_DONE";
+  const notice = { severity: "emergency", summary, lines: [summary, "more"], details: { to: 0 } };
   t.same(asDrill(notice), {
     severity: "emergency",
     summary: "DRILL, nothing has to be done: app.drill: ROLLBACK_DONE",
+    lines: ["DRILL, nothing has to be done: app.drill: ROLLBACK_DONE", "more"],
     details: { to: 0, drill: true },
   });
-  t.match(drillNotice("app", true, "drill passed"), { severity: "info", event: "drill_passed" });
-  t.match(drillNotice("app", false, "drill failed"), { severity: "critical", event: "drill_failed" });
+  t.match(drillNotice("id", "app", true, "drill passed"), { severity: "info", event: "drill_passed" });
+  t.match(drillNotice("id", "app", false, "drill failed"), { severity: "critical", event: "drill_failed" });
   t.end();
 });

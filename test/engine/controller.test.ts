@@ -26,7 +26,7 @@ t.test("a rollout climbs while the canary does well, and stops at its end", asyn
   t.strictSame([...new Set(b.plane.weights)], [0, 5, 50, 100]);
   t.strictSame(
     b.journal.entries.map((entry) => entry.event),
-    ["DEPLOY_START", "STEP_STARTED", "STEP_STARTED", "STEP_STARTED", "DEPLOY_SUCCESS"],
+    ["DEPLOY_START", "STEP_STARTED", "STEP_STARTED", "STEP_STARTED", "DEPLOY_SUCCESS", "STAKEHOLDERS_TOLD"],
   );
   t.equal(b.journal.entries[0]?.actor, "ada");
   t.equal(b.journal.entries[1]?.actor, "sluice");

@@ -5,7 +5,7 @@ import { planNamed } from "../../src/config/presets.ts";
 import { planOf } from "../../src/config/plan.ts";
 import type { Config } from "../../src/config/schema.ts";
 import type { Actor, Command } from "../../src/domain/rollout-types.ts";
-import type { StateDocument, Store } from "../../src/engine/ports.ts";
+import type { Notice, StateDocument, Store } from "../../src/engine/ports.ts";
 import { decodeState, encodeState } from "../../src/store/document.ts";
 import { fakeClock } from "../support/clock.ts";
 import { fakeDice } from "../support/dice.ts";
@@ -46,15 +46,16 @@ const ask = (b: Bench, command: Command, actor: Actor = { name: "ada" }) =>
 
 async function begun(config: Config): Promise<Bench> {
   const clock = fakeClock();
-  clock.jumpWall(MONDAY - clock.wall());
+  clock.jumpWall(MONDAY - 30 * HOUR * 1000 - clock.wall());
   const b = await bench(config, { clock, store: new QuickStore() });
-  const announce = { noticeMs: SAFE.noticeMs, waiver: "rehearsed" };
+  const announce = { noticeMs: SAFE.noticeMs, waiver: null };
   const { steps, windows } = SAFE;
   const done = await ask(b, {
     type: "start",
     steps,
     windows,
     announce,
+    startsAtMs: MONDAY,
     version: "4",
     force: false,
     reason: "4.0",
@@ -93,6 +94,14 @@ t.test(
     let b = await begun(config);
     const dice = fakeDice(11);
     const weights: string[] = [];
+    /** By id, in the order in which they were told first; what a restart tells again is the same. */
+    const told = new Map<string, Notice>();
+    const look = (): void => {
+      for (const notice of b.notices.splice(0)) {
+        t.same(told.get(notice.id) ?? notice, notice, "one id, one message");
+        told.set(notice.id, notice);
+      }
+    };
     let kills = 0;
     for (let hour = 0; hour < 24 * 14 && statusOf(b).phase !== "succeeded"; hour++) {
       const before = statusOf(b).weight;
@@ -100,6 +109,7 @@ t.test(
       await pass(b, seconds);
       if (kills < 12 && dice.random() < 0.1) {
         const { heldMs, step, gate } = statusOf(b);
+        look();
         b.kill();
         const { store, journal, clock } = b;
         b = await bench(config, { store, journal, clock });
@@ -110,17 +120,18 @@ t.test(
       }
       await pass(b, HOUR - seconds);
       await signAll(b);
+      look();
       const { weight } = statusOf(b);
       if (weight !== before) weights.push(`${new Date(b.clock.wall()).toISOString().slice(0, 13)} ${weight}`);
     }
     t.equal(kills, 12);
     t.same(weights, [
-      "2026-01-06T09 5",
-      "2026-01-07T09 10",
-      "2026-01-08T09 25",
-      "2026-01-09T09 50",
-      "2026-01-10T09 75",
-      "2026-01-11T09 100",
+      "2026-01-05T10 5",
+      "2026-01-06T09 10",
+      "2026-01-07T09 25",
+      "2026-01-08T09 50",
+      "2026-01-09T09 75",
+      "2026-01-10T09 100",
     ]);
     t.match(statusOf(b), { phase: "succeeded", weight: 100 });
     const events = b.journal.entries.map(({ event }) => event);
@@ -128,6 +139,20 @@ t.test(
     t.equal(events.filter((each) => each === "STEP_STARTED").length, 7);
     t.equal(events.filter((each) => each === "VALIDATION_COMPLETE").length, 1);
     t.ok(events.filter((each) => each === "CHECKPOINT").length >= 20);
+    const stakeholders = [...told.values()].filter(({ audience }) => audience === "stakeholders");
+    const digests = stakeholders.filter(({ event }) => event === "digest");
+    t.equal(stakeholders[0]?.event, "announced");
+    t.match(stakeholders[0]?.summary, "version 4 in production begins Mon 2026-01-05 09:00 UTC");
+    t.same(
+      digests.map(({ id }) => id.slice(-24, -14)),
+      ["06", "07", "08", "09", "10", "11", "12"].map((day) => `2026-01-${day}`),
+      "one a day",
+    );
+    t.match(stakeholders.at(-1), {
+      event: "final_report",
+      details: { status: "SUCCEEDED", rolloutPercent: 100 },
+    });
+    t.equal(stakeholders.length, digests.length + 2);
     const days = (b.clock.wall() - MONDAY) / (DAY * 1000);
     t.ok(days > 7.9 && days < 9.2, `${days} days`);
     const again = { type: "start", steps: SAFE.steps, version: "5", force: false, reason: "5.0" } as const;

@@ -5,10 +5,12 @@ import type { Test } from "tap";
 import { createAdmin, type Admin, type AdminOptions } from "../../src/admin/server.ts";
 import { configSchema, type Config } from "../../src/config/schema.ts";
 import { drillReport } from "../../src/domain/drill.ts";
+import { openIncident, resolveIncident } from "../../src/domain/incident.ts";
 import { beginReport, reportJson } from "../../src/domain/report.ts";
 import type { Command } from "../../src/domain/rollout-types.ts";
+import { millis } from "../../src/domain/units.ts";
 import type { CommandResult, Control, Totals } from "../../src/engine/control.ts";
-import type { BackupShelf, JournalLine } from "../../src/engine/ports.ts";
+import type { BackupShelf, JournalLine, Notice } from "../../src/engine/ports.ts";
 import type { RouteStatus } from "../../src/engine/status.ts";
 import type { ReportEntry } from "../../src/telemetry/report-shelf.ts";
 import { fakeClock, type FakeClock } from "./clock.ts";
@@ -70,6 +72,53 @@ const REPORT = {
   md: "# Rollout of app: RUNNING\n",
 };
 
+const FIGURES = { requests: 100, failures: 7, errorRate: 0.07, p95Ms: 240 };
+
+/** A rollback that is not over. */
+export const INCIDENT = openIncident(
+  {
+    environment: "production",
+    route: "app",
+    rollout: "r-1",
+    version: "4",
+    openedAtMs: Date.UTC(2026, 0, 5, 9),
+    actor: "sluice",
+    reason: "Rolled back: error_rate>1%",
+    fromWeight: 25,
+    toWeight: 0,
+    rules: ["error_rate>1%: 7.00 % of 100"],
+    figures: { stable: { ...FIGURES, failures: 0, errorRate: 0 }, canary: FIGURES },
+    requestsFailed: 7,
+    requestsRescued: 3,
+    distinctKeys: 6,
+    keysCapped: false,
+    breachMs: 300_000,
+    tookMs: 1,
+    stableHealthy: true,
+  },
+  millis(900_000),
+);
+
+/** A row's path with names of what there is. */
+export function pathFor(path: string): string {
+  const id = path.startsWith("/v1/incidents") ? INCIDENT.id : REPORT_ENTRY.id;
+  return path.replace("{route}", "app").replace("{id}", id);
+}
+
+/** What people were told of it. */
+const NOTICE: Notice = {
+  id: "app:r-1:4:ROLLBACK_DONE",
+  severity: "emergency",
+  event: "ROLLBACK_DONE",
+  route: "app",
+  rollout: "r-1",
+  summary: "app: ROLLED BACK from 25%, every user is on stable: error_rate>1%",
+  lines: ["app: ROLLED BACK from 25%, every user is on stable: error_rate>1%"],
+  details: {},
+  incident: { key: INCIDENT.key, action: "trigger" },
+  audience: "operators",
+};
+
 /** Nothing measured, of no route. */
 const NO_TOTALS: Totals = {
   routes: [],
@@ -108,6 +157,12 @@ function fakeControl(): FakeControl {
     },
     journal: ({ limit, route }) =>
       Promise.resolve(limit > 0 && (route ?? "app") === "app" ? [JOURNAL_LINE] : []),
+    incidents: () => [INCIDENT],
+    resolveIncident: (id, { name: by }, how) => {
+      const isThere = id === INCIDENT.id && INCIDENT.status === "open";
+      const end = { atMs: INCIDENT.openedAtMs + 60_000, by, how };
+      return Promise.resolve(isThere ? resolveIncident(INCIDENT, end) : undefined);
+    },
     totals: () => NO_TOTALS,
     get version() {
       return status.version;
@@ -218,6 +273,10 @@ export async function testAdmin(t: Test, options: Partial<AdminOptions> = {}): P
     reports: {
       list: ({ route }) => Promise.resolve((route ?? "app") === "app" ? [REPORT_ENTRY] : []),
       read: (id, form) => Promise.resolve(id === REPORT_ENTRY.id ? REPORT[form] : undefined),
+    },
+    messages: {
+      last: ({ route }) =>
+        (route ?? "app") === "app" ? [{ at: "2026-01-05T09:00:00.000Z", ...NOTICE }] : [],
     },
     reload(actor) {
       done.push(actor);

@@ -22,6 +22,7 @@ import type {
   JournalEntry,
   JournalLine,
   Log,
+  IncidentFiles,
   Notice,
   Preflight,
   Saved,
@@ -260,6 +261,8 @@ export async function bench(
     readonly preflight?: Preflight;
     readonly backups?: Backups;
     readonly confirm?: Confirm;
+    readonly incidents?: IncidentFiles;
+    readonly alertsOf?: (route: string) => readonly string[];
   } = {},
 ): Promise<Bench> {
   const clock = parts.clock ?? fakeClock();
@@ -292,6 +295,8 @@ export async function bench(
     preflight: parts.preflight,
     backups: parts.backups,
     confirm: parts.confirm,
+    incidents: parts.incidents,
+    alertsOf: parts.alertsOf,
     clock,
     dice: fakeDice(7),
     log: QUIET,
