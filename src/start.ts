@@ -40,6 +40,7 @@ import { openJournal } from "./telemetry/journal.ts";
 import { buildOf, createMetrics } from "./telemetry/metrics.ts";
 import { createReports } from "./telemetry/report.ts";
 import { reportShelf } from "./telemetry/report-shelf.ts";
+import { factsOf, openVitals, type Vitals } from "./telemetry/vitals.ts";
 
 /** What a program is started with. */
 export interface StartOptions {
@@ -170,6 +171,7 @@ export async function start(options: StartOptions): Promise<Running> {
       dice,
       log,
     });
+    let vitals: Vitals | undefined;
     const controller = await openController(config, {
       store,
       journal: deployments.journal,
@@ -180,6 +182,7 @@ export async function start(options: StartOptions): Promise<Running> {
       incidents,
       preflight,
       confirm: preflight.confirm,
+      unwell: () => vitals?.unwell(),
       ...(backups === undefined ? {} : { backups }),
       clock,
       dice,
@@ -192,7 +195,7 @@ export async function start(options: StartOptions): Promise<Running> {
     const delay = monitorEventLoopDelay({ resolution: LAG_SAMPLE_MS });
     delay.enable();
     closers.push(() => delay.disable());
-    const lastReload = { ok: true, at: clock.wall() };
+    const lastReload = { ok: true, at: clock.wall(), trouble: "" };
     const metrics = createMetrics({
       control: controller,
       gauges: () => plane.gauges(),
@@ -211,6 +214,22 @@ export async function start(options: StartOptions): Promise<Running> {
       probes.reconfigure(whole());
       return plane.reconfigure(withinFiles(whole(), options));
     };
+    const health = await openVitals({
+      facts: () =>
+        factsOf({
+          config,
+          probes,
+          recording: controller.recording,
+          channels: fanout.last(),
+          reloadTrouble: lastReload.trouble,
+          threads: plane.threads(),
+        }),
+      folders: { ...(folder === null ? {} : { "state folder": folder }), "reports folder": config.reports },
+      freeOf: systemFree,
+      clock,
+    });
+    vitals = health;
+    closers.push(() => health.close());
 
     let draining = false;
     const asked = later<void>();
@@ -233,13 +252,13 @@ export async function start(options: StartOptions): Promise<Running> {
         pems.adopt(config);
         controller.reconfigure(whole());
         admin.setTokens(tokens());
-        Object.assign(lastReload, { ok: true, at: clock.wall() });
+        Object.assign(lastReload, { ok: true, at: clock.wall(), trouble: "" });
         warnOfUnverified(config, log);
         log.info("configuration reloaded", { actor, ...result });
         return { ok: true, ...result };
       } catch (error) {
         const { code, message } = asAppError(error);
-        lastReload.ok = false;
+        Object.assign(lastReload, { ok: false, trouble: message });
         log.error("the new configuration was refused, the old one stays in force", {
           actor,
           code,
@@ -295,6 +314,7 @@ export async function start(options: StartOptions): Promise<Running> {
       drill: (order) => drills.run(order),
       drills: shelf,
       backups,
+      health: () => health.report(),
       restore: (order) => controller.restore(order),
       // A state that cannot be written takes no replica out of service: it goes on protecting.
       readiness: () => ({

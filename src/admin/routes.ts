@@ -15,6 +15,7 @@ import { summary as summaryOf } from "../domain/preflight.ts";
 import type { RouteStatus } from "../engine/status.ts";
 import { backupRows } from "./backup-rows.ts";
 import { DRILL_ROWS } from "./drill-rows.ts";
+import { HEALTH_ROWS } from "./health-rows.ts";
 import {
   approval,
   approveInput,
@@ -31,6 +32,7 @@ import {
 import { measuredOf } from "./measured.ts";
 import { MESSAGE_ROWS } from "./message-rows.ts";
 import { REPORT_ROWS } from "./report-rows.ts";
+import { SAFETY_ROWS } from "./safety-rows.ts";
 import {
   LISTED,
   limitOf,
@@ -279,22 +281,8 @@ export const ROUTES = {
       return { kind: "events", only: query.route };
     },
   }),
-  health: read({
-    path: "/v1/health",
-    summary: "Every endpoint as the probes see it",
-    output: shapes.healthSchema,
-    handle({ sources }) {
-      const routes = sources.control.routes().map(({ name: route, arms }) => ({
-        name: route,
-        stable: arms.stable.endpoints,
-        canary: arms.canary.endpoints,
-      }));
-      const healthy = routes.every((each) =>
-        [...each.stable, ...each.canary].every((endpoint) => endpoint.healthy !== false),
-      );
-      return { kind: "json", status: 200, body: { healthy, routes } };
-    },
-  }),
+  ...HEALTH_ROWS,
+  ...SAFETY_ROWS,
   config: read({
     path: "/v1/config",
     summary: "The effective configuration; secrets as their sources, a webhook without its path",

@@ -15,11 +15,12 @@ import type { ReportShelf } from "../telemetry/report-shelf.ts";
 import type { Scope } from "./auth.ts";
 import type { BackupSources } from "./backup-rows.ts";
 import type { DrillSources } from "./drill-rows.ts";
+import type { HealthSources } from "./health-rows.ts";
 import type { MessageSources } from "./message-rows.ts";
 import { routeStatusSchema } from "./shapes.ts";
 
 /** What the handlers work on. */
-export interface AdminSources extends BackupSources, DrillSources, MessageSources {
+export interface AdminSources extends BackupSources, DrillSources, HealthSources, MessageSources {
   readonly control: Control;
   readonly config: () => Config;
   readonly preflight: Preflight;

@@ -18,6 +18,7 @@ import { readPair, watchPair } from "./certificate.ts";
 import { createConnections } from "./connections.ts";
 import type { DrillSources } from "./drill-rows.ts";
 import { createEvents } from "./events.ts";
+import type { HealthSources } from "./health-rows.ts";
 import { createAnswers } from "./idempotency.ts";
 import { listen } from "./listen.ts";
 import { LIMITS, Listener, type AdminLimits } from "./listener.ts";
@@ -27,7 +28,7 @@ import { createOriginCheck } from "./origin.ts";
 import { createRefusals } from "./refusals.ts";
 
 /** What the admin API needs. */
-export interface AdminOptions extends BackupSources, DrillSources, MessageSources {
+export interface AdminOptions extends BackupSources, DrillSources, HealthSources, MessageSources {
   /** `host:port`, `[v6]:port`, `:port` or `unix:PATH`. */
   readonly address: string;
   /** Further names by which it may be called. */

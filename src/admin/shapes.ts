@@ -22,6 +22,7 @@ import type {
 import type { PreflightResult } from "../domain/preflight.ts";
 import { REPORT_STATUSES, type Report, type ReportEvent, type ReportStep } from "../domain/report.ts";
 import { PHASES, type Phase } from "../domain/rollout-types.ts";
+import type { Thrown, Throws } from "../domain/safety.ts";
 import type { Wait } from "../domain/rollout-tick.ts";
 import { REASONS, kindOf } from "../domain/outcome.ts";
 import type { ReportEntry } from "../telemetry/report-shelf.ts";
@@ -38,7 +39,8 @@ export const phase: z.ZodType<Phase> = z.enum(PHASES);
 /** A moment by the wall clock. */
 export const wall = z.string().meta({ description: "ISO 8601; for display" });
 
-const endpoint: z.ZodType<EndpointHealth> = z
+/** One endpoint. */
+export const endpoint: z.ZodType<EndpointHealth> = z
   .strictObject({
     url: z.string(),
     healthy: z.boolean().nullable().meta({ description: "null before the first probe has ended" }),
@@ -128,6 +130,7 @@ const gateSpec: z.ZodType<GateAsked> = z
     checklist: names,
     expiresMs: ms.nullable().meta({ description: "how long a signature counts; null: for ever" }),
     samePerson: z.boolean(),
+    health: z.literal(true).exactOptional().meta({ description: "every health check must pass as well" }),
   })
   .meta({ id: "GateAsked", description: "what people must grant before a step is left" });
 const said = { by: z.string(), atMs: ms.meta({ description: "wall clock" }), comment: z.string() };
@@ -144,11 +147,13 @@ const waiting: z.ZodType<Wait> = z
   .strictObject({
     for: z.enum([
       "start",
+      "emergency",
       "preflight",
       "hold",
       "evidence",
       "confirmation",
       "gate",
+      "health",
       "resume",
       "window",
       "webhook",
@@ -185,11 +190,25 @@ const evidence: z.ZodType<RollbackEvidence> = z
   })
   .meta({ id: "RollbackEvidence", description: "why a rollback was, and what it cost" });
 
+const thrown: z.ZodType<Thrown> = z
+  .strictObject({ since: wall, by: z.string(), reason: z.string() })
+  .meta({ id: "Thrown", description: "since when a safety switch is on, by whom, and why" });
+
+/** The safety switches that are on. */
+export const throws: z.ZodType<Throws> = z
+  .strictObject({
+    emergency: thrown.exactOptional(),
+    "read-only": thrown.exactOptional(),
+    maintenance: thrown.exactOptional(),
+  })
+  .meta({ id: "Throws", description: "the safety switches that are on; empty when all is normal" });
+
 /** One route, exactly `RouteStatus`. */
 export const routeStatusSchema: z.ZodType<RouteStatus> = z
   .strictObject({
     name: z.string(),
     weight,
+    safety: throws,
     phase,
     reason: z.string(),
     step: z.int().meta({ description: "index of the present step" }),
@@ -405,22 +424,6 @@ export const reportSchema: z.ZodType<Report> = z
     events: z.array(reportEvent),
   })
   .meta({ id: "Report", description: "one rollout, as the journal tells it" });
-
-/** Every endpoint as the probes see it. */
-export const healthSchema = z
-  .strictObject({
-    healthy: z.boolean().meta({ description: "false when a probe says of an endpoint that it is not" }),
-    routes: z
-      .array(
-        z.strictObject({
-          name: z.string(),
-          stable: z.array(endpoint).readonly(),
-          canary: z.array(endpoint).readonly(),
-        }),
-      )
-      .readonly(),
-  })
-  .meta({ id: "Health", description: "the endpoints of every route" });
 
 /** What a reload did. */
 export const reloadSchema: z.ZodType<Omit<Extract<ReloadResult, { ok: true }>, "ok">> = z

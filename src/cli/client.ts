@@ -19,6 +19,7 @@ import { AppError, CODES, causeOf, type ErrorCode } from "../domain/errors.ts";
 import { bareHost } from "../domain/host.ts";
 import type { IncidentRecord } from "../domain/incident.ts";
 import { isRecord } from "../domain/record.ts";
+import type { Switch } from "../domain/safety.ts";
 import type { BackupInfo, JournalLine } from "../engine/ports.ts";
 import type { RouteStatus } from "../engine/status.ts";
 
@@ -40,8 +41,6 @@ export interface AdminAddress {
 export type StartRequest = InputOf<"start">;
 /** What a rollout would be started with, and what is to be expected. */
 export type DryRunRequest = InputOf<"plan">;
-/** Every endpoint as the probes see it. */
-export type HealthReport = OutputOf<"health">;
 /** The checks before a rollout. */
 export type PreflightReport = OutputOf<"preflight">;
 /** What a reload did. */
@@ -85,7 +84,10 @@ export interface AdminClient {
   restore(body: InputOf<"restore">): Promise<OutputOf<"restore">>;
   incidents(): Promise<readonly IncidentRecord[]>;
   resolveIncident(id: string, body: InputOf<"resolveIncident">): Promise<IncidentRecord>;
-  health(): Promise<HealthReport>;
+  /** Every check of the running program. */
+  health(): Promise<OutputOf<"health">>;
+  /** Throws a safety switch, or takes it back. */
+  turn(which: Switch, body: InputOf<"emergency">): Promise<OutputOf<"emergency">>;
   reload(): Promise<ReloadReport>;
   /** The running program's environment, e.g. `production`; undefined when the API does not say. */
   environment(): Promise<string | undefined>;
@@ -250,9 +252,15 @@ export function adminClient({ address, token, noTokenHint, ca }: ClientOptions):
     async health() {
       const found = recordOf(await call("GET", "/v1/health"), address);
       if (typeof found["healthy"] !== "boolean") throw strange(address);
-      listOf(found, "routes", address);
+      listOf(found, "checks", address);
       // Its marks are there; the rest is the shape that the API's own table describes.
-      return found as HealthReport;
+      return found as unknown as OutputOf<"health">;
+    },
+    async turn(which, body) {
+      const found = recordOf(await call("POST", `/v1/safety/${which}`, body), address);
+      if (!isRecord(found["safety"])) throw strange(address);
+      // As above.
+      return found as unknown as OutputOf<"emergency">;
     },
     async reload() {
       const found = await call("POST", "/v1/config/reload", {});

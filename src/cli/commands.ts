@@ -11,7 +11,7 @@ import { formatDuration, millis, parseDuration, ppmOfPercent, type Millis } from
 import type { RouteStatus } from "../engine/status.ts";
 import type { AdminClient, StartRequest } from "./client.ts";
 import { styleOf, type Io } from "./io.ts";
-import { healthText, journalTable, routesTable, routeText } from "./render.ts";
+import { journalTable, routesTable, routeText } from "./render.ts";
 
 /** What a command has at hand. */
 export interface Context {
@@ -209,14 +209,6 @@ export async function promote(
 /** Everything back to stable. Asks nothing. */
 export async function rollback(context: Context, route: string, reason: string): Promise<number> {
   return show(context, await context.client.verb(route, "rollback", { reason }));
-}
-
-/** Every endpoint as the probes see it; exit 1 when one is unhealthy. */
-export async function health(context: Context): Promise<number> {
-  const { client, io, json } = context;
-  const found = await client.health();
-  io.stdout(json ? pretty(found) : `${healthText(found, styleOf(io))}\n`);
-  return found.healthy ? EXIT.done : EXIT.failed;
 }
 
 /** The last lines of the journal. */

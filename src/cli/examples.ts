@@ -44,6 +44,15 @@ export const EXAMPLES: Readonly<Record<string, readonly (readonly [typed: string
   reload: [["sluice reload", "a bad file leaves the good one in force"]],
   backup: [["sluice backup --list", "those that there are"]],
   restore: [["sluice restore NAME --reason 'state was lost'", "lowers at once, raises nothing"]],
+  emergency: [
+    [
+      "sluice emergency on --reason 'leaking data'",
+      "every route: the configured answer, or everything to stable",
+    ],
+    ["sluice emergency off app --reason 'it is mended'", "one route; asks for the word yes"],
+  ],
+  "read-only": [["sluice read-only on --reason 'the database moves'", "writes get 503"]],
+  maintenance: [["sluice maintenance on --reason 'moving house'", "everybody gets 503"]],
   incident: [["sluice incident list", "those that are open, newest first"]],
   "incident list": [["sluice incident list --json", "for a program"]],
   "incident resolve": [["sluice incident resolve ID --reason 'the cause is mended'", "no more updates"]],

@@ -17,14 +17,16 @@ import { drill, type DrillOptions } from "./drill.ts";
 import { EXAMPLES } from "./examples.ts";
 import { follow } from "./follow.ts";
 import * as gates from "./gates.ts";
+import { healthCommands } from "./health.ts";
 import { incidentCommands } from "./incidents.ts";
 import type { Io } from "./io.ts";
 import { verifyJournal, type VerifyOptions } from "./journal.ts";
 import { checkNotForecast, plan, type PlanOptions } from "./plan.ts";
 import { preflight, type PreflightOptions } from "./preflight.ts";
-import { remote } from "./remote.ts";
 import { report, type ReportOptions } from "./report.ts";
+import { remote } from "./remote.ts";
 import { restoreOffline } from "./restore-offline.ts";
+import { safetyCommands } from "./safety.ts";
 
 /** What the demonstration is told. */
 export interface DemoOptions {
@@ -99,6 +101,8 @@ function programOf(programs: Programs, io: Io, done: (exit: number) => void): Co
   rolloutCommands(program, io, done);
   handCommands(program, io, done);
   gateCommands(program, io, done);
+  safetyCommands(program, io, done);
+  healthCommands(program, io, done);
   replicaCommands(program, io, done);
   backupCommands(program, io, done);
   incidentCommands(program, io, done);
@@ -355,9 +359,6 @@ function gateCommands(program: Command, io: Io, done: (exit: number) => void): v
 }
 
 function replicaCommands(program: Command, io: Io, done: (exit: number) => void): void {
-  remote(program, "health", "whether the running proxy is well").action((options: Access) =>
-    act(options, io, done, commands.health),
-  );
   const journal = remote(program, "journal", "who did what, when and why")
     .option("--route <name>", "only this route's lines")
     .option("--limit <count>", "the last so many lines", "50")

@@ -9,7 +9,6 @@ import { stripVTControlCharacters, styleText } from "node:util";
 import { formatDuration, latencyText, millis, percentText, shareText } from "../domain/units.ts";
 import { explain } from "../engine/explain.ts";
 import type { JournalLine } from "../engine/ports.ts";
-import type { HealthReport } from "./client.ts";
 import type { ArmStatus, CheckStatus, RouteStatus } from "../engine/status.ts";
 
 /** How to draw. `columns`: the width that lines are cut to. */
@@ -25,6 +24,7 @@ export function routeText(route: RouteStatus, style: Style): string {
   const { stable, canary } = route.arms;
   const lines = [
     headline(route, style),
+    ...safetyLines(route, style),
     ...(route.reason === "" ? [] : [`  ${plain(route.reason)}`]),
     `  weight  ${bar(route.weight, 30)} ${percentText(route.weight)}`,
     ...(route.steps.length === 0 ? [] : [`  plan    ${ladder(route, style)}`]),
@@ -40,6 +40,12 @@ export function routeText(route: RouteStatus, style: Style): string {
   ];
   const cut = lines.map((line) => clip(line, style.columns));
   return [...cut, ...explained(route, style)].join("\n");
+}
+
+function safetyLines({ safety }: RouteStatus, style: Style): readonly string[] {
+  return Object.entries(safety).map(([which, { since, by, reason }]) =>
+    paint(`  ${plain(`${which} is on since ${since}, by ${by}: ${reason}`)}`, "red", style),
+  );
 }
 
 /** One route as a single line, for logs and pipes. */
@@ -60,32 +66,10 @@ export function routesTable(routes: readonly RouteStatus[], style: Style): strin
     each.verdict,
     shareText(each.arms.stable.errorRate),
     shareText(each.arms.canary.errorRate),
-    each.reason,
+    [...Object.keys(each.safety).map((which) => `${which} is on`), each.reason].filter(Boolean).join("; "),
   ]);
   const head = ["route", "weight", "phase", "step", "verdict", "stable err", "canary err", "reason"];
   return table(head, rows, style)
-    .map((line) => clip(line, style.columns))
-    .join("\n");
-}
-
-/** Every endpoint in a table, under one sentence. */
-export function healthText(health: HealthReport, style: Style): string {
-  const rows = health.routes.flatMap((route) =>
-    (["stable", "canary"] as const).flatMap((arm) =>
-      route[arm].map((each) => [
-        route.name,
-        arm,
-        each.url,
-        each.healthy === null ? "unknown" : each.healthy ? "healthy" : "unhealthy",
-        String(each.failures),
-        each.detail,
-      ]),
-    ),
-  );
-  const said = health.healthy
-    ? paint("healthy", "green", style)
-    : paint("unhealthy: a probe says so of an endpoint", "red", style);
-  return [said, ...table(["route", "arm", "endpoint", "state", "failures", "detail"], rows, style)]
     .map((line) => clip(line, style.columns))
     .join("\n");
 }

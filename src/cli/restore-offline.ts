@@ -118,6 +118,8 @@ async function save(
     version,
     savedAt: new Date(now).toISOString(),
     routes: { ...present?.routes, ...changed },
+    // What people have switched since is no part of what a backup brings back.
+    ...(present?.safety === undefined ? {} : { safety: present.safety }),
   });
   await store.close();
   if (saved.ok) return version;

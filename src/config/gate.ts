@@ -37,9 +37,13 @@ export const gate = z.strictObject({
     .boolean()
     .default(false)
     .meta({ description: "whether one person may sign for several roles" }),
+  health: z.boolean().default(false).meta({
+    description:
+      "whether every check of `sluice health` must pass as well: the step is not left while one fails",
+  }),
 });
 
 /** The gate in the domain's form. */
-export function gateOf({ expires, ...rest }: z.output<typeof gate>): GateSpec {
-  return { ...rest, expiresMs: expires === "none" ? null : expires };
+export function gateOf({ expires, health, ...rest }: z.output<typeof gate>): GateSpec {
+  return { ...rest, expiresMs: expires === "none" ? null : expires, ...(health ? { health } : {}) };
 }

@@ -13,6 +13,7 @@ import { admin, drain, limits, listen, overload } from "./listen.ts";
 import { planSchema } from "./plan.ts";
 import { planNamed, planNames } from "./presets.ts";
 import { reachProblems } from "./reach.ts";
+import { safety } from "./safety.ts";
 import { route, type RouteConfig } from "./route.ts";
 import { secret, section } from "./shape.ts";
 import { cidr, name, path, webUrl } from "./texts.ts";
@@ -53,6 +54,7 @@ export const configSchema = z
       .default([])
       .meta({ description: "networks whose X-Forwarded-* fields are believed" }),
     drain,
+    safety,
     routes: z.array(route).min(1).meta({ description: "the services in front of which it stands" }),
     freezes,
     plans: z.record(name, planSchema).prefault({}).meta({ description: "plans by name" }),

@@ -100,6 +100,8 @@ export const CODES = {
   ),
   SPLIT_UPSTREAM_TIMEOUT: row(504, 1, true, "upstream", "The upstream did not answer in time."),
   SPLIT_NO_ROUTE: row(404, 1, false, "downstream", "No route matches this host and path."),
+  SPLIT_READ_ONLY: row(503, 1, true, "internal", "Wait until `read-only` is switched off, or only read."),
+  SPLIT_MAINTENANCE: row(503, 1, true, "internal", "Wait until `maintenance` is switched off; see status."),
   SPLIT_DRAINING: row(503, 1, true, "internal", "This replica is going away; try again."),
   SPLIT_OVERLOADED: row(503, 1, true, "internal", "Too many requests wait for this upstream; try again."),
   SPLIT_UNREACHABLE: row(

@@ -13,6 +13,9 @@ export const PLANE_EVENTS = [
   "http2_resets", // an HTTP/2 connection ended for too many requests that its client reset
   "shed_loop_delay", // a request shed because the event loop was late
   "shed_concurrency", // a request shed because too many were in flight
+  "safety_emergency", // a request answered by `emergency` in place of its route
+  "safety_read_only", // a write refused by `read-only`
+  "safety_maintenance", // a request answered by `maintenance` in place of its route
 ] as const;
 
 /** One of them. */

@@ -33,6 +33,12 @@ export function isKnownIssue(issues: readonly KnownIssue[], status: number, targ
   return issues.some((issue) => issue.status === status && isBelow(path, issue.path));
 }
 
+/** Whether a target's path is one of these, or below it. */
+export function isBelowAny(prefixes: readonly string[], target: string): boolean {
+  const path = pathOf(target);
+  return prefixes.some((prefix) => isBelow(path, prefix));
+}
+
 /** Whether a path begins with another one by whole segments. */
 function isBelow(path: string, prefix: string): boolean {
   if (!path.startsWith(prefix)) return false;

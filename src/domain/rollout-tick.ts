@@ -5,6 +5,7 @@
 
 import { isOpen, whyClosed } from "./calendar.ts";
 import { confirmed, type ConfirmEvent } from "./evidence/confirm.ts";
+import type { Verdict } from "./judge.ts";
 import type { Check, VerdictKind } from "./rule.ts";
 import { atStep, climb, decided, isClimbing, rollBackFor, rolledBack } from "./rollout-move.ts";
 import type {
@@ -21,7 +22,17 @@ import { NONE, formatDuration, millis, type Millis } from "./units.ts";
 /** What a rollout waits for, the first of what is missing; null: nothing, or it does not climb. */
 export interface Wait {
   readonly for:
-    "start" | "preflight" | "hold" | "evidence" | "confirmation" | "gate" | "resume" | "window" | "webhook";
+    | "start"
+    | "emergency"
+    | "preflight"
+    | "hold"
+    | "evidence"
+    | "confirmation"
+    | "gate"
+    | "health"
+    | "resume"
+    | "window"
+    | "webhook";
   /** One sentence. */
   readonly words: string;
 }
@@ -37,15 +48,9 @@ export function passTime(
   stable: StableCondition,
   calendar: Calendar,
 ): Accepted {
-  const state: RolloutState = {
-    ...before,
-    clocks: verdict.clocks,
-    servedMs: isOut(before) ? millis(before.servedMs + elapsed) : before.servedMs,
-    heldMs: isHolding(before) ? millis(before.heldMs + elapsed) : before.heldMs,
-    progress: afterTime(before, elapsed),
-    cooldownLeftMs: millis(Math.max(0, before.cooldownLeftMs - elapsed)),
-    verifyLeftMs: millis(Math.max(0, before.verifyLeftMs - elapsed)),
-  };
+  const passed = afterAll(before, verdict, elapsed);
+  // In an emergency the canary has no traffic: no hold is served, and what is verified is not what a rollback has left.
+  const state: RolloutState = calendar.frozen === undefined ? afterServing(passed, elapsed) : passed;
   const all = verdict.checks.filter((check) => check.kind === "failed");
   // An alarm has its own way: first it takes the weight away for a moment.
   const alarm = all.find((check) => check.tier === "catastrophic" && check.action === "rollback");
@@ -58,6 +63,7 @@ export function passTime(
     const reason = `Paused: ${rulesOf(failed)}`;
     return decided(state, { ...state, phase: "paused", reason }, "ROLLOUT_PAUSED", "warning", reason);
   }
+  if (calendar.frozen !== undefined) return { ok: true, state, effects: [], reason: "" };
   const proven = passConfirmation(state, responses);
   if (proven.effects.length > 0) return proven;
   return settle(before, proven.state, verdict.kind, stable, calendar);
@@ -66,6 +72,26 @@ export function passTime(
 /** Whether the canary has traffic; what an alarm took away is still to come back. */
 function isOut({ weight, trippedFrom }: RolloutState): boolean {
   return weight > NONE || trippedFrom > NONE;
+}
+
+/** What passes whoever has the traffic. */
+function afterAll(before: RolloutState, { clocks }: Verdict, elapsed: Millis): RolloutState {
+  return {
+    ...before,
+    clocks,
+    cooldownLeftMs: millis(Math.max(0, before.cooldownLeftMs - elapsed)),
+  };
+}
+
+/** What passes while the split is what the rollout says. */
+function afterServing(before: RolloutState, elapsed: Millis): RolloutState {
+  return {
+    ...before,
+    servedMs: isOut(before) ? millis(before.servedMs + elapsed) : before.servedMs,
+    heldMs: isHolding(before) ? millis(before.heldMs + elapsed) : before.heldMs,
+    progress: afterTime(before, elapsed),
+    verifyLeftMs: millis(Math.max(0, before.verifyLeftMs - elapsed)),
+  };
 }
 
 /** Nearer to the next snapshot. */
@@ -147,9 +173,11 @@ export function waitOf(state: RolloutState, kind: VerdictKind, calendar: Calenda
   }
   if (!isClimbing(state.phase)) return null;
   return (
+    emergencyOf(calendar) ??
     checksOf(state) ??
     dueOf(state, kind) ??
     gateOf(state, calendar) ??
+    healthOf(state, calendar) ??
     resumeOf(state) ??
     windowOf(state, calendar) ??
     webhookOf(state, calendar)
@@ -158,7 +186,17 @@ export function waitOf(state: RolloutState, kind: VerdictKind, calendar: Calenda
 
 /** What of the present step is neither found well nor granted; null: it is, or asks for nothing. */
 export function grantedOf(state: RolloutState, calendar: Calendar): Wait | null {
-  return checksOf(state) ?? gateOf(state, calendar);
+  return checksOf(state) ?? gateOf(state, calendar) ?? healthOf(state, calendar);
+}
+
+function emergencyOf({ frozen }: Calendar): Wait | null {
+  return frozen === undefined ? null : { for: "emergency", words: frozen };
+}
+
+/** What a gate asks of the program itself. Asked of the present moment: what was well an hour ago grants nothing. */
+function healthOf({ steps, step }: RolloutState, { unwell }: Calendar): Wait | null {
+  if (steps[step]?.gate?.health !== true || unwell === undefined) return null;
+  return { for: "health", words: `waits for the health checks: ${unwell}` };
 }
 
 function checksOf({ steps, step, progress }: RolloutState): Wait | null {

@@ -56,6 +56,10 @@ export interface Calendar {
   readonly freezes: readonly Freeze[];
   /** Whether a webhook is to say go before a step is left; left out: there is none. */
   readonly confirms?: boolean;
+  /** Why nothing may rise, whatever is granted; left out: there is no emergency. */
+  readonly frozen?: string | undefined;
+  /** The health checks that fail now, in words; left out: none does. */
+  readonly unwell?: string | undefined;
 }
 
 /** What is recorded of one route's rollout. The public state document is made of these. */

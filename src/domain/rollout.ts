@@ -58,8 +58,18 @@ export function decide(
     case "confirmed":
       return confirmedBy(state, event);
     default:
-      return asked(state, event, policy, calendar);
+      return unlessFrozen(state, event, asked(state, event, policy, calendar), calendar);
   }
+}
+
+/** Verbs that let a weight rise, at once or in time. */
+const RAISING: ReadonlySet<Command["type"]> = new Set(["start", "retry", "resume", "promote"]);
+
+/** In an emergency nothing rises, and nothing is begun that would: force is for what was known before it. */
+function unlessFrozen(state: RolloutState, event: Asked, decision: Decision, { frozen }: Calendar): Decision {
+  if (frozen === undefined || !decision.ok) return decision;
+  if (!RAISING.has(event.type) && decision.state.weight <= state.weight) return decision;
+  return mismatch(`${frozen}: nothing rises until it is off`);
 }
 
 /** What becomes of it when somebody asks for something. */

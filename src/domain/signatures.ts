@@ -29,6 +29,8 @@ export interface GateSpec {
   readonly expiresMs: Millis | null;
   /** Whether one person may sign for several roles. */
   readonly samePerson: boolean;
+  /** Whether every health check of the program must pass as well; left out: no. */
+  readonly health?: true;
 }
 
 /** A role's consent, or its word that it has seen it. */
@@ -89,10 +91,10 @@ export interface GateReading {
 
 /** What is wrong with a gate; empty when it may be used. */
 export function checkGate(spec: GateSpec): readonly string[] {
-  const { roles, acknowledge, checklist, expiresMs } = spec;
+  const { roles, acknowledge, checklist, expiresMs, health } = spec;
   const problems: string[] = [];
-  if (roles.length + acknowledge.length + checklist.length === 0)
-    problems.push("a gate must ask for a role, an acknowledgement or an item of a checklist");
+  if (roles.length + acknowledge.length + checklist.length === 0 && health !== true)
+    problems.push("a gate must ask for a role, an acknowledgement, an item of a checklist, or health");
   for (const name of repeated([...roles, ...acknowledge])) problems.push(`the role "${name}" is asked twice`);
   for (const name of repeated(checklist)) problems.push(`the item "${name}" is on the checklist twice`);
   if ([...roles, ...acknowledge, ...checklist].some((name) => name.trim() === ""))

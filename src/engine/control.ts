@@ -5,6 +5,7 @@ import type { IncidentRecord } from "../domain/incident.ts";
 import type { ErrorCode } from "../domain/errors.ts";
 import type { Arm } from "../domain/split.ts";
 import type { JournalLine, RescueCounts } from "./ports.ts";
+import type { SafetyDesk } from "./safety.ts";
 import type { RouteStatus } from "./status.ts";
 
 /** What became of a command. A refusal changes nothing. */
@@ -78,6 +79,8 @@ export interface Control {
   /** A person says that an incident is over; resolves it once that is recorded or tried, undefined where none of this id is open. */
   resolveIncident(id: string, actor: Actor, how: string): Promise<IncidentRecord | undefined>;
   totals(): Totals;
+  /** The safety switches. */
+  readonly safety: Pick<SafetyDesk, "state" | "turn">;
   /** Version of the recorded state. */
   readonly version: number;
 }

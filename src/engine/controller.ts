@@ -16,14 +16,7 @@ import { encode } from "../domain/latency.ts";
 import { IDLE } from "../domain/rollout-move.ts";
 import { decide } from "../domain/rollout.ts";
 import { passTime } from "../domain/rollout-tick.ts";
-import type {
-  Accepted,
-  Actor,
-  Calendar,
-  Command,
-  RolloutEvent,
-  RolloutState,
-} from "../domain/rollout-types.ts";
+import type { Accepted, Actor, Command, RolloutEvent, RolloutState } from "../domain/rollout-types.ts";
 import type { Arm } from "../domain/split.ts";
 import { OVERHEAD_BOUNDS } from "../domain/slice.ts";
 import { addCounts } from "../domain/window.ts";
@@ -44,12 +37,14 @@ import type {
   Preflight,
   Probes,
   Reports,
+  StateDocument,
   Store,
 } from "./ports.ts";
 import { Recorder } from "./recorder.ts";
 import { restoreRoutes, type RestoreOrder, type RestoreResult } from "./restore.ts";
 import { RouteControl, type RoutePorts } from "./route-control.ts";
 import { Routing } from "./routing.ts";
+import { SafetyDesk } from "./safety.ts";
 import { storeNotice } from "./telling.ts";
 import type { RouteStatus } from "./status.ts";
 import { SHOWN_WINDOW } from "./view.ts";
@@ -79,6 +74,8 @@ export interface ControllerPorts {
   readonly incidents?: IncidentFiles | undefined;
   /** Alerts of a route that are open, a line each; left out: nobody watches for any. */
   readonly alertsOf?: ((route: string) => readonly string[]) | undefined;
+  /** The health checks that fail now, in words; left out: there are none. */
+  readonly unwell?: () => string | undefined;
   readonly clock: Clock;
   readonly dice: Dice;
   readonly log: Log;
@@ -91,7 +88,7 @@ export interface ControllerPorts {
 export async function openController(config: Config, ports: ControllerPorts): Promise<Controller> {
   const loaded = await ports.store.load();
   const document = loaded.kind === "found" ? loaded.document : undefined;
-  const controller = new Controller(config, ports, document?.version ?? 0, document?.routes ?? {});
+  const controller = new Controller(config, ports, document);
   controller.tellAgain();
   if (loaded.kind === "corrupt") await controller.reportCorrupt(loaded.detail, loaded.keptAs);
   return controller;
@@ -102,6 +99,7 @@ export class Controller implements Control {
   readonly #ports: ControllerPorts;
   readonly #recorder: Recorder;
   readonly #routing: Routing;
+  readonly safety: SafetyDesk;
   readonly #routePorts: RoutePorts;
   readonly #routes = new Map<string, RouteControl>();
   #config: Config;
@@ -113,25 +111,30 @@ export class Controller implements Control {
     seconds: 0,
   };
 
-  constructor(
-    config: Config,
-    ports: ControllerPorts,
-    version: number,
-    remembered: ConstructorParameters<typeof Recorder>[2],
-  ) {
+  constructor(config: Config, ports: ControllerPorts, document: StateDocument | undefined) {
     this.#config = config;
     this.#ports = ports;
     this.#lastTick = ports.clock.mono();
     this.#routing = new Routing((split) => ports.plane.apply(split));
     const onHealth = (healthy: boolean, detail: string): void => this.#tellStoreHealth(healthy, detail);
-    this.#recorder = new Recorder({ ...ports, onHealth }, version, remembered);
+    this.#recorder = new Recorder({ ...ports, onHealth }, document);
+    this.safety = new SafetyDesk({
+      ...ports,
+      recorder: this.#recorder,
+      environment: () => this.#config.environment,
+      routes: () => [...this.#routes.values()],
+      publish: (routes) => this.#routing.set(...routes.map((route) => route.split())),
+    });
     this.#routePorts = {
       ...ports,
       routing: this.#routing,
       recorder: this.#recorder,
       environment: () => this.#config.environment,
       bulletins: () => this.#config.bulletins,
-      calendar: () => this.#calendar(),
+      calendar: () => ({ wall: ports.clock.wall(), freezes: this.#config.freezes }),
+      safety: (route) => this.safety.of(route),
+      answersEmergency: () => this.#config.safety.emergency.answer !== "stable",
+      unwell: () => ports.unwell?.(),
     };
     ports.plane.onCrossing((route, rule) => void this.#alarmed(route, rule));
     this.reconfigure(config);
@@ -156,6 +159,11 @@ export class Controller implements Control {
     return this.#recorder.version;
   }
 
+  /** How the recording goes: why the last save failed, if it did, and whether the last line of the journal was written. */
+  get recording(): Pick<Recorder, "trouble" | "journals"> {
+    return this.#recorder;
+  }
+
   /** Whether all that is in force is on record. */
   get isRecorded(): boolean {
     return this.#recorder.isCurrent;
@@ -175,10 +183,6 @@ export class Controller implements Control {
     for (const route of ordered) this.#routes.set(route.config.name, route);
     this.#routing.keepOnly(names);
     this.#routing.set(...ordered.map((route) => route.split()));
-  }
-
-  #calendar(): Calendar {
-    return { wall: this.#ports.clock.wall(), freezes: this.#config.freezes };
   }
 
   /** Asks the confirm webhook when it alone is missing, and decides on a go. */

@@ -13,6 +13,7 @@ import type { BadKind } from "../domain/outcome.ts";
 import type { IncidentRecord } from "../domain/incident.ts";
 import type { PreflightResult } from "../domain/preflight.ts";
 import type { Phase, RolloutState, Severity } from "../domain/rollout-types.ts";
+import type { SafetyState } from "../domain/safety.ts";
 import type { Millis, Ppm } from "../domain/units.ts";
 import type { Split } from "./routing.ts";
 
@@ -54,6 +55,8 @@ export interface StateDocument {
   readonly savedAt: string;
   /** By route name. */
   readonly routes: Readonly<Record<string, RecordedState>>;
+  /** The safety switches that are on; left out: none is. */
+  readonly safety?: SafetyState;
 }
 
 /** What is recorded of one route. */

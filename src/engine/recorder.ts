@@ -8,6 +8,7 @@
 
 import { isDeepStrictEqual } from "node:util";
 import type { RolloutState } from "../domain/rollout-types.ts";
+import { ALL_OFF, isAllOff, type SafetyState } from "../domain/safety.ts";
 import type { Clock, Journal, JournalEntry, Log, RecordedState, StateDocument, Store } from "./ports.ts";
 
 const JOURNAL_WAITING = 1000;
@@ -32,19 +33,24 @@ export interface RecorderPorts {
 export class Recorder {
   readonly #ports: RecorderPorts;
   #routes: Record<string, RecordedState>;
+  #safety: SafetyState;
   #version: number;
   #dirty = false;
   #saving: Promise<boolean> | undefined;
   #entries: JournalEntry[] = [];
   #appending: Promise<boolean> | undefined;
   #healthy = true;
+  #trouble = "";
+  #journals = true;
   storeErrors = 0;
   journalErrors = 0;
 
-  constructor(ports: RecorderPorts, version: number, routes: Readonly<Record<string, RecordedState>>) {
+  /** @param document what the store remembers; undefined: nothing */
+  constructor(ports: RecorderPorts, document: StateDocument | undefined) {
     this.#ports = ports;
-    this.#version = version;
-    this.#routes = { ...routes };
+    this.#version = document?.version ?? 0;
+    this.#routes = { ...document?.routes };
+    this.#safety = document?.safety ?? ALL_OFF;
   }
 
   /** Version of the last document that was written. */
@@ -55,6 +61,21 @@ export class Recorder {
   /** What is, or is being, recorded of a route, also of one that is not configured now; undefined when there is nothing. */
   stateOf(route: string): RecordedState | undefined {
     return this.#routes[route];
+  }
+
+  /** The safety switches that are, or are being, recorded. */
+  get safety(): SafetyState {
+    return this.#safety;
+  }
+
+  /** Why the last save failed; empty: it did not. */
+  get trouble(): string {
+    return this.#trouble;
+  }
+
+  /** Whether the last line for the journal could be written. */
+  get journals(): boolean {
+    return this.#journals;
   }
 
   /** Whether everything offered has been written. */
@@ -77,8 +98,18 @@ export class Recorder {
   }
 
   /** Writes `state`; resolves whether a document that holds it, or what replaced it since, is durable. Never rejects. */
-  async record(route: string, state: RecordedState): Promise<boolean> {
+  record(route: string, state: RecordedState): Promise<boolean> {
     this.#routes[route] = state;
+    return this.#written();
+  }
+
+  /** The same of the safety switches. */
+  recordSafety(safety: SafetyState): Promise<boolean> {
+    this.#safety = safety;
+    return this.#written();
+  }
+
+  async #written(): Promise<boolean> {
     this.#dirty = true;
     // A save that is under way holds an older document: its end is not ours, that of the next is.
     if (this.#saving !== undefined) await this.#saving;
@@ -135,6 +166,7 @@ export class Recorder {
       version: this.#version + 1,
       savedAt: new Date(clock.wall()).toISOString(),
       routes: { ...this.#routes },
+      ...(isAllOff(this.#safety) ? {} : { safety: this.#safety }),
     };
     const saved = await store.save(document);
     if (saved.ok) {
@@ -165,14 +197,17 @@ export class Recorder {
     for (let entry = this.#entries[0]; entry !== undefined; entry = this.#entries[0]) {
       if (!(await this.#ports.journal.append(entry))) {
         this.journalErrors++;
+        this.#journals = false;
         return false;
       }
       this.withdraw(entry);
     }
+    this.#journals = true;
     return true;
   }
 
   #report(healthy: boolean, detail: string): void {
+    this.#trouble = detail;
     if (healthy === this.#healthy) return;
     this.#healthy = healthy;
     if (healthy) this.#ports.log.info("state can be recorded again", { version: this.#version });

@@ -14,6 +14,7 @@ const FOLLOWED = [
   "drain",
   "lane",
   "bulletins",
+  "safety",
 ] as const;
 
 /** The parts of the configuration that differ: those in force at once, and those that wait for a restart. */

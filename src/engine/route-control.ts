@@ -18,6 +18,7 @@ import type {
   StableCondition,
 } from "../domain/rollout-types.ts";
 import { waitOf } from "../domain/rollout-tick.ts";
+import { barsOf, frozenBy, type Throws } from "../domain/safety.ts";
 import { NONE, millis, type Millis } from "../domain/units.ts";
 import type { Reading } from "../domain/window.ts";
 import { Asking } from "./asking.ts";
@@ -58,6 +59,12 @@ export interface RoutePorts extends TellingPorts {
   readonly calendar: () => Calendar;
   /** Alerts of a route that are open, a line each; left out: nobody watches for any. */
   readonly alertsOf?: ((route: string) => readonly string[]) | undefined;
+  /** The safety switches that a route is under. */
+  readonly safety: (route: string) => Throws;
+  /** Whether an emergency is answered, and not sent to stable. */
+  readonly answersEmergency: () => boolean;
+  /** The health checks that fail now, in words; undefined: none does. */
+  readonly unwell: () => string | undefined;
   readonly routing: Routing;
   readonly recorder: Recorder;
   readonly plane: DataPlane;
@@ -147,13 +154,34 @@ export class RouteControl {
   /** How the route splits by its present state. */
   split(): RouteSplit {
     const { id, weight, phase } = this.#state;
+    const throws = this.safety;
+    // Whatever the rollout has come to: in an emergency nobody is on the canary.
+    const isEmergency = throws.emergency !== undefined;
     return {
       route: this.config.name,
       rollout: id,
       salt: this.config.salt ?? id,
-      weight,
-      forcedCanary: phase !== "rolled_back",
+      weight: isEmergency ? NONE : weight,
+      forcedCanary: phase !== "rolled_back" && !isEmergency,
+      bars: barsOf(throws, this.#ports.answersEmergency()),
     };
+  }
+
+  /** The safety switches that it is under. */
+  get safety(): Throws {
+    return this.#ports.safety(this.config.name);
+  }
+
+  /** An emergency has begun or ended, and its split has followed: what was measured before says nothing about what comes. */
+  moved(now: Millis, isEmergency: boolean): void {
+    this.stats.since = now;
+    this.evidence.reweigh(this.#state);
+    if (isEmergency) this.#closeLongLived();
+  }
+
+  #closeLongLived(): void {
+    const { onRollback, deadline } = this.config.longLived;
+    this.#ports.plane.closeLongLived(this.config.name, onRollback, deadline);
   }
 
   policy(): RollbackPolicy {
@@ -258,7 +286,7 @@ export class RouteControl {
     const raises = to.weight > before.weight;
     const turn = raises ? this.#turn : ++this.#turn;
     if (!raises) this.#commit(to);
-    const { recorder, plane, reports, routing } = this.#ports;
+    const { recorder, reports, routing } = this.#ports;
     const route = this.config.name;
     const entries: JournalEntry[] = [];
     const by = decision.by ?? actor;
@@ -281,10 +309,7 @@ export class RouteControl {
         this.evidence.reweigh(to);
       },
       resetAlarm: () => this.evidence.trip(),
-      closeLongLived: () => {
-        const { onRollback, deadline } = this.config.longLived;
-        plane.closeLongLived(route, onRollback, deadline);
-      },
+      closeLongLived: () => this.#closeLongLived(),
       save: async () => {
         draft = this.#draft(decision, before, by, now);
         if (!raises && draft !== undefined) this.#telling.adopt(draft);
@@ -387,7 +412,13 @@ export class RouteControl {
 
   /** When this route's weight may rise, as of now. */
   calendar(): Calendar {
-    return { ...this.#ports.calendar(), confirms: this.config.confirm !== undefined };
+    const { calendar, unwell } = this.#ports;
+    return {
+      ...calendar(),
+      confirms: this.config.confirm !== undefined,
+      frozen: frozenBy(this.safety) ?? undefined,
+      unwell: stepOf(this.#state)?.gate?.health === true ? unwell() : undefined,
+    };
   }
 
   /** Whether the confirm webhook is to be asked now: it alone is missing, and was not asked within `interval`. */
@@ -478,6 +509,12 @@ export class RouteControl {
   status(now: Millis): RouteStatus {
     const recorded = this.#ports.recorder.isCurrent;
     const waiting = waitOf(this.#state, this.#verdict.kind, this.calendar());
-    return routeStatus(this.#seen(now), { recorded, lastRollback: this.#lastRollback, waiting });
+    return routeStatus(this.#seen(now), {
+      recorded,
+      lastRollback: this.#lastRollback,
+      waiting,
+      safety: this.safety,
+      weight: this.split().weight,
+    });
   }
 }

@@ -14,8 +14,10 @@ export interface RouteSplit {
   readonly rollout: string;
   readonly salt: string;
   readonly weight: Ppm;
-  /** False while the route is rolled back: an override then reaches the canary only with `always` (product.md §2.4). */
+  /** False while the route is rolled back or in an emergency: an override then reaches the canary only with `always` (product.md §2.4). */
   readonly forcedCanary: boolean;
+  /** Safety switches that answer in the route's place, as bits of `BARS`; 0: none. */
+  readonly bars: number;
 }
 
 /** How every route splits right now. `generation` rises by one per swap. */

@@ -5,6 +5,7 @@
 
 import type { Held, Tier } from "../domain/rule.ts";
 import type { Phase } from "../domain/rollout-types.ts";
+import type { Throws } from "../domain/safety.ts";
 import type { Wait } from "../domain/rollout-tick.ts";
 import type { GateParts, GateSpec, Signature, Tick } from "../domain/signatures.ts";
 import type { Reason } from "../domain/outcome.ts";
@@ -118,7 +119,10 @@ export interface GateStatus {
 /** One route. */
 export interface RouteStatus {
   readonly name: string;
+  /** The canary's share in force: none while `emergency` is on. */
   readonly weight: number;
+  /** The safety switches that it is under; empty when all is normal. */
+  readonly safety: Throws;
   readonly phase: Phase;
   readonly reason: string;
   /** Index of the present step. */

@@ -6,6 +6,7 @@ import { OUTCOMES, CODE_CLASSES, REASONS, type BadKind, type Reason } from "../d
 import type { RolloutState } from "../domain/rollout-types.ts";
 import { holdOf, type Wait } from "../domain/rollout-tick.ts";
 import { gateReading } from "../domain/signatures.ts";
+import type { Throws } from "../domain/safety.ts";
 import type { Arm } from "../domain/split.ts";
 import { byOutcome } from "../domain/window.ts";
 import { millis, percentOf, type Millis, type Ppm } from "../domain/units.ts";
@@ -164,13 +165,17 @@ export function routeStatus(
     readonly recorded: boolean;
     readonly lastRollback: RollbackEvidence | null;
     readonly waiting: Wait | null;
+    readonly safety: Throws;
+    /** The canary's share that is in force: none in an emergency. */
+    readonly weight: Ppm;
   },
 ): RouteStatus {
   const { state, stats } = seen;
   const hold = state.steps[state.step] === undefined ? 0 : holdOf(state);
   return {
     name: seen.name,
-    weight: percentOf(state.weight),
+    weight: percentOf(record.weight),
+    safety: record.safety,
     phase: state.phase,
     reason: state.reason,
     step: state.step,

@@ -48,6 +48,8 @@ export interface Fanout extends Notifier {
   stats(): FanoutStats;
   /** The same by channel. */
   tallies(): readonly (FanoutStats & { readonly channel: string })[];
+  /** Each channel's name, and why it did not take what it was given last; empty: it did, or was given nothing. */
+  last(): readonly { readonly channel: string; readonly trouble: string }[];
   /** Sends what is queued for a short while, drops the rest, and closes the channels. Never rejects. */
   close(): Promise<void>;
 }
@@ -74,6 +76,7 @@ export function createFanout(
       dropped: sum(lanes.map((lane) => lane.dropped)),
     }),
     tallies: () => lanes.map(({ name, sent, failed, dropped }) => ({ channel: name, sent, failed, dropped })),
+    last: () => lanes.map(({ name, trouble }) => ({ channel: name, trouble })),
     async close() {
       closing ??= Promise.all(lanes.map((lane) => lane.close()));
       await closing;
@@ -100,6 +103,8 @@ class Lane {
   readonly #over = new AbortController();
   #running: Promise<void> | undefined;
   #isClosing = false;
+  /** Why the last attempt failed; empty: it did not. */
+  trouble = "";
   sent = 0;
   failed = 0;
   dropped = 0;
@@ -154,6 +159,7 @@ class Lane {
     for (let attempt = 1; attempt <= this.#options.retries + 1; attempt += 1) {
       if (this.#over.signal.aborted) break;
       const delivery = await this.#attempt(message, attempt);
+      this.trouble = delivery.ok ? "" : delivery.detail;
       if (delivery.ok) {
         this.sent += 1;
         return;

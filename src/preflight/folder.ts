@@ -2,11 +2,10 @@
 
 import { mkdir, open, statfs, unlink } from "node:fs/promises";
 import { join } from "node:path";
+import { LEAST_FREE } from "../domain/health-report.ts";
 import { fails, holds, type Finding } from "./limit.ts";
 
 const MIB = 1024 * 1024;
-/** Less free space than this is too little for what a rollout writes: bytes. */
-const LEAST_FREE = 64 * MIB;
 
 /** Free bytes on the disk of a folder; undefined where the file system does not tell. */
 export type FreeOf = (folder: string) => Promise<number | undefined>;

@@ -10,19 +10,27 @@ const CLEAN_REASON = /^[\t\x20-\x7e]+$/;
 
 /** One answer of our own. */
 export interface OwnAnswer {
-  readonly fields: string[];
+  readonly fields: readonly string[];
   readonly body: Buffer;
+  /** One sentence, where there is no room for a body. */
+  readonly detail: string;
 }
 
-/** The answer for a trouble; `cookie` is a Set-Cookie value or empty. */
-export function ownAnswer(status: number, code: ErrorCode, detail: string, cookie: string): OwnAnswer {
+/** The answer for a trouble; `cookie` is a Set-Cookie value or empty. @param retryAfterS when it may be over, seconds */
+export function ownAnswer(
+  status: number,
+  code: ErrorCode,
+  detail: string,
+  cookie: string,
+  retryAfterS = 1,
+): OwnAnswer {
   const title = STATUS_CODES[status] ?? "Error";
   const body = Buffer.from(JSON.stringify({ type: "about:blank", title, status, detail, code }));
   const fields = ["content-type", "application/problem+json", "content-length", String(body.length)];
   fields.push("cache-control", "no-store");
-  if (status === 503 || status === 429) fields.push("retry-after", "1");
+  if (status === 503 || status === 429) fields.push("retry-after", String(retryAfterS));
   if (cookie !== "") fields.push("set-cookie", cookie);
-  return { fields, body };
+  return { fields, body, detail };
 }
 
 /** The same as the bytes of a whole HTTP/1.1 response, with these further fields. */
@@ -37,8 +45,8 @@ export function wholeAnswer(
 }
 
 /** The same, ending the connection. */
-export function rawAnswer(status: number, code: ErrorCode, detail: string, withBody: boolean): Buffer {
-  return wholeAnswer(ownAnswer(status, code, detail, ""), status, CLOSES, withBody);
+export function rawAnswer(status: number, own: OwnAnswer, withBody: boolean): Buffer {
+  return wholeAnswer(own, status, CLOSES, withBody);
 }
 
 /** The first line of a response. @param reason of an upstream */

@@ -8,6 +8,7 @@
 
 import type { ErrorCode } from "../domain/errors.ts";
 import type { Millis } from "../domain/units.ts";
+import type { OwnAnswer } from "./answer.ts";
 import type { Failure } from "./failure.ts";
 import type { Endpoint } from "./pool.ts";
 import type { RequestView } from "./request.ts";
@@ -65,7 +66,9 @@ export interface Downstream<R extends ResponseHead> {
    * @param leaving why the proxy itself ends it, to be told where what was begun has a way to say so (reliability.md 50)
    */
   cut(leaving?: string): void;
-  /** An answer of the proxy's own, as problem+json; only before `respond`. */
+  /** An answer of the proxy's own; only before `respond`. */
+  give(status: number, own: OwnAnswer): void;
+  /** The same, as problem+json. */
   answer(status: number, code: ErrorCode, detail: string, cookie: string): void;
   /** Refuses what the client did: as `answer`, then the connection ends. */
   refuse(status: number, code: ErrorCode, detail: string): void;

@@ -13,6 +13,7 @@ import type { ArmConfig, Config, RouteConfig, SecretConfig } from "../config/sch
 import type { Secret } from "../config/secret.ts";
 import { networksOf } from "../config/networks.ts";
 import type { Clock, DataPlane, Dice, FastLaneSteps, Log } from "../engine/ports.ts";
+import type { RouteSplit } from "../engine/routing.ts";
 import { armedLimitsOf, hasFastTier } from "../domain/tiers.ts";
 import type { Addresses } from "./addresses.ts";
 import { identifier, type Identify } from "./affinity.ts";
@@ -50,6 +51,7 @@ import { endpointsOf, type EndpointPool } from "./pool.ts";
 import { Resolver, systemLookup, type Lookup } from "./resolve.ts";
 import { RescueBudget } from "./rescue.ts";
 import type { Route, Surroundings } from "./route.ts";
+import { Bars, type Asked, type Barred } from "./safety.ts";
 import type { SplitCell, SplitReader } from "./split-board.ts";
 
 /** What the plane is made of. */
@@ -120,6 +122,7 @@ interface Table {
   readonly routes: RouteTable<PlaneRoute>;
   readonly byName: ReadonlyMap<string, PlaneRoute>;
   readonly limits: Limits;
+  readonly bars: Bars;
 }
 
 /** The data path of one thread. Listens nowhere yet. */
@@ -259,9 +262,14 @@ export class DataPath {
       side.answer(404, "SPLIT_NO_ROUTE", "no route matches this host and path", "");
       return;
     }
-    if (!route.isPlain && side.leaveLane()) return;
     // The one reading of the split in this exchange.
-    begin(route, route.split.read(), side, this.#around);
+    const split = route.split.read();
+    if (split.bars !== 0) {
+      const barred = this.#barred(split, side.view);
+      if (barred !== undefined) return side.give(barred.status, barred.own);
+    }
+    if (!route.isPlain && side.leaveLane()) return;
+    begin(route, split, side, this.#around);
   }
 
   #upgrade(side: UpgradeSide): void {
@@ -280,7 +288,21 @@ export class DataPath {
     }
     const { limits } = this.#table;
     const origin = originOf(side.peer.address, side.fields, limits.trusted, limits.anyTrusted);
-    upgradeExchange(route, route.split.read(), side, origin, this.#around);
+    const split = route.split.read();
+    if (split.bars !== 0) {
+      const barred = this.#barred(split, { method: "GET", target: head.target, client: origin.client });
+      if (barred !== undefined) return side.give(barred.status, barred.own);
+    }
+    upgradeExchange(route, split, side, origin, this.#around);
+  }
+
+  /** The answer of a safety switch, counted; undefined: the request goes its way. */
+  #barred({ bars }: RouteSplit, asked: Asked): Barred | undefined {
+    const barred = this.#table.bars.answerTo(bars, asked);
+    if (barred === undefined) return undefined;
+    this.#meter.refused(barred.status);
+    this.#meter.event(barred.event);
+    return barred;
   }
 
   #shed(why: PlaneEvent): void {
@@ -294,7 +316,7 @@ export class DataPath {
     const routes = config.routes.map((each) => this.#compileRoute(each, before));
     this.#pool.keepOnly(config.routes);
     const byName = new Map(routes.map((each) => [each.config.name, each]));
-    return { limits, routes: routeTable(routes), byName };
+    return { limits, bars: new Bars(config.safety), routes: routeTable(routes), byName };
   }
 
   #compileRoute(config: RouteConfig, before: Table | undefined): PlaneRoute {

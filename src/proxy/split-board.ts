@@ -2,8 +2,11 @@
  * The split in force, as shared words: one per route, so that a change of weight, a rollback above all, is one atomic store that the next
  * exchange of every thread sees, however busy the threads are with messages or anything else.
  *
- *     31        21   20    19                    0
- *     salt's number  shut  weight, parts per million
+ *     31        24  23  21  20    19                    0
+ *     salt's number  bars   shut  weight, parts per million
+ *
+ * The bars are the safety switches that answer in the route's place: in the same word, so that they cost no load of their own, and one reading
+ * of the split says all of it.
  *
  * The salt is a text and goes by message. Its number stands in the word, and a thread that has not been told that salt yet takes the weight for
  * 0: between the store and the message a client may be sent to stable, never more of them to the canary than was decided.
@@ -16,7 +19,9 @@ const WEIGHT_BITS = 20;
 const WEIGHT_MASK = 2 ** WEIGHT_BITS - 1;
 /** Forced traffic must not reach the canary either. */
 const SHUT = 1 << WEIGHT_BITS;
-const SALT_SHIFT = WEIGHT_BITS + 1;
+const BARS_SHIFT = WEIGHT_BITS + 1;
+const BARS_MASK = 7;
+const SALT_SHIFT = BARS_SHIFT + 3;
 /** A thread would have to be this many salts behind, all of one route, to take an old one for the new. */
 const SALTS = 2 ** (32 - SALT_SHIFT);
 
@@ -25,18 +30,25 @@ export interface SplitWord {
   /** Parts per million, 0 to 1 000 000. */
   readonly weight: number;
   readonly isShut: boolean;
-  /** Number of the salt, 0 to 2047; 0: the one before any. */
+  /** 0 to 7, see `RouteSplit`. */
+  readonly bars: number;
+  /** Number of the salt, 0 to 255; 0: the one before any. */
   readonly salt: number;
 }
 
 /** The word, a signed 32-bit integer. */
-export function packed({ weight, isShut, salt }: SplitWord): number {
-  return (salt << SALT_SHIFT) | (isShut ? SHUT : 0) | weight;
+export function packed({ weight, isShut, bars, salt }: SplitWord): number {
+  return (salt << SALT_SHIFT) | (bars << BARS_SHIFT) | (isShut ? SHUT : 0) | weight;
 }
 
 /** What a word says. */
 export function unpacked(word: number): SplitWord {
-  return { weight: word & WEIGHT_MASK, isShut: (word & SHUT) !== 0, salt: word >>> SALT_SHIFT };
+  return {
+    weight: word & WEIGHT_MASK,
+    isShut: (word & SHUT) !== 0,
+    bars: (word >>> BARS_SHIFT) & BARS_MASK,
+    salt: word >>> SALT_SHIFT,
+  };
 }
 
 /** Routes whose words lie in one buffer, in that order, behind one word that counts the splits put in force. */
@@ -107,6 +119,7 @@ export class SplitBoard {
       const word = packed({
         weight: next?.weight ?? NONE,
         isShut: next?.forcedCanary === false,
+        bars: next?.bars ?? 0,
         salt: note?.number ?? 0,
       });
       Atomics.store(entry.words, entry.index, word);
@@ -191,7 +204,7 @@ export class SplitCell {
   }
 
   #unpack(word: number): RouteSplit {
-    const { weight, isShut, salt } = unpacked(word);
+    const { weight, isShut, bars, salt } = unpacked(word);
     this.#word = word;
     this.#split = {
       route: this.#route,
@@ -199,6 +212,7 @@ export class SplitCell {
       salt: this.#note.salt,
       weight: salt === this.#note.number ? ppm(weight) : NONE,
       forcedCanary: !isShut,
+      bars,
     };
     return this.#split;
   }

@@ -48,6 +48,8 @@ export interface WorkersPlane extends Plane {
   setHealth(route: string, arm: Arm, url: string, isHealthy: boolean): void;
   /** How late the event loop of the latest worker was at a quantile (0.5, 0.99 or 1), seconds. */
   loopDelay(quantile: number): number;
+  /** How the threads are now: how late the latest event loop was of late, how many carry traffic, and how many should. */
+  threads(): { readonly lagMs: number; readonly serving: number; readonly wanted: number };
 }
 
 /** A data plane in as many workers as the configuration says. None runs before `listen`. */
@@ -104,9 +106,7 @@ class Workers implements WorkersPlane {
     this.#evidence = new EvidenceBoard(countOf(options.config));
     this.#evidence.grow(namesOf(options.config));
     limitEvidence(this.#evidence, options.config);
-    this.evidence = evidencePort(this.#evidence, () =>
-      Math.max(0, ...this.#threads().map(({ readings }) => readings.lagMs)),
-    );
+    this.evidence = evidencePort(this.#evidence, () => this.#lagMs);
   }
 
   async listen(): Promise<readonly string[]> {
@@ -162,6 +162,15 @@ class Workers implements WorkersPlane {
 
   loopDelay(quantile: number): number {
     return Math.max(0, ...this.#threads().map(({ readings }) => readings.loopDelay(quantile)));
+  }
+
+  get #lagMs(): number {
+    return Math.max(0, ...this.#threads().map(({ readings }) => readings.lagMs));
+  }
+
+  threads(): { readonly lagMs: number; readonly serving: number; readonly wanted: number } {
+    const serving = this.#threads().filter((thread) => thread.isServing).length;
+    return { lagMs: this.#lagMs, serving, wanted: this.#slots.length };
   }
 
   drain(): PlaneMeasure {

@@ -50,6 +50,7 @@ const gateSpec = z
     checklist: names,
     expiresMs: duration.nullable(),
     samePerson: z.boolean(),
+    health: yes,
   })
   .exactOptional();
 const step = z.object({
@@ -242,7 +243,10 @@ const rolloutSchema = writtenSchema.transform(({ evidence: written, ...rest }) =
   return evidence === undefined ? state : { ...state, evidence };
 });
 
-const common = { format: z.literal(1), version: z.int().min(1), savedAt: z.string() };
+const thrown = z.object({ since: z.string(), by: z.string(), reason: z.string() }).exactOptional();
+const throws = z.object({ emergency: thrown, "read-only": thrown, maintenance: thrown });
+const safety = z.object({ all: throws, routes: z.record(z.string(), throws) }).exactOptional();
+const common = { format: z.literal(1), version: z.int().min(1), savedAt: z.string(), safety };
 const documentSchema = z.object({
   ...common,
   routes: z.record(z.string(), rolloutSchema),

@@ -8,12 +8,11 @@
 import { ARM_EVENTS, PLANE_EVENTS } from "../domain/event.ts";
 import { REASONS, kindOf } from "../domain/outcome.ts";
 import { PHASES } from "../domain/rollout-types.ts";
+import { SWITCHES } from "../domain/safety.ts";
 import { DURATION_BOUNDS, OVERHEAD_BOUNDS } from "../domain/slice.ts";
-import { ARMS, type Arm } from "../domain/split.ts";
-import type { RouteTotals } from "../engine/control.ts";
-import type { ArmStatus, RouteStatus } from "../engine/status.ts";
-import { byClass, folded, histogram, type Labels, type Sample } from "./samples.ts";
-import type { Metric, Snapshot } from "./snapshot.ts";
+import { eachArm, eachArmStatus, eachRoute, latencies, refused, rollbacks, rulesOf } from "./metric-reads.ts";
+import { byClass, histogram } from "./samples.ts";
+import type { Metric } from "./snapshot.ts";
 
 const FAILURES = REASONS.map((reason, index) => ({ reason, index })).filter(
   (each) => kindOf(each.reason) === "failure",
@@ -68,7 +67,7 @@ export const METRICS: readonly Metric[] = [
   },
   {
     name: "sluice_refused_total",
-    help: "Requests refused before they had a route, by status sent.",
+    help: "Requests refused before they had an arm, by status sent.",
     type: "counter",
     labels: ["code"],
     unit: "",
@@ -76,7 +75,7 @@ export const METRICS: readonly Metric[] = [
   },
   {
     name: "sluice_events_total",
-    help: "What happened beside exchanges: handshakes that failed, connections and requests turned away, floods.",
+    help: "What happened beside exchanges: handshakes that failed, connections and requests turned away, floods, requests that a safety switch answered.",
     type: "counter",
     labels: ["event"],
     unit: "",
@@ -105,6 +104,20 @@ export const METRICS: readonly Metric[] = [
     labels: ["route"],
     unit: "ratio",
     read: (from) => eachRoute(from, (labels, route) => [{ labels, value: route.weight / 100 }]),
+  },
+  {
+    name: "sluice_safety",
+    help: "1 while the route is under the safety switch, 0 while not.",
+    type: "gauge",
+    labels: ["route", "switch"],
+    unit: "",
+    read: (from) =>
+      eachRoute(from, (labels, { safety }) =>
+        SWITCHES.map((which) => ({
+          labels: { ...labels, switch: which },
+          value: Number(safety[which] !== undefined),
+        })),
+      ),
   },
   {
     name: "sluice_rollout_phase",
@@ -355,61 +368,3 @@ export const METRICS: readonly Metric[] = [
     read: ({ build }) => [{ labels: { version: build.version, node: build.node }, value: 1 }],
   },
 ];
-
-function eachArm(
-  from: Snapshot,
-  read: (labels: Labels, route: RouteTotals, arm: Arm) => readonly Sample[],
-): readonly Sample[] {
-  return from.totals.routes.flatMap((route) =>
-    ARMS.flatMap((arm) => read({ route: route.name, arm }, route, arm)),
-  );
-}
-
-function eachRoute(
-  from: Snapshot,
-  read: (labels: Labels, route: RouteStatus) => readonly Sample[],
-): readonly Sample[] {
-  return from.routes.flatMap((route) => read({ route: route.name }, route));
-}
-
-function eachArmStatus(
-  from: Snapshot,
-  read: (labels: Labels, arm: ArmStatus) => readonly Sample[],
-): readonly Sample[] {
-  return eachRoute(from, (labels, route) => ARMS.flatMap((arm) => read({ ...labels, arm }, route.arms[arm])));
-}
-
-/** By status; what is none is told as `other`. */
-function refused(counts: Readonly<Record<string, number>>): readonly Sample[] {
-  return folded(counts, (code) => /^[1-5]\d\d$/.test(code)).map(([code, value]) => ({
-    labels: { code },
-    value,
-  }));
-}
-
-function rulesOf(from: Snapshot, route: string): ReadonlySet<string> {
-  const found = from.routes.find((each) => each.name === route);
-  return new Set(found?.checks.map((check) => check.rule));
-}
-
-/** By cause, `manual` always; a rule that the configuration no longer has is told as `other`. */
-function rollbacks(route: RouteTotals, rules: ReadonlySet<string>): readonly Sample[] {
-  // Each is there from the start, at zero: a rate or an alert does not see the first of what was not there before.
-  const none = Object.fromEntries([...rules].map((rule) => [rule, 0]));
-  const counts = { manual: 0, ...none, ...route.rollbacks };
-  return folded(counts, (cause) => cause === "manual" || rules.has(cause)).map(([reason, value]) => ({
-    labels: { route: route.name, reason },
-    value,
-  }));
-}
-
-function latencies(labels: Labels, arm: ArmStatus): readonly Sample[] {
-  const quantiles = [
-    ["0.5", arm.p50Ms],
-    ["0.95", arm.p95Ms],
-    ["0.99", arm.p99Ms],
-  ] as const;
-  return quantiles.flatMap(([quantile, ms]) =>
-    ms === null ? [] : [{ labels: { ...labels, quantile }, value: ms / 1000 }],
-  );
-}

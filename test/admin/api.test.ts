@@ -19,6 +19,9 @@ const BODIES: { readonly [O in Operation]?: InputOf<O> } = {
   reject: { step: 1, role: "on-call", answer: "extend", extend: "24h", reason: "not on a Friday" },
   extend: { by: "24h", reason: "more data" },
   resolveIncident: { reason: "stable is well" },
+  emergency: { on: true, reason: "a leak" },
+  readOnly: { on: true },
+  maintenance: { on: false },
   restore: { name: "20260105T090000.000Z_manual", reason: "the state was lost" },
 };
 
@@ -473,49 +476,43 @@ t.test("Idempotency-Key: the same call again gets the same answer and is done on
   t.equal((await call("k2")).headers["idempotent-replayed"], undefined, "the memory is bounded");
 });
 
-t.test(
-  "reload, drain, readiness, health, configuration without secrets, and metrics (reliability 42)",
-  async (t) => {
-    let isReady = true;
-    const bad = { ok: false, code: "SPLIT_CONFIG_INVALID", message: "sluice.yaml:3:5: unknown key" } as const;
-    const config = adminConfig({ tokens: [{ name: "ci", token: { env: "CI_TOKEN" }, scopes: ["read"] }] });
-    const { ask, done } = await testAdmin(t, {
-      reload: () => Promise.resolve(bad),
-      readiness: () => ({ ready: isReady, checks: { draining: isReady ? "no" : "yes" } }),
-      config: () => config,
-    });
-    t.match(await ask("POST", "/v1/config/reload"), {
-      status: 400,
-      json: { code: bad.code, detail: bad.message },
-    });
-    t.match(await ask("POST", "/v1/drain"), { status: 202, json: { draining: true } });
-    t.same(done, ["drain"]);
-    t.same((await ask("GET", "/readyz")).json, { ready: true });
-    isReady = false;
-    t.match(await ask("GET", "/readyz"), { status: 503, json: { ready: false } });
-    t.match(await ask("GET", "/readyz?verbose"), { status: 503, json: { checks: { draining: "yes" } } });
-    t.same((await ask("GET", "/healthz?verbose")).json, (await ask("GET", "/livez")).json);
-    t.match(await ask("GET", "/v1/health"), {
-      json: { healthy: false, routes: [{ name: "app" }, { name: "api" }] },
-    });
-    const shown = await ask("GET", "/v1/config");
-    t.same(shown.json, JSON.parse(JSON.stringify(effective(config))));
-    t.match(shown.json, {
-      admin: { tokens: [{ token: { env: "CI_TOKEN" } }] },
-      routes: [{ override: { secret: { env: "OVERRIDE_SECRET" } } }, {}],
-    });
-    for (const [url, told] of [
-      ["https://hooks.example/services/T0/hunter2", "https://hooks.example/[redacted]"],
-      ["https://hunter2@hooks.example", "https://hooks.example/[redacted]"],
-      ["http://hooks.example:1/?token=hunter2", "http://hooks.example:1/[redacted]"],
-      ["http://hooks.example:1", "http://hooks.example:1"],
-    ] as const) {
-      const hooked = await testAdmin(t, { config: () => ({ ...config, notify: { webhook: { url } } }) });
-      const { json, text } = await hooked.ask("GET", "/v1/config");
-      t.match(json, { notify: { webhook: { url: told } } }, "often the path is all the secret there is");
-      t.notMatch(text, "hunter2");
-    }
-    const metrics = await ask("GET", "/metrics", { headers: { accept: "application/openmetrics-text" } });
-    t.match(metrics, { text: "# application/openmetrics-text\n", headers: { "content-type": "text/plain" } });
-  },
-);
+t.test("reload, drain, readiness, configuration without secrets, and metrics (reliability 42)", async (t) => {
+  let isReady = true;
+  const bad = { ok: false, code: "SPLIT_CONFIG_INVALID", message: "sluice.yaml:3:5: unknown key" } as const;
+  const config = adminConfig({ tokens: [{ name: "ci", token: { env: "CI_TOKEN" }, scopes: ["read"] }] });
+  const { ask, done } = await testAdmin(t, {
+    reload: () => Promise.resolve(bad),
+    readiness: () => ({ ready: isReady, checks: { draining: isReady ? "no" : "yes" } }),
+    config: () => config,
+  });
+  t.match(await ask("POST", "/v1/config/reload"), {
+    status: 400,
+    json: { code: bad.code, detail: bad.message },
+  });
+  t.match(await ask("POST", "/v1/drain"), { status: 202, json: { draining: true } });
+  t.same(done, ["drain"]);
+  t.same((await ask("GET", "/readyz")).json, { ready: true });
+  isReady = false;
+  t.match(await ask("GET", "/readyz"), { status: 503, json: { ready: false } });
+  t.match(await ask("GET", "/readyz?verbose"), { status: 503, json: { checks: { draining: "yes" } } });
+  t.same((await ask("GET", "/healthz?verbose")).json, (await ask("GET", "/livez")).json);
+  const shown = await ask("GET", "/v1/config");
+  t.same(shown.json, JSON.parse(JSON.stringify(effective(config))));
+  t.match(shown.json, {
+    admin: { tokens: [{ token: { env: "CI_TOKEN" } }] },
+    routes: [{ override: { secret: { env: "OVERRIDE_SECRET" } } }, {}],
+  });
+  for (const [url, told] of [
+    ["https://hooks.example/services/T0/hunter2", "https://hooks.example/[redacted]"],
+    ["https://hunter2@hooks.example", "https://hooks.example/[redacted]"],
+    ["http://hooks.example:1/?token=hunter2", "http://hooks.example:1/[redacted]"],
+    ["http://hooks.example:1", "http://hooks.example:1"],
+  ] as const) {
+    const hooked = await testAdmin(t, { config: () => ({ ...config, notify: { webhook: { url } } }) });
+    const { json, text } = await hooked.ask("GET", "/v1/config");
+    t.match(json, { notify: { webhook: { url: told } } }, "often the path is all the secret there is");
+    t.notMatch(text, "hunter2");
+  }
+  const metrics = await ask("GET", "/metrics", { headers: { accept: "application/openmetrics-text" } });
+  t.match(metrics, { text: "# application/openmetrics-text\n", headers: { "content-type": "text/plain" } });
+});

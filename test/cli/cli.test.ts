@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { tmpdir } from "node:os";
 import t from "tap";
 import { parseConfig } from "../../src/config/load.ts";
-import { api, health, LINE, problem, ran, sluice } from "../support/cli.ts";
+import { api, LINE, problem, ran, sluice } from "../support/cli.ts";
 import { fakeAdmin, routeStatus } from "../support/fake-admin.ts";
 
 t.test(
@@ -200,29 +200,9 @@ t.test("to weight 0 there is nothing to ask the API about first", async (t) => {
   );
 });
 
-t.test("health and journal are shown to people and to programs", async (t) => {
-  let well = true;
-  const answer = api(() => routeStatus());
-  const admin = await fakeAdmin((call) =>
-    !well && call.path === "/v1/health" ? [200, health(false)] : answer(call),
-  );
+t.test("the journal is shown to people and to programs", async (t) => {
+  const admin = await fakeAdmin(api(() => routeStatus()));
   t.teardown(() => admin.close());
-  const ok = await sluice(["health", "--admin", admin.address]);
-  t.equal(ok.code, 0);
-  t.match(
-    ok.out,
-    /^healthy\nroute .*\napp +stable +http:\/\/a:1 +unknown +0\napp +canary +http:\/\/b:1 +healthy +0\n$/,
-  );
-  well = false;
-  t.match(
-    (await sluice(["health", "--admin", admin.address])).out,
-    /^unhealthy.* canary +http:\/\/b:1 +unhealthy +3 {2}refused\n$/s,
-  );
-  well = false;
-  const sick = await sluice(["health", "--json", "--admin", admin.address]);
-  t.equal(sick.code, 1);
-  t.same(JSON.parse(sick.out), health(false));
-
   const table = await sluice(["journal", "--route", "a b", "--limit", "3", "--admin", admin.address]);
   t.equal(admin.calls.at(-1)?.path, "/v1/journal?limit=3&route=a+b");
   t.match(

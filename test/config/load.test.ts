@@ -149,7 +149,7 @@ const REFUSED: readonly (readonly [what: string, text: string, expected: readonl
         - { setWeight: 10%, gate: { roles: [lead, lead] } }`,
     ),
     [
-      "7:11 a gate must ask for a role, an acknowledgement or an item of a checklist",
+      "7:11 a gate must ask for a role, an acknowledgement, an item of a checklist, or health",
       '8:11 the role "lead" is asked twice',
     ],
   ],

@@ -115,7 +115,7 @@ function alarmed(isLate: () => boolean) {
   const chunk = splits.grow(["app"]);
   if (chunk !== undefined) reader.add(chunk);
   const routes = new Map([
-    ["app", { route: "app", rollout: "", salt: "", weight: ppm(100_000), forcedCanary: true }],
+    ["app", { route: "app", rollout: "", salt: "", weight: ppm(100_000), forcedCanary: true, bars: 0 }],
   ]);
   splits.apply({ generation: 1, routes });
   reader.learn(splits.state.salts);

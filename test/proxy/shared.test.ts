@@ -15,29 +15,34 @@ import { PlaneMeter } from "../../src/proxy/measure.ts";
 import { Readings, joined } from "../../src/proxy/readings.ts";
 import { SplitBoard, SplitReader, packed, unpacked, type SaltNote } from "../../src/proxy/split-board.ts";
 
-const split = (route: string, weight: number, salt: string, forcedCanary = true): RouteSplit => ({
+const split = (route: string, weight: number, salt: string, forcedCanary = true, bars = 0): RouteSplit => ({
   route,
   rollout: `rollout of ${salt}`,
   salt,
   weight: ppm(weight),
   forcedCanary,
+  bars,
 });
 
-t.test("a word holds a weight, a shut door and a number of a salt, and gives them back", async (t) => {
-  const words = fc.record({
-    weight: fc.integer({ min: 0, max: 1_000_000 }),
-    isShut: fc.boolean(),
-    salt: fc.integer({ min: 0, max: 2047 }),
-  });
-  fc.assert(
-    fc.property(words, (word) => {
-      const number = packed(word);
-      // What an Int32Array holds.
-      return number === (number | 0) && JSON.stringify(unpacked(number)) === JSON.stringify(word);
-    }),
-  );
-  t.strictSame(unpacked(0), { weight: 0, isShut: false, salt: 0 });
-});
+t.test(
+  "a word holds a weight, a shut door, the bars and a number of a salt, and gives them back",
+  async (t) => {
+    const words = fc.record({
+      weight: fc.integer({ min: 0, max: 1_000_000 }),
+      isShut: fc.boolean(),
+      bars: fc.integer({ min: 0, max: 7 }),
+      salt: fc.integer({ min: 0, max: 255 }),
+    });
+    fc.assert(
+      fc.property(words, (word) => {
+        const number = packed(word);
+        // What an Int32Array holds.
+        return number === (number | 0) && JSON.stringify(unpacked(number)) === JSON.stringify(word);
+      }),
+    );
+    t.strictSame(unpacked(0), { weight: 0, isShut: false, bars: 0, salt: 0 });
+  },
+);
 
 function must(holds: boolean, what: string): void {
   if (!holds) throw new Error(`not so: ${what}`);
@@ -50,6 +55,7 @@ const event = fc.oneof(
     weight: fc.constantFrom(0, 1, 50_000, 500_000, 1_000_000),
     salt: fc.constantFrom("a", "b", "c"),
     forcedCanary: fc.boolean(),
+    bars: fc.integer({ min: 0, max: 7 }),
   }),
   fc.constant({ type: "message" as const }),
   fc.constant({ type: "read" as const }),
@@ -71,6 +77,7 @@ t.test(
         const look = (): void => {
           const seen = cell.read();
           must(seen.forcedCanary === applied.forcedCanary, "the next read sees the store");
+          must(seen.bars === applied.bars, "and the bars");
           const isWhole = seen.weight === applied.weight && seen.salt === applied.salt;
           must(seen.weight === 0 || isWhole, "never more than was applied, and never by another salt");
           must(cell.read() === seen, "the same object while nothing changes");
@@ -78,7 +85,7 @@ t.test(
         };
         for (const each of script) {
           if (each.type === "apply") {
-            applied = split("app", each.weight, each.salt, each.forcedCanary);
+            applied = split("app", each.weight, each.salt, each.forcedCanary, each.bars);
             board.apply({ generation: ++generation, routes: new Map([["app", applied]]) });
             must(reader.generation === generation, "so is its number");
           } else if (each.type === "message") reader.learn(messages.shift() ?? []);
@@ -92,7 +99,7 @@ t.test(
 );
 
 t.test(
-  "a salt's number begins anew after two thousand, and a route that is left out is on stable",
+  "a salt's number begins anew after two hundred, and a route that is left out is on stable",
   async (t) => {
     const reader = new SplitReader();
     const board = new SplitBoard((notes) => reader.learn(notes));

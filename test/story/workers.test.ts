@@ -125,6 +125,7 @@ async function site(t: Test, route: object = {}, more: object = {}): Promise<Sit
         salt: SALT,
         weight: ppm(percent * 10_000),
         forcedCanary: true,
+        bars: 0,
       });
       plane.apply({ generation: ++generation, routes: new Map(routes) });
     },

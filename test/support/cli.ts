@@ -2,6 +2,7 @@
 
 import { Readable } from "node:stream";
 import { runCli } from "../../src/cli/main.ts";
+import { healthReport } from "../../src/domain/health-report.ts";
 import type { RouteStatus } from "../../src/engine/status.ts";
 import type { AdminAnswer, AdminCall } from "./fake-admin.ts";
 
@@ -71,7 +72,20 @@ export function health(canary: boolean): object {
     failures: canary ? 0 : 3,
     detail: canary ? "" : "refused",
   };
-  return { healthy: canary, routes: [{ name: "app", stable: [stable], canary: [other] }] };
+  const routes = [{ name: "app", stable: [stable], canary: [other] }];
+  const report = healthReport({
+    routes,
+    storeTrouble: "",
+    journals: true,
+    notifiers: { count: 1, failing: [] },
+    reloadTrouble: "",
+    folders: [{ name: "state folder", folder: "./state", free: 2 ** 30, trouble: "" }],
+    loopLagMs: 0,
+    loopLagMaxMs: 500,
+    workers: 1,
+    workersWanted: 1,
+  });
+  return { ...report, routes };
 }
 
 /** A line of the journal whose reason tries to drive the terminal. */

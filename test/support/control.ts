@@ -6,11 +6,13 @@ import { createAdmin, type Admin, type AdminOptions } from "../../src/admin/serv
 import { configSchema, type Config } from "../../src/config/schema.ts";
 import { drillReport } from "../../src/domain/drill.ts";
 import { openIncident, resolveIncident } from "../../src/domain/incident.ts";
+import { healthReport, type HealthFacts } from "../../src/domain/health-report.ts";
 import { beginReport, reportJson } from "../../src/domain/report.ts";
 import type { Command } from "../../src/domain/rollout-types.ts";
 import { millis } from "../../src/domain/units.ts";
 import type { CommandResult, Control, Totals } from "../../src/engine/control.ts";
 import type { BackupShelf, JournalLine, Notice } from "../../src/engine/ports.ts";
+import type { TurnOrder, TurnResult } from "../../src/engine/safety.ts";
 import type { RouteStatus } from "../../src/engine/status.ts";
 import type { ReportEntry } from "../../src/telemetry/report-shelf.ts";
 import { fakeClock, type FakeClock } from "./clock.ts";
@@ -26,9 +28,15 @@ export interface Asked {
   readonly ifVersion: number | undefined;
 }
 
+/** A safety switch as it was turned. */
+export type TurnAsked = Omit<TurnOrder, "actor"> & { readonly actor: string };
+
 /** An engine that does what it is told and nothing else. */
 export interface FakeControl extends Control {
   readonly asked: readonly Asked[];
+  readonly switches: readonly TurnAsked[];
+  /** What the next turns of a switch come to; undefined: done. */
+  turned: TurnResult | undefined;
   /** What the next commands come to; undefined: done, with one more version. */
   answer: ((asked: Asked) => CommandResult | Promise<CommandResult>) | undefined;
   /** Changes the one route, with one more version. */
@@ -119,6 +127,20 @@ const NOTICE: Notice = {
   audience: "operators",
 };
 
+/** A program of which all is well but the store. */
+const UNWELL: HealthFacts = {
+  routes: [],
+  storeTrouble: "the disk is full",
+  journals: true,
+  notifiers: { count: 1, failing: [] },
+  reloadTrouble: "",
+  folders: [{ name: "state folder", folder: "./state", free: 2 ** 30, trouble: "" }],
+  loopLagMs: 0,
+  loopLagMaxMs: 500,
+  workers: 1,
+  workersWanted: 1,
+};
+
 /** Nothing measured, of no route. */
 const NO_TOTALS: Totals = {
   routes: [],
@@ -132,11 +154,14 @@ const NO_TOTALS: Totals = {
 /** An engine with the routes `app` and `api`, at version 7. */
 function fakeControl(): FakeControl {
   const asked: Asked[] = [];
+  const turned: TurnAsked[] = [];
   let status = routeStatus();
   const other = routeStatus({ name: "api", weight: 0, phase: "idle" });
   const histograms = { all: "SElTVA==", successes: "SElTVA==", failures: "SElTVA==" };
   const control: FakeControl = {
     asked,
+    switches: turned,
+    turned: undefined,
     answer: undefined,
     change(change) {
       status = { ...status, ...change, version: status.version + 1 };
@@ -164,6 +189,17 @@ function fakeControl(): FakeControl {
       return Promise.resolve(isThere ? resolveIncident(INCIDENT, end) : undefined);
     },
     totals: () => NO_TOTALS,
+    safety: {
+      state: {
+        all: { maintenance: { since: "2026-01-05T09:00:00.000Z", by: "mia", reason: "moving" } },
+        routes: {},
+      },
+      turn(order) {
+        const { actor, ...said } = order;
+        turned.push({ ...said, actor: actor.name });
+        return Promise.resolve(control.turned ?? { ok: true, state: control.safety.state, recorded: true });
+      },
+    },
     get version() {
       return status.version;
     },
@@ -293,6 +329,7 @@ export async function testAdmin(t: Test, options: Partial<AdminOptions> = {}): P
         ),
       }),
     drills: { list: () => Promise.resolve([]) },
+    health: () => Promise.resolve(healthReport(UNWELL)),
     backups: fakeShelf(),
     restore: () => Promise.resolve({ ok: true, routes: [], missing: [] }),
     drain: () => void done.push("drain"),

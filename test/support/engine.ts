@@ -263,6 +263,7 @@ export async function bench(
     readonly confirm?: Confirm;
     readonly incidents?: IncidentFiles;
     readonly alertsOf?: (route: string) => readonly string[];
+    readonly unwell?: () => string | undefined;
   } = {},
 ): Promise<Bench> {
   const clock = parts.clock ?? fakeClock();
@@ -297,6 +298,7 @@ export async function bench(
     confirm: parts.confirm,
     incidents: parts.incidents,
     alertsOf: parts.alertsOf,
+    ...(parts.unwell === undefined ? {} : { unwell: parts.unwell }),
     clock,
     dice: fakeDice(7),
     log: QUIET,

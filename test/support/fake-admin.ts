@@ -82,6 +82,7 @@ export function routeStatus(change: Partial<RouteStatus> = {}): RouteStatus {
   return {
     name: "app",
     weight: 25,
+    safety: {},
     phase: "progressing",
     reason: "",
     step: 1,

@@ -20,7 +20,7 @@ export interface TestPlane {
   /** `host:port` of the first listener. */
   readonly address: string;
   /** Puts a weight in percent in force. */
-  weight(percent: number, forcedCanary?: boolean): void;
+  weight(percent: number, forcedCanary?: boolean, bars?: number): void;
   /** Moves the clock. */
   advance(ms: number): void;
   /** Which endpoints are unhealthy, by URL. */
@@ -111,10 +111,10 @@ export async function startPlane(
     plane,
     address,
     sick,
-    weight(percent, forcedCanary = true) {
+    weight(percent, forcedCanary = true, bars = 0) {
       const weight = ppmOfPercent(percent);
       if (weight === undefined) throw new RangeError("not a percentage");
-      const entry = { route: "app", rollout: "r", salt: "salt", weight, forcedCanary };
+      const entry = { route: "app", rollout: "r", salt: "salt", weight, forcedCanary, bars };
       plane.apply({ generation: ++generation, routes: new Map([["app", entry]]) });
     },
     advance: (ms) => void (now += ms),

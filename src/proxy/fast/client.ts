@@ -10,7 +10,7 @@
 import type { Socket } from "node:net";
 import type { ErrorCode } from "../../domain/errors.ts";
 import { millis, type Millis } from "../../domain/units.ts";
-import { CLOSES, ownAnswer, rawAnswer, wholeAnswer } from "../answer.ts";
+import { CLOSES, ownAnswer, rawAnswer, wholeAnswer, type OwnAnswer } from "../answer.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Peer } from "../forwarding.ts";
 import { RETIRE_IDLE_MS, type Attempt, type AttemptEvents, type Copied, type Downstream } from "../lane.ts";
@@ -345,29 +345,37 @@ export class FastClient extends PlainRequest implements Downstream<FastHead>, Re
   }
 
   answer(status: number, code: ErrorCode, detail: string, cookie: string): void {
+    this.give(status, ownAnswer(status, code, detail, cookie));
+  }
+
+  give(status: number, own: OwnAnswer): void {
     if (this.#response.hasHead) {
       this.cut();
       return;
     }
     if (this.#bodyTo > 0) this.#dropBody();
     if (this.body?.isComplete === false) {
-      this.refuse(status, code, detail);
+      this.#end(status, own);
       return;
     }
     if (this.#isLast) this.#closes = true;
     const more = `${dateLineAt(this.#lane.reception.clock.wall())}${this.#closes ? CLOSES : ""}`;
-    const own = ownAnswer(status, code, detail, cookie);
     this.#response.append(wholeAnswer(own, status, more, !this.isHead));
     this.#over();
   }
 
   refuse(status: number, code: ErrorCode, detail: string): void {
+    this.#end(status, ownAnswer(status, code, detail, ""));
+  }
+
+  /** Answers, and ends the connection. */
+  #end(status: number, own: OwnAnswer): void {
     if (this.#response.hasHead || !this.socket.writable) this.cut();
     else {
       this.exchange = undefined;
       this.#attempt = undefined;
       this.#rest = undefined;
-      this.#deafen(rawAnswer(status, code, detail, !this.isHead));
+      this.#deafen(rawAnswer(status, own, !this.isHead));
     }
   }
 

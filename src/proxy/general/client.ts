@@ -9,7 +9,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { ErrorCode } from "../../domain/errors.ts";
-import { ownAnswer, phraseOf, rawAnswer } from "../answer.ts";
+import { ownAnswer, phraseOf, rawAnswer, type OwnAnswer } from "../answer.ts";
 import type { Peer } from "../forwarding.ts";
 import type { FieldedHead } from "../headers.ts";
 import type { Downstream } from "../lane.ts";
@@ -106,6 +106,11 @@ export class ClientConnection {
 
   /** Answers raw and ends the connection; nothing more is heard. */
   refuse(status: number, code: ErrorCode, detail: string, withBody = true): void {
+    this.give(status, ownAnswer(status, code, detail, ""), withBody);
+  }
+
+  /** The same with any answer of the proxy's own. */
+  give(status: number, own: OwnAnswer, withBody = true): void {
     this.#deaf = true;
     this.#queue = [];
     const { socket } = this;
@@ -113,7 +118,7 @@ export class ClientConnection {
       socket.destroy();
       return;
     }
-    socket.end(rawAnswer(status, code, detail, withBody));
+    socket.end(rawAnswer(status, own, withBody));
     this.linger();
   }
 
@@ -271,6 +276,10 @@ export class ClientSide extends RequestSide implements Downstream<FieldedHead> {
   }
 
   answer(status: number, code: ErrorCode, detail: string, cookie: string): void {
+    this.give(status, ownAnswer(status, code, detail, cookie));
+  }
+
+  give(status: number, own: OwnAnswer): void {
     const response = this.#response;
     if (response.headersSent || response.destroyed) {
       this.cut();
@@ -278,13 +287,12 @@ export class ClientSide extends RequestSide implements Downstream<FieldedHead> {
     }
     // The rest of a body that nobody reads must not be taken for the next request.
     if (this.body !== undefined && !this.#request.complete) {
-      this.refuse(status, code, detail);
+      this.#connection.give(status, own, this.method !== "HEAD");
       return;
     }
-    const { fields, body } = ownAnswer(status, code, detail, cookie);
     if (this.#connection.isLast) response.shouldKeepAlive = false;
-    response.writeHead(status, fields);
-    response.end(body);
+    response.writeHead(status, [...own.fields]);
+    response.end(own.body);
   }
 
   refuse(status: number, code: ErrorCode, detail: string): void {

@@ -11,6 +11,7 @@ import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Config } from "../../config/schema.ts";
 import type { ErrorCode } from "../../domain/errors.ts";
+import type { OwnAnswer } from "../answer.ts";
 import { originOf, type Peer } from "../forwarding.ts";
 import { cleanTrailers, readRequestHead, type RequestHead } from "../headers.ts";
 import { RETIRE_IDLE_MS } from "../lane.ts";
@@ -35,6 +36,8 @@ export interface UpgradeSide {
   readonly bytes: Buffer;
   /** Answers, and ends the client's side. */
   refuse(status: number, code: ErrorCode, detail: string): void;
+  /** The same with any answer of the proxy's own. */
+  give(status: number, own: OwnAnswer): void;
   /** All that the client will get was written. */
   linger(): void;
   /** The client's side is closed. */
@@ -340,6 +343,7 @@ export class GeneralServer {
           socket: connection.socket,
           bytes,
           refuse: (status, code, detail) => connection.refuse(status, code, detail),
+          give: (status, own) => connection.give(status, own),
           linger: () => connection.linger(),
           over: () => connection.over(),
         });

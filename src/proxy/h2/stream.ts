@@ -8,7 +8,7 @@
 import { constants, type ServerHttp2Stream } from "node:http2";
 import type { ErrorCode } from "../../domain/errors.ts";
 import { grpcOfHttp, grpcTimeoutOf, NO_GRPC_STATUS } from "../../domain/grpc.ts";
-import { ownAnswer } from "../answer.ts";
+import { ownAnswer, type OwnAnswer } from "../answer.ts";
 import { RequestSide, type RequestParts } from "../general/side.ts";
 import type { FieldedHead } from "../headers.ts";
 import type { Attempt, AttemptEvents } from "../lane.ts";
@@ -135,6 +135,10 @@ export class Http2Side extends RequestSide implements Arrival<FieldedHead> {
   }
 
   answer(status: number, code: ErrorCode, detail: string, cookie: string): void {
+    this.give(status, ownAnswer(status, code, detail, cookie));
+  }
+
+  give(status: number, { fields, body, detail }: OwnAnswer): void {
     if (this.#isOver) return;
     if (this.#stream.headersSent) {
       this.cut();
@@ -145,7 +149,6 @@ export class Http2Side extends RequestSide implements Arrival<FieldedHead> {
       this.#stream.respond(grpcAnswer(status, detail), { endStream: true });
       return;
     }
-    const { fields, body } = ownAnswer(status, code, detail, cookie);
     const isEmpty = this.method === "HEAD";
     this.#stream.respond(listOf(status, fields), { endStream: isEmpty });
     if (!isEmpty) this.#stream.end(body);

@@ -10,7 +10,7 @@ import { constants, type ServerHttp2Stream } from "node:http2";
 import { Duplex } from "node:stream";
 import type { ErrorCode } from "../../domain/errors.ts";
 import type { Dice } from "../../engine/ports.ts";
-import { ownAnswer } from "../answer.ts";
+import { ownAnswer, type OwnAnswer } from "../answer.ts";
 import type { Peer } from "../forwarding.ts";
 import { HOP_BY_HOP, type RequestHead } from "../headers.ts";
 import type { UpgradeSide } from "../listener.ts";
@@ -89,9 +89,12 @@ export class WebSocketStream extends Duplex implements UpgradeSide {
   }
 
   refuse(status: number, code: ErrorCode, detail: string): void {
+    this.give(status, ownAnswer(status, code, detail, ""));
+  }
+
+  give(status: number, { fields, body }: OwnAnswer): void {
     const stream = this.#stream;
     if (stream.headersSent || stream.destroyed || stream.closed) return void this.destroy();
-    const { fields, body } = ownAnswer(status, code, detail, "");
     stream.respond([":status", String(status), ...fields]);
     // Its client has not ended it, and need not.
     stream.once("finish", () => this.destroy());
