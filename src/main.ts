@@ -8,6 +8,7 @@ import type { Io } from "./cli/io.ts";
 import { runCli, type DemoOptions } from "./cli/main.ts";
 import { loadConfig } from "./config/load.ts";
 import { watchConfig } from "./config/watch.ts";
+import { codeOf } from "./domain/errors.ts";
 import type { Log } from "./engine/ports.ts";
 import { clock, dice, openFilesLimit } from "./platform.ts";
 import type { Running } from "./start.ts";
@@ -85,6 +86,11 @@ function silent(): Log {
 }
 
 function terminal(): Io {
+  // Whoever read the output has gone (`sluice journal | head`): what they did not want is no failure of ours.
+  process.stdout.on("error", (error) => {
+    if (codeOf(error) === "EPIPE") process.exit();
+    throw error;
+  });
   return {
     stdout: (text) => void process.stdout.write(text),
     stderr: (text) => void process.stderr.write(text),

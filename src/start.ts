@@ -19,6 +19,7 @@ import { TICK_MS, openController } from "./engine/controller.ts";
 import type { Clock, Dice, Log, Notice, Notifier } from "./engine/ports.ts";
 import { keepMessages } from "./engine/messages.ts";
 import { reloadDifferences } from "./engine/reload.ts";
+import { openFlags, type Flags } from "./flags/open.ts";
 import { createFanout } from "./notify/fanout.ts";
 import { logChannel } from "./notify/lines.ts";
 import { signatureFields } from "./notify/signature.ts";
@@ -31,6 +32,7 @@ import { systemLookup } from "./proxy/resolve.ts";
 import { createWorkers } from "./proxy/workers.ts";
 import { createProbes } from "./probe/health.ts";
 import { openBackups } from "./store/backups.ts";
+import { flagStore } from "./store/flag-record.ts";
 import { openKey } from "./store/keys.ts";
 import { openStore } from "./store/open.ts";
 import { drillShelf } from "./telemetry/drills.ts";
@@ -161,6 +163,7 @@ export async function start(options: StartOptions): Promise<Running> {
       },
       // What is told to the log needs no trial.
       channels: channels.filter(({ name }) => name !== "log"),
+      flags: () => flags.check(),
       pem: (path) => pems.shelf.pem(path),
       lookup: systemLookup,
       sign: signatureFields,
@@ -189,6 +192,14 @@ export async function start(options: StartOptions): Promise<Running> {
       log,
     });
     closers.push(() => controller.close());
+    const flags: Flags = await openFlags(config.flags, {
+      store: flagStore(folder),
+      journal,
+      standOf: (route) => controller.standOf(route),
+      clock,
+      log,
+    });
+    closers.push(() => flags.close());
     if (backups !== undefined && config.backups !== "off" && config.backups.daily)
       closers.push(backups.daily());
 
@@ -204,6 +215,7 @@ export async function start(options: StartOptions): Promise<Running> {
       eventLoopDelay: (quantile) =>
         Math.max(plane.loopDelay(quantile), delay.percentile(quantile * 100) / 1e9 - LAG_SAMPLE_MS / 1000),
       reload: () => lastReload,
+      flags: () => flags.stats(),
       unverified: () => unverifiedArms(config),
     });
 
@@ -240,6 +252,7 @@ export async function start(options: StartOptions): Promise<Running> {
           throw new AppError("SPLIT_CONFIG_UNREADABLE", "there is no file to read again");
         const next = await options.reread();
         await pems.prepare(next.config);
+        const nextFlags = await flags.prepare(next.config.flags);
         const before = { config, secretOf, bytes };
         const result = reloadDifferences(config, next.config);
         ({ config, secretOf, bytes } = next);
@@ -251,6 +264,7 @@ export async function start(options: StartOptions): Promise<Running> {
         });
         pems.adopt(config);
         controller.reconfigure(whole());
+        await flags.adopt(nextFlags);
         admin.setTokens(tokens());
         Object.assign(lastReload, { ok: true, at: clock.wall(), trouble: "" });
         warnOfUnverified(config, log);
@@ -315,6 +329,7 @@ export async function start(options: StartOptions): Promise<Running> {
       drills: shelf,
       backups,
       health: () => health.report(),
+      flags,
       restore: (order) => controller.restore(order),
       // A state that cannot be written takes no replica out of service: it goes on protecting.
       readiness: () => ({

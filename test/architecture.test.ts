@@ -23,6 +23,7 @@ const FLOORS: Readonly<Record<string, number>> = {
   probe: 2,
   preflight: 2,
   backtest: 2,
+  flags: 2,
   admin: 3,
   console: 3,
   cli: 3,
@@ -47,7 +48,8 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   "hdr-histogram-js": ["domain/latency.ts"],
   "prom-client": ["telemetry/metrics.ts"],
   yaml: ["config/load.ts"],
-  commander: ["cli/main.ts", "cli/remote.ts"],
+  commander: ["cli/"],
+  "@openfeature/flagd-core": ["flags/evaluator.ts"],
   "lru-cache": ["admin/", "proxy/", "engine/"],
   zod: ["config/", "admin/", "store/"],
 };

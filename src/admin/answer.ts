@@ -41,6 +41,17 @@ export function jsonAnswer(status: number, body: unknown, version?: number): Ans
   };
 }
 
+/** `body` as JSON, under a tag by which it is known again. */
+export function taggedAnswer(body: unknown, etag: string): Answer {
+  const answer = jsonAnswer(200, body);
+  return { ...answer, headers: { ...answer.headers, etag } };
+}
+
+/** That nothing has changed since the answer with this tag. */
+export function unchangedAnswer(etag: string): Answer {
+  return { status: 304, headers: { etag }, body: "", close: false };
+}
+
 /** `body` as it is. */
 export function textAnswer(contentType: string, body: string): Answer {
   return { status: 200, headers: { "content-type": contentType }, body, close: false };

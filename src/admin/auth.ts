@@ -14,7 +14,7 @@ import type { ErrorCode } from "../domain/errors.ts";
 import type { Actor } from "../domain/rollout-types.ts";
 
 /** What a token may do; each is a right of its own, none implies another. */
-export type Scope = "read" | "operate" | "approve" | "admin";
+export type Scope = "read" | "operate" | "approve" | "admin" | "flags";
 
 /** A token as configured. */
 export interface Token {

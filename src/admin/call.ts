@@ -10,7 +10,14 @@ import { TLSSocket } from "node:tls";
 import type { ErrorCode } from "../domain/errors.ts";
 import type { Actor } from "../domain/rollout-types.ts";
 import type { Log } from "../engine/ports.ts";
-import { jsonAnswer, problemAnswer, textAnswer, type Answer } from "./answer.ts";
+import {
+  jsonAnswer,
+  problemAnswer,
+  taggedAnswer,
+  textAnswer,
+  unchangedAnswer,
+  type Answer,
+} from "./answer.ts";
 import type { Auth } from "./auth.ts";
 import { MAX_BODY, checkInput, parseJson, parseQuery, readBody } from "./body.ts";
 import type { Events } from "./events.ts";
@@ -140,7 +147,9 @@ function admit(parts: CallParts, request: IncomingMessage, response: ServerRespo
     return stop(caller.code, caller.message, { headers: caller.headers });
   }
   parts.onKnown(request);
-  if (!caller.scopes.has(row.scope)) {
+  const isAllowed =
+    caller.scopes.has(row.scope) || (row.orScope !== undefined && caller.scopes.has(row.orScope));
+  if (!isAllowed) {
     return stop("SPLIT_FORBIDDEN", `this call needs the scope "${row.scope}"`, {
       headers: {
         "www-authenticate": `Bearer realm="sluice", error="insufficient_scope", scope="${row.scope}"`,
@@ -173,7 +182,10 @@ async function writing(parts: CallParts, admitted: Admitted): Promise<Answer | u
   if (body === undefined) return undefined;
   if (!body.ok) return body.answer;
   const json = parseJson(body.value);
-  if (!json.ok) return invalid(json.field, json.message).answer;
+  if (!json.ok) {
+    const refused = row.refuse?.(admitted.id, "syntax", json.message);
+    return refused === undefined ? invalid(json.field, json.message).answer : answerOf(refused);
+  }
   const { control } = parts.sources;
   const version = control.route(admitted.route)?.version ?? control.version;
   const match = ifVersionOf(fieldsOf(request, "if-match"), version);
@@ -189,7 +201,8 @@ async function writing(parts: CallParts, admitted: Admitted): Promise<Answer | u
     }
     // The platform takes the listener's time again when it has been answered.
     if (row.patienceMs !== undefined) request.setTimeout(row.patienceMs);
-    const answer = answerOf(await row.handle(call.value));
+    const answer = answerOf(await row.handle(call.value), call.value.ifNoneMatch);
+    if (row.isQuestion === true) return answer;
     parts.log.info("admin call", {
       actor,
       path: row.path,
@@ -265,7 +278,12 @@ function callOf(
   const asked = checkInput(row.query, parameters.value);
   if (!asked.ok) return invalid(asked.field, asked.message);
   const input = row.input === null ? { ok: true as const, value: undefined } : checkInput(row.input, body);
-  if (!input.ok) return invalid(input.field, input.message);
+  if (!input.ok) {
+    const refused = row.refuse?.(id, "input", `${input.field}: ${input.message}`);
+    return refused === undefined
+      ? invalid(input.field, input.message)
+      : { ok: false, answer: answerOf(refused) };
+  }
   return {
     ok: true,
     value: {
@@ -276,13 +294,19 @@ function callOf(
       input: input.value,
       query: asked.value,
       ifVersion,
+      ifNoneMatch: request.headers["if-none-match"] ?? "",
       accept: request.headers.accept ?? "",
     },
   };
 }
 
-function answerOf(reply: Reply<unknown>): Answer {
+function answerOf(reply: Reply<unknown>, ifNoneMatch = ""): Answer {
   switch (reply.kind) {
+    case "tagged": {
+      const { etag } = reply;
+      const hasIt = ifNoneMatch === "*" || ifNoneMatch.split(",").some((tag) => isSameTag(tag, etag));
+      return hasIt ? unchangedAnswer(etag) : taggedAnswer(reply.body, etag);
+    }
     case "json":
       return jsonAnswer(reply.status, reply.body, reply.version);
     case "text":
@@ -295,4 +319,9 @@ function answerOf(reply: Reply<unknown>): Answer {
     default:
       return reply satisfies never;
   }
+}
+
+/** Weakly compared, as If-None-Match asks for (RFC 9110 §13.1.2). */
+function isSameTag(tag: string, etag: string): boolean {
+  return tag.trim().replace(/^W\//, "") === etag;
 }

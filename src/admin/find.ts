@@ -7,6 +7,7 @@
 
 import { z } from "zod";
 import { name } from "../config/texts.ts";
+import { FLAG_KEY } from "../domain/flag.ts";
 import { ROWS } from "./routes.ts";
 import type { Row } from "./row.ts";
 
@@ -24,9 +25,13 @@ interface Parameters {
 /** What a report may be called. No segment of a path in itself: it has no slash, and is longer than two dots. */
 const reportId = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{2,199}$/);
 
+/** Looked up among the flags, and nowhere else. */
+const flagKey = z.string().regex(FLAG_KEY);
+
 const PARAMETERS: ReadonlyMap<string, readonly [keyof Parameters, z.ZodType<string>]> = new Map([
   ["{route}", ["route", name]],
   ["{id}", ["id", reportId]],
+  ["{key}", ["id", flagKey]],
 ]);
 
 const TABLE = ROWS.map(([operation, row]) => ({ operation, row, segments: row.path.split("/") }));

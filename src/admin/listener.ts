@@ -269,7 +269,8 @@ function send(
   const headers: Record<string, string> = {
     ...GUARDS,
     ...answer.headers,
-    "content-length": String(Buffer.byteLength(answer.body)),
+    // Of a 304 it would be the length of what is not sent (RFC 9110 §8.6).
+    ...(answer.status === 304 ? {} : { "content-length": String(Buffer.byteLength(answer.body)) }),
   };
   if (isUnread || isLast) headers["connection"] = "close";
   return new Promise((resolve) => {

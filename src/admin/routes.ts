@@ -16,6 +16,7 @@ import type { RouteStatus } from "../engine/status.ts";
 import { backupRows } from "./backup-rows.ts";
 import { DRILL_ROWS } from "./drill-rows.ts";
 import { HEALTH_ROWS } from "./health-rows.ts";
+import { flagRows } from "./flag-rows.ts";
 import {
   approval,
   approveInput,
@@ -292,6 +293,7 @@ export const ROUTES = {
     },
   }),
   ...backupRows,
+  ...flagRows,
   reload: row({
     method: "POST",
     path: "/v1/config/reload",

@@ -15,12 +15,14 @@ import type { ReportShelf } from "../telemetry/report-shelf.ts";
 import type { Scope } from "./auth.ts";
 import type { BackupSources } from "./backup-rows.ts";
 import type { DrillSources } from "./drill-rows.ts";
+import type { FlagSources } from "./flag-rows.ts";
 import type { HealthSources } from "./health-rows.ts";
 import type { MessageSources } from "./message-rows.ts";
 import { routeStatusSchema } from "./shapes.ts";
 
 /** What the handlers work on. */
-export interface AdminSources extends BackupSources, DrillSources, HealthSources, MessageSources {
+export interface AdminSources
+  extends BackupSources, DrillSources, FlagSources, HealthSources, MessageSources {
   readonly control: Control;
   readonly config: () => Config;
   readonly preflight: Preflight;
@@ -41,12 +43,14 @@ export interface Call<I, Q> {
   readonly actor: Actor;
   /** `{route}` of the path; empty when it has none. */
   readonly route: string;
-  /** `{id}` of the path; empty when it has none. */
+  /** `{id}` or `{key}` of the path; empty when it has none. */
   readonly id: string;
   readonly input: I;
   readonly query: Q;
   /** From If-Match. */
   readonly ifVersion: number | undefined;
+  /** The If-None-Match field. */
+  readonly ifNoneMatch: string;
   /** The Accept field. */
   readonly accept: string;
 }
@@ -54,6 +58,8 @@ export interface Call<I, Q> {
 /** What a handler answers. */
 export type Reply<O> =
   | { readonly kind: "json"; readonly status: number; readonly body: O; readonly version?: number }
+  /** Answered with 304, and no body, to who has it already. */
+  | { readonly kind: "tagged"; readonly etag: string; readonly body: O }
   | { readonly kind: "text"; readonly contentType: string; readonly body: string }
   /** The stream of server-sent events, of one route when named. */
   | { readonly kind: "events"; readonly only: string | undefined }
@@ -65,6 +71,12 @@ export interface Row<I extends z.ZodType = z.ZodType, Q extends z.ZodType = z.Zo
   readonly path: string;
   /** The right it takes; `none`: needs no token. */
   readonly scope: Scope | "none";
+  /** A lesser right that is enough, too. */
+  readonly orScope?: Scope;
+  /** A POST that changes nothing: nothing of it is logged or told. */
+  readonly isQuestion?: true;
+  /** How this row tells that a body is none that it takes; left out: as a problem. */
+  readonly refuse?: (id: string, kind: "syntax" | "input", message: string) => Reply<unknown>;
   readonly summary: string;
   /** The body; null for a read. */
   readonly input: I | null;

@@ -13,6 +13,7 @@ import type { Clock, Dice, Log, Preflight } from "../engine/ports.ts";
 import type { ReportShelf } from "../telemetry/report-shelf.ts";
 import { createAuth, type Token } from "./auth.ts";
 import type { BackupSources } from "./backup-rows.ts";
+import type { FlagSources } from "./flag-rows.ts";
 import { createCalls } from "./call.ts";
 import { readPair, watchPair } from "./certificate.ts";
 import { createConnections } from "./connections.ts";
@@ -28,7 +29,8 @@ import { createOriginCheck } from "./origin.ts";
 import { createRefusals } from "./refusals.ts";
 
 /** What the admin API needs. */
-export interface AdminOptions extends BackupSources, DrillSources, HealthSources, MessageSources {
+export interface AdminOptions
+  extends BackupSources, DrillSources, FlagSources, HealthSources, MessageSources {
   /** `host:port`, `[v6]:port`, `:port` or `unix:PATH`. */
   readonly address: string;
   /** Further names by which it may be called. */

@@ -88,6 +88,9 @@ export interface AdminClient {
   health(): Promise<OutputOf<"health">>;
   /** Throws a safety switch, or takes it back. */
   turn(which: Switch, body: InputOf<"emergency">): Promise<OutputOf<"emergency">>;
+  flags(): Promise<OutputOf<"flags">>;
+  flag(key: string): Promise<OutputOf<"flag">>;
+  setFlag(key: string, body: InputOf<"setFlag">): Promise<OutputOf<"setFlag">>;
   reload(): Promise<ReloadReport>;
   /** The running program's environment, e.g. `production`; undefined when the API does not say. */
   environment(): Promise<string | undefined>;
@@ -249,6 +252,18 @@ export function adminClient({ address, token, noTokenHint, ca }: ClientOptions):
       if (found["status"] !== "resolved") throw strange(address);
       return found as unknown as IncidentRecord;
     },
+    async flags() {
+      const found = recordOf(await call("GET", "/v1/flags"), address);
+      listOf(found, "flags", address);
+      // As with a plan.
+      return found as unknown as OutputOf<"flags">;
+    },
+    async flag(key) {
+      return flagOf(await call("GET", `/v1/flags/${at(key)}`), address);
+    },
+    async setFlag(key, body) {
+      return flagOf(await call("POST", `/v1/flags/${at(key)}`, body), address);
+    },
     async health() {
       const found = recordOf(await call("GET", "/v1/health"), address);
       if (typeof found["healthy"] !== "boolean") throw strange(address);
@@ -401,6 +416,13 @@ function listOf(value: unknown, name: string, address: AdminAddress): readonly u
   const list = isRecord(value) ? value[name] : undefined;
   if (!Array.isArray(list)) throw strange(address);
   return list;
+}
+
+function flagOf(value: unknown, address: AdminAddress): OutputOf<"flag"> {
+  if (!isRecord(value) || typeof value["key"] !== "string" || !isRecord(value["variants"]))
+    throw strange(address);
+  // Its marks are there; the rest is the shape that the API's own table describes.
+  return value as unknown as OutputOf<"flag">;
 }
 
 function statusOf(value: unknown, address: AdminAddress): RouteStatus {

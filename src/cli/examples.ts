@@ -56,5 +56,13 @@ export const EXAMPLES: Readonly<Record<string, readonly (readonly [typed: string
   incident: [["sluice incident list", "those that are open, newest first"]],
   "incident list": [["sluice incident list --json", "for a program"]],
   "incident resolve": [["sluice incident resolve ID --reason 'the cause is mended'", "no more updates"]],
+  flags: [["sluice flags list", "every flag, and what it is for whom"]],
+  "flags list": [["sluice flags list --json", "for a program"]],
+  "flags get": [["sluice flags get beta", "one in full"]],
+  "flags set": [
+    ["sluice flags set beta --state off --reason 'it leaks'", "the next evaluation says so"],
+    ["sluice flags set beta --percentage 10% --reason 'a first look'", "of the keys"],
+  ],
+  "flags import": [["sluice flags import old.json > flags.json", "the older form, in flagd's"]],
   completion: [["sluice completion bash > /etc/bash_completion.d/sluice", "for the next shell"]],
 };

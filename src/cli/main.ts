@@ -6,6 +6,7 @@
 
 import { join } from "node:path";
 import { Command, CommanderError } from "commander";
+import { readFlagFile } from "../config/flag-file.ts";
 import { effective, effectiveYaml, loadConfig, readConfig } from "../config/load.ts";
 import { asAppError, CODES } from "../domain/errors.ts";
 import { act, configOf, stateFolderOf, type Access } from "./access.ts";
@@ -14,6 +15,7 @@ import * as backups from "./backups.ts";
 import * as commands from "./commands.ts";
 import { completionScript, type Completed } from "./completion.ts";
 import { drill, type DrillOptions } from "./drill.ts";
+import { flagCommands } from "./flags.ts";
 import { EXAMPLES } from "./examples.ts";
 import { follow } from "./follow.ts";
 import * as gates from "./gates.ts";
@@ -105,6 +107,7 @@ function programOf(programs: Programs, io: Io, done: (exit: number) => void): Co
   healthCommands(program, io, done);
   replicaCommands(program, io, done);
   backupCommands(program, io, done);
+  flagCommands(program, io, done);
   incidentCommands(program, io, done);
   program
     .command("completion <shell>")
@@ -159,6 +162,7 @@ function localCommands(program: Command, programs: Programs, io: Io, done: (exit
       const { config } = await (options.skipSecrets === true
         ? readConfig(options.config)
         : loadConfig(options.config, io.env));
+      if (config.flags !== undefined) await readFlagFile(config.flags);
       io.stdout(
         options.json === true ? `${JSON.stringify(effective(config), null, 2)}\n` : effectiveYaml(config),
       );

@@ -115,7 +115,7 @@ const MOST_BASELINE = 0.499;
 
 /** What a rollout of `route` would come to. `now`: wall clock, ms. */
 export function dryRun(
-  { plans, freezes, notify }: Pick<Config, "plans" | "freezes" | "notify">,
+  { plans, freezes, notify, flags }: Pick<Config, "plans" | "freezes" | "notify" | "flags">,
   route: Config["routes"][number],
   request: z.output<typeof dryRunSchema>,
   measured: Measured,
@@ -149,7 +149,7 @@ export function dryRun(
       windows: windows.map(formatWindow),
       announceBy: noticeMs === 0 ? null : new Date(announceBy(start, noticeMs)).toISOString(),
       preflight: steps.some(({ step }) => step.preflight === true)
-        ? checksOf(route.preflight, notify.webhook === undefined ? [] : ["webhook"])
+        ? checksOf(route.preflight, notify.webhook === undefined ? [] : ["webhook"], flags !== undefined)
         : [],
       messages: messagesOf(steps, start > now ? now : null, to),
       ...assumed,

@@ -142,9 +142,9 @@ const token = z.strictObject({
   name: name.meta({ description: "who it is; goes into the journal" }),
   token: secret,
   scopes: z
-    .array(z.enum(["read", "operate", "approve", "admin"]))
+    .array(z.enum(["read", "operate", "approve", "admin", "flags"]))
     .min(1)
-    .meta({ description: "what it may do" }),
+    .meta({ description: "what it may do; `flags`: nothing but evaluate feature flags" }),
   roles: z
     .array(name)
     .default([])

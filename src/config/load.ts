@@ -147,8 +147,13 @@ export async function readConfig(
 }
 
 /** The plan in `file`, a YAML file with nothing else in it. Throws as `loadConfig` does. */
-export async function readPlan(file: string): Promise<PlanConfig> {
-  const parsed = parseAs(planSchema, decoded(await bytesOf(file), file), file);
+export function readPlan(file: string): Promise<PlanConfig> {
+  return readAs(planSchema, file);
+}
+
+/** What `schema` makes of a file of YAML or JSON. Throws as `loadConfig` does. */
+export async function readAs<S extends z.ZodType>(schema: S, file: string): Promise<z.output<S>> {
+  const parsed = parseAs(schema, decoded(await bytesOf(file), file), file);
   if (!parsed.ok) throw invalid(parsed.problems);
   return parsed.value;
 }
@@ -250,7 +255,7 @@ function plainOf(text: string, place: (offset: number) => Place): Plain {
     const found = broken.length > 0 ? broken : oddities(document);
     if (found.length > 0) return { ok: false, found };
     if (document.contents === null || (isScalar(document.contents) && document.contents.value === null)) {
-      return { ok: false, found: [[0, "the file is empty; a configuration has at least `routes`"]] };
+      return { ok: false, found: [[0, "the file is empty"]] };
     }
     return readPlain(document);
   } catch (error) {

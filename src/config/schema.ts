@@ -9,6 +9,7 @@
 import { z } from "zod";
 import { backups } from "./backups.ts";
 import { bulletins } from "./bulletins.ts";
+import { flags, flagsProblems } from "./flags.ts";
 import { admin, drain, limits, listen, overload } from "./listen.ts";
 import { planSchema } from "./plan.ts";
 import { planNamed, planNames } from "./presets.ts";
@@ -71,6 +72,7 @@ export const configSchema = z
       "who is told",
     ),
     bulletins,
+    flags,
   })
   .check((context) => {
     const seen = new Set<string>();
@@ -105,7 +107,10 @@ export const configSchema = z
         });
       }
     });
-    for (const { path: at, message } of reachProblems(context.value)) {
+    for (const { path: at, message } of [
+      ...reachProblems(context.value),
+      ...flagsProblems(context.value.flags, seen),
+    ]) {
       context.issues.push({ code: "custom", message, path: [...at], input: context.value });
     }
   });

@@ -62,6 +62,14 @@ export const CODES = {
   ),
   SPLIT_COOLDOWN: row(409, 4, true, "downstream", "Wait for the cooldown to pass, or force with a reason."),
   SPLIT_INPUT_INVALID: row(400, 2, false, "downstream", "Correct the field named."),
+  SPLIT_FLAG_CRITICAL: row(409, 4, false, "downstream", "Force it, and say why."),
+  SPLIT_FLAG_FOLLOWS: row(
+    409,
+    4,
+    false,
+    "downstream",
+    "Set the route's weight, or switch the flag off altogether.",
+  ),
   SPLIT_LOG_UNREADABLE: row(
     400,
     2,

@@ -56,6 +56,7 @@ export const PREFLIGHT_KINDS = [
   "clock",
   "state",
   "reports",
+  "flags",
   "notifier",
   "smoke",
   "command",
@@ -67,10 +68,12 @@ export const PREFLIGHT_KINDS = [
  * The checks, in the order in which they are told.
  *
  * @param channels names of the channels that are told of a rollout
+ * @param hasFlags whether there are feature flags
  */
 export function plannedChecks(
   settings: PreflightSettings,
   channels: readonly string[],
+  hasFlags = false,
 ): readonly PlannedCheck[] {
   const { smoke, commands, webhooks, staging, skip } = settings;
   const asked = smoke.map(({ method, path }) => `${method} ${path}`).join(", ");
@@ -81,6 +84,7 @@ export function plannedChecks(
     ["clock", "the clock goes right"],
     ["state", "the state can be written"],
     ["reports", "reports can be written"],
+    ...(hasFlags ? [["flags", "their file is valid"] as const] : []),
     ...channels.map((name) => [`notifier ${name}`, "takes a test message"] as const),
     ["smoke", `each endpoint of the canary answers ${asked === "" ? "a request" : asked}`],
     ...commands.map(
@@ -102,8 +106,12 @@ export function kindOfCheck(name: string): string {
 }
 
 /** `plannedChecks` as lines for people, for what has not been run. */
-export function checksOf(settings: PreflightSettings, channels: readonly string[]): readonly string[] {
-  const planned = plannedChecks(settings, channels);
+export function checksOf(
+  settings: PreflightSettings,
+  channels: readonly string[],
+  hasFlags = false,
+): readonly string[] {
+  const planned = plannedChecks(settings, channels, hasFlags);
   return columns(
     planned.map(({ name, what, required, isSkipped }) => [
       name,

@@ -8,6 +8,7 @@
 
 import { addEvents, PLANE_EVENTS } from "../domain/event.ts";
 import { NOTHING_SET_UP, foundBy } from "../domain/preflight.ts";
+import type { RouteStand } from "../domain/flag-change.ts";
 import type { HardRule } from "../domain/evidence/catastrophic.ts";
 import type { IncidentRecord } from "../domain/incident.ts";
 import type { Config } from "../config/schema.ts";
@@ -398,6 +399,15 @@ export class Controller implements Control {
     const now = this.#ports.clock.mono();
     this.#observe(now);
     return this.#routes.get(name)?.status(now);
+  }
+
+  /** How a route stands and splits now, for flags; undefined when there is none of this name. */
+  standOf(name: string): RouteStand | undefined {
+    const route = this.#routes.get(name);
+    if (route === undefined) return undefined;
+    // Put in force when the route came.
+    const { rollout, salt, weight } = this.#routing.of(name)!;
+    return { phase: route.state.phase, rollout, salt, weight };
   }
 
   histograms(name: string): { readonly stable: ArmHistograms; readonly canary: ArmHistograms } | undefined {

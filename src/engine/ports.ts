@@ -11,6 +11,7 @@ import type { Slice } from "../domain/slice.ts";
 import type { Arm } from "../domain/split.ts";
 import type { BadKind } from "../domain/outcome.ts";
 import type { IncidentRecord } from "../domain/incident.ts";
+import type { FlagOverride } from "../domain/flag-change.ts";
 import type { PreflightResult } from "../domain/preflight.ts";
 import type { Phase, RolloutState, Severity } from "../domain/rollout-types.ts";
 import type { SafetyState } from "../domain/safety.ts";
@@ -111,6 +112,27 @@ export interface Store {
    */
   save(document: StateDocument): Promise<Saved>;
   close(): Promise<void>;
+}
+
+/** What is kept of feature flags beside their file. */
+export interface FlagRecord {
+  readonly format: 1;
+  /** What lies over the file, by flag. */
+  readonly overrides: Readonly<Record<string, FlagOverride>>;
+  /** By route, the rollout that has opened the flags behind it. */
+  readonly opened: Readonly<Record<string, string>>;
+}
+
+/** Where that is kept. Never rejects, never leaves half a record behind. */
+export interface FlagStore {
+  load(): Promise<
+    | { readonly kind: "found"; readonly record: FlagRecord }
+    | { readonly kind: "none" }
+    /** Unreadable: kept as `keptAs`, never guessed at. */
+    | { readonly kind: "corrupt"; readonly detail: string; readonly keptAs: string }
+  >;
+  /** Durable when it resolves with ok. */
+  save(record: FlagRecord): Promise<{ readonly ok: true } | { readonly ok: false; readonly detail: string }>;
 }
 
 /** What the journal is told; the journal adds sequence, time and hash. */

@@ -15,6 +15,7 @@ const FOLLOWED = [
   "lane",
   "bulletins",
   "safety",
+  "flags",
 ] as const;
 
 /** The parts of the configuration that differ: those in force at once, and those that wait for a restart. */

@@ -35,6 +35,11 @@ export class Routing {
     this.#publish = publish;
   }
 
+  /** How a route splits now; undefined before it was ever set. */
+  of(route: string): RouteSplit | undefined {
+    return this.#split.routes.get(route);
+  }
+
   /** Swaps in a split in which the given routes are as given, and the others as they were. */
   set(...changed: readonly RouteSplit[]): void {
     const routes = new Map(this.#split.routes);

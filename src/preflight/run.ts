@@ -43,6 +43,8 @@ export interface PreflightParts extends Omit<HookParts, "environment"> {
   readonly loadOf: (route: string) => Load;
   /** Those that are configured. */
   readonly channels: readonly TestChannel[];
+  /** Whether the file of feature flags is good as it is now; left out: there is none. */
+  readonly flags?: () => Promise<{ readonly ok: boolean; readonly detail: string }>;
   readonly pem: PemOf;
   readonly env: Variables;
   readonly freeOf: FreeOf;
@@ -72,6 +74,7 @@ export function createPreflight(parts: PreflightParts): RunningPreflight {
       const planned = plannedChecks(
         route.preflight,
         parts.channels.map((each) => each.name),
+        config().flags !== undefined,
       );
       const works = worksOf({ parts, hooks, commands, start, bound, route, version }, planned);
       const results = await Promise.all(
@@ -146,6 +149,12 @@ function worksOf(round: Round, planned: readonly PlannedCheck[]): ReadonlyMap<st
     ["reports", () => checkFolder(reports, file(), freeOf)],
     ["smoke", (signal) => checkSmoke(route, { ...parts, onDate }, signal).finally(() => onDate(undefined))],
   ]);
+  const { flags } = parts;
+  if (flags !== undefined)
+    works.set("flags", async () => {
+      const { ok, detail } = await flags();
+      return ok ? holds(detail) : fails(plainOf(detail));
+    });
   for (const channel of parts.channels)
     works.set(`notifier ${channel.name}`, (ended) =>
       within(clock, TELL_MS, (signal) => tell(channel, round, signal), ended),

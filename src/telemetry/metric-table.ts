@@ -13,6 +13,7 @@ import { DURATION_BOUNDS, OVERHEAD_BOUNDS } from "../domain/slice.ts";
 import { eachArm, eachArmStatus, eachRoute, latencies, refused, rollbacks, rulesOf } from "./metric-reads.ts";
 import { byClass, histogram } from "./samples.ts";
 import type { Metric } from "./snapshot.ts";
+import { FLAG_METRICS } from "./flag-metrics.ts";
 
 const FAILURES = REASONS.map((reason, index) => ({ reason, index })).filter(
   (each) => kindOf(each.reason) === "failure",
@@ -359,6 +360,7 @@ export const METRICS: readonly Metric[] = [
     unit: "seconds",
     read: ({ reload }) => [{ labels: {}, value: reload.at / 1000 }],
   },
+  ...FLAG_METRICS,
   {
     name: "sluice_build_info",
     help: "1; the labels say what runs.",

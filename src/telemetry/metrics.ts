@@ -22,6 +22,7 @@ import {
   LOOP_QUANTILES,
   type ArmName,
   type Build,
+  type FlagFigures,
   type Metric,
   type Notifications,
   type Reload,
@@ -38,6 +39,8 @@ export interface MetricSources {
   /** `Fanout.stats`. */
   readonly notifications: () => Notifications;
   readonly reload: () => Reload;
+  /** `Flags.stats`; left out: there are none. */
+  readonly flags?: () => FlagFigures | undefined;
   /** Arms whose endpoints are taken with any certificate; left out: there are none. */
   readonly unverified?: () => readonly ArmName[];
   /** What runs; left out: the package's version on this Node. */
@@ -115,6 +118,7 @@ function take(sources: MetricSources, build: Build): Snapshot {
     loopDelay: LOOP_QUANTILES.map((quantile) => [quantile, sources.eventLoopDelay(quantile)]),
     notifications: sources.notifications(),
     reload: sources.reload(),
+    flags: sources.flags?.(),
     unverified: sources.unverified?.() ?? [],
     build,
   };

@@ -15,6 +15,8 @@ export interface Snapshot {
   readonly loopDelay: readonly (readonly [quantile: number, seconds: number])[];
   readonly notifications: Notifications;
   readonly reload: Reload;
+  /** Undefined where there are no feature flags. */
+  readonly flags: FlagFigures | undefined;
   readonly unverified: readonly ArmName[];
   readonly build: Build;
 }
@@ -38,6 +40,15 @@ export interface Reload {
   readonly ok: boolean;
   /** Wall clock of the last success, milliseconds since the epoch. */
   readonly at: number;
+}
+/** The feature flags' file, and what was asked. */
+export interface FlagFigures {
+  /** Whether the last attempt to read the file succeeded. */
+  readonly ok: boolean;
+  /** Wall clock of the last success, milliseconds since the epoch. */
+  readonly at: number;
+  /** Evaluations since start, by reason or error code. */
+  readonly evaluations: Readonly<Record<string, number>>;
 }
 /** What runs. */
 export interface Build {

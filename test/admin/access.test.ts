@@ -5,34 +5,37 @@ import { FAILURES, FAILURES_MS, createAuth } from "../../src/admin/auth.ts";
 import { REFUSALS_LOGGED } from "../../src/admin/refusals.ts";
 import { ROWS } from "../../src/admin/routes.ts";
 import { fakeClock } from "../support/clock.ts";
-import { REPORT_ENTRY, bearer, testAdmin } from "../support/control.ts";
+import { bearer, testAdmin, pathOf } from "../support/control.ts";
 import { raw, statusOf } from "../support/raw.ts";
 
-t.test("every /v1 row takes a token with its scope, and the rest take none (reliability 42)", async (t) => {
-  const { ask, control, done } = await testAdmin(t);
-  t.ok(ROWS.length >= 20, "looked at the whole table");
-  for (const [name, row] of ROWS) {
-    const path = row.path.replace("{route}", "app").replace("{id}", REPORT_ENTRY.id);
-    t.equal(row.scope === "none", !path.startsWith("/v1/"), `${name}: only /v1 takes tokens`);
-    if (row.scope === "none") {
-      t.equal((await ask(row.method, path, { as: "nobody" })).status, 200, `${name} is open`);
-      continue;
+t.test(
+  "every row of /v1 and of OFREP takes a token with its scope, and the rest take none (reliability 42)",
+  async (t) => {
+    const { ask, control, done } = await testAdmin(t);
+    t.ok(ROWS.length >= 20, "looked at the whole table");
+    for (const [name, row] of ROWS) {
+      const path = pathOf(row);
+      t.equal(row.scope === "none", !/^\/(?:v1|ofrep\/v1)\//.test(path), `${name}: what is asked of it`);
+      if (row.scope === "none") {
+        t.equal((await ask(row.method, path, { as: "nobody" })).status, 200, `${name} is open`);
+        continue;
+      }
+      const nobody = await ask(row.method, path, { as: "nobody" });
+      t.match(nobody, { status: 401, json: { code: "SPLIT_UNAUTHORIZED" } }, `${name} without a token`);
+      t.match(nobody.headers["www-authenticate"], /^Bearer/);
+      if (row.scope === "read") continue;
+      const reader = await ask(row.method, path, { as: "reader" });
+      t.match(
+        reader,
+        { status: 403, json: { code: "SPLIT_FORBIDDEN" } },
+        `${name} with a token that may only read`,
+      );
+      t.match(reader.json["detail"], new RegExp(`"${row.scope}"`));
     }
-    const nobody = await ask(row.method, path, { as: "nobody" });
-    t.match(nobody, { status: 401, json: { code: "SPLIT_UNAUTHORIZED" } }, `${name} without a token`);
-    t.match(nobody.headers["www-authenticate"], /^Bearer/);
-    if (row.scope === "read") continue;
-    const reader = await ask(row.method, path, { as: "reader" });
-    t.match(
-      reader,
-      { status: 403, json: { code: "SPLIT_FORBIDDEN" } },
-      `${name} with a token that may only read`,
-    );
-    t.match(reader.json["detail"], new RegExp(`"${row.scope}"`));
-  }
-  t.match(await ask("POST", "/v1/drain", { as: "operator" }), { status: 403 });
-  t.same([control.asked, done], [[], []], "nothing was done");
-});
+    t.match(await ask("POST", "/v1/drain", { as: "operator" }), { status: 403 });
+    t.same([control.asked, done], [[], []], "nothing was done");
+  },
+);
 
 t.test("a wrong token is refused in all its forms (reliability 42)", async (t) => {
   const { ask, log } = await testAdmin(t);

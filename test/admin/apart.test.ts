@@ -8,7 +8,7 @@ import { Secret, type SecretSource } from "../../src/config/secret.ts";
 import { clock as realClock } from "../../src/platform.ts";
 import { start, type Running } from "../../src/start.ts";
 import { fakeClock } from "../support/clock.ts";
-import { REPORT_ENTRY } from "../support/control.ts";
+import { pathOf } from "../support/control.ts";
 import { fakeDice } from "../support/dice.ts";
 import { ask, program, service } from "../support/program.ts";
 import { raw } from "../support/raw.ts";
@@ -22,14 +22,7 @@ t.test(
       const { adminAddress, token } = p.running;
       const origin = p.running.addresses[0] ?? "";
       const hosts = [adminAddress, "localhost:9900", "127.0.0.1", "admin"];
-      const paths = [
-        ...new Set(
-          ROWS.map(([, { path }]) => path.replace("{route}", "app").replace("{id}", REPORT_ENTRY.id)),
-        ),
-        "/",
-        "//v1/routes",
-        "/./livez",
-      ];
+      const paths = [...new Set(ROWS.map(([, row]) => pathOf(row))), "/", "//v1/routes", "/./livez"];
       const headOf = (method: string, target: string, host: string, more = ""): string =>
         `${method} ${target} HTTP/1.1\r\nHost: ${host}\r\nAuthorization: Bearer ${token}\r\n${more}\r\n`;
       const requests: string[] = [];

@@ -44,7 +44,9 @@ t.test("a route that says nothing is checked all the same, and what it names com
     "webhook calendar",
     "staging",
   ]);
-  for (const name of names(FULL, ["webhook"]))
+  t.same(names(EMPTY, [], true), [...always, "flags", "smoke"]);
+  t.match(checksOf(EMPTY, [], true)[6], /^flags +their file is valid$/);
+  for (const name of names(FULL, ["webhook"], true))
     t.ok(
       PREFLIGHT_KINDS.some((kind) => kind === kindOfCheck(name)),
       name,

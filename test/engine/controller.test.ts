@@ -386,3 +386,19 @@ t.test("an unknown effect of a newer program is not taken for done", async (t) =
   const odd = [{ type: "invented" }, { type: "set_weight" }] as never;
   t.equal(await carryOut(odd, hands), true);
 });
+
+t.test(
+  "how a route stands for flags is how it splits now, by the salt that the edge splits by",
+  async (t) => {
+    const b = await bench(benchConfig());
+    t.match(b.controller.standOf("app"), { phase: "idle", weight: 0 });
+    await b.controller.command("app", setWeight(50), ADA);
+    t.match(b.controller.standOf("app"), { phase: "paused", weight: 500_000, salt: statusOf(b).rollout });
+    t.equal(b.plane.weights.at(-1), 50);
+    const done = b.controller.command("app", rollback, ADA);
+    t.equal(b.controller.standOf("app")?.weight, 0, "before anything is waited for");
+    await done;
+    t.match(b.controller.standOf("app"), { phase: "rolled_back", weight: 0 });
+    t.equal(b.controller.standOf("nobody"), undefined);
+  },
+);

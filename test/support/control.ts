@@ -107,12 +107,6 @@ export const INCIDENT = openIncident(
   millis(900_000),
 );
 
-/** A row's path with names of what there is. */
-export function pathFor(path: string): string {
-  const id = path.startsWith("/v1/incidents") ? INCIDENT.id : REPORT_ENTRY.id;
-  return path.replace("{route}", "app").replace("{id}", id);
-}
-
 /** What people were told of it. */
 const NOTICE: Notice = {
   id: "app:r-1:4:ROLLBACK_DONE",
@@ -258,6 +252,58 @@ function fakeShelf(): BackupShelf {
   };
 }
 
+/** The path of a row, with a route, a report or an incident, and a flag that there are. */
+export function pathOf({ path }: { readonly path: string }): string {
+  const id = path.startsWith("/v1/incidents") ? INCIDENT.id : REPORT_ENTRY.id;
+  return path.replace("{route}", "app").replace("{id}", id).replace("{key}", "beta");
+}
+
+/** One flag, for everybody, and one that nobody gets without a key. */
+function fakeFlags(): AdminOptions["flags"] {
+  const status = {
+    key: "beta",
+    type: "boolean",
+    enabled: true,
+    strategy: "static",
+    percentage: null,
+    phase: null,
+    variants: { on: true, off: false },
+    defaultVariant: "on",
+    follows: null,
+    opensAfter: null,
+    open: true,
+    critical: false,
+    override: null,
+    metadata: {},
+  } as const;
+  const evaluate: AdminOptions["flags"]["evaluate"] = (key, { targetingKey }) => {
+    if (key === "beta")
+      return { ok: true, key, value: true, variant: "on", reason: "STATIC", metadata: { team: "a" } };
+    if (key !== "keyed") return { ok: false, key, code: "FLAG_NOT_FOUND", detail: "there is no such flag" };
+    return targetingKey === undefined
+      ? { ok: false, key, code: "TARGETING_KEY_MISSING", detail: "it needs a key" }
+      : { ok: true, key, value: "b", variant: "b", reason: "SPLIT", metadata: {} };
+  };
+  return {
+    evaluate,
+    evaluateAll: (context) => [evaluate("beta", context), evaluate("keyed", context)],
+    list: () => ({
+      file: "flags.json",
+      loadedAt: "2026-01-05T09:00:00.000Z",
+      ok: true,
+      detail: "",
+      flags: [status],
+    }),
+    get: (key) => (key === "beta" ? status : undefined),
+    set: (key, { state }) =>
+      Promise.resolve(
+        key === "beta"
+          ? { ok: true, status: { ...status, enabled: state !== "off" } }
+          : { ok: false, code: "SPLIT_NOT_FOUND", message: `there is no flag "${key}"` },
+      ),
+  };
+}
+
 /** An admin API in service. */
 export interface TestAdmin {
   readonly admin: Admin;
@@ -332,6 +378,7 @@ export async function testAdmin(t: Test, options: Partial<AdminOptions> = {}): P
     health: () => Promise.resolve(healthReport(UNWELL)),
     backups: fakeShelf(),
     restore: () => Promise.resolve({ ok: true, routes: [], missing: [] }),
+    flags: fakeFlags(),
     drain: () => void done.push("drain"),
     clock,
     dice: fakeDice(1),
