@@ -6,9 +6,9 @@
  */
 
 import type { Secret, SecretSource } from "../config/secret.ts";
+import { checkHost, credentialsOf, lookupOf, type Lookup } from "../config/address.ts";
 import { bareHost } from "../domain/host.ts";
 import type { Clock, Confirm, ConfirmHook, Dice } from "../engine/ports.ts";
-import { checkHost, lookupOf, type Lookup } from "./address.ts";
 import { exchange } from "./exchange.ts";
 import { detailOf, fails, holds, plainOf, within, type Finding } from "./limit.ts";
 
@@ -94,12 +94,6 @@ async function post(
 
 function isGo(status: number): boolean {
   return status >= 200 && status < 300;
-}
-
-function credentialsOf({ username, password }: URL): Readonly<Record<string, string>> {
-  if (username === "" && password === "") return {};
-  const pair = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
-  return { authorization: `Basic ${Buffer.from(pair).toString("base64")}` };
 }
 
 /** The port of the gates. */

@@ -10,7 +10,7 @@ import { upstreamTls, type PemOf } from "../config/upstream-tls.ts";
 import { bareHost } from "../domain/host.ts";
 import { millis } from "../domain/units.ts";
 import type { Clock } from "../engine/ports.ts";
-import { lookupOf, type Lookup } from "./address.ts";
+import { lookupOf, type Lookup } from "../config/address.ts";
 import { exchange, type Answer, type Ask } from "./exchange.ts";
 import { fails, holds, within, type Finding } from "./limit.ts";
 

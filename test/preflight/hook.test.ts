@@ -7,7 +7,7 @@ import { Secret } from "../../src/config/secret.ts";
 import { millis } from "../../src/domain/units.ts";
 import type { ConfirmHook } from "../../src/engine/ports.ts";
 import { signatureFields } from "../../src/notify/signature.ts";
-import { isRefused } from "../../src/preflight/address.ts";
+import { isRefused } from "../../src/config/address.ts";
 import { createConfirm, type HookParts } from "../../src/preflight/hook.ts";
 import { fakeClock } from "../support/clock.ts";
 import { fakeDice } from "../support/dice.ts";

@@ -54,8 +54,15 @@ export function isRefused(address: string): boolean {
   return refused.check(bare, family) && !loopback.check(bare, family);
 }
 
+/** The field that carries the user and password of a URL; none when it has none. */
+export function credentialsOf({ username, password }: URL): Readonly<Record<string, string>> {
+  if (username === "" && password === "") return {};
+  const pair = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
+  return { authorization: `Basic ${Buffer.from(pair).toString("base64")}` };
+}
+
 /** The address is none to send to. */
-class RefusedAddress extends Error {
+export class RefusedAddress extends Error {
   constructor(address: string) {
     super(`leads to ${address}, which is refused; \`allowPrivate: true\` would allow it`);
   }
