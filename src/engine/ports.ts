@@ -215,6 +215,40 @@ export interface Notifier {
   notify(notice: Notice): void;
 }
 
+/** How one way to tell people fares, since start. */
+export interface ChannelStats {
+  readonly sent: number;
+  /** Failed attempts. */
+  readonly failed: number;
+  /** Messages that were given up. */
+  readonly dropped: number;
+  /** Messages that may have arrived, and were not sent again lest they come twice. */
+  readonly inDoubt: number;
+  /** Messages that were told as one with others, because there were too many. */
+  readonly heldBack: number;
+  /** Messages that wait now. */
+  readonly queued: number;
+  /** Why the last attempt that failed did; null: none has. No address, no secret. */
+  readonly lastError: string | null;
+  /** Wall clock, ISO 8601; null: nothing was sent yet. */
+  readonly lastSuccessAt: string | null;
+}
+
+/** What became of a message over a channel. `begun`: it may have arrived. */
+export type Fate = "new" | "begun" | "done";
+
+/** What was told over which channel, over restarts, so that nobody is told twice. Rejects never; what it cannot keep it knows until the process ends. */
+export interface Outbox {
+  fate(id: string, channel: string): Fate;
+  /** On the disk when it resolves true. */
+  mark(id: string, channel: string, fate: Fate): Promise<boolean>;
+  /** What a channel has to know after a restart, by key: where its thread is, what it has opened. */
+  notes(channel: string): ReadonlyMap<string, string>;
+  /** Keeps a note; undefined lets go of it. */
+  note(channel: string, key: string, value: string | undefined): Promise<boolean>;
+  close(): Promise<void>;
+}
+
 /** Writes an evidence pack; resolves its path, or undefined when it could not (counted and logged by the implementation). */
 export interface Reports {
   write(
