@@ -9,6 +9,7 @@
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { createAdmin } from "./admin/server.ts";
+import { channelNames } from "./config/notify.ts";
 import { folderOfState, type Config, type RouteConfig } from "./config/schema.ts";
 import type { Secret, SecretSource } from "./config/secret.ts";
 import { unverifiedArms } from "./config/upstream-tls.ts";
@@ -20,8 +21,7 @@ import type { Clock, Dice, Log, Notice, Notifier } from "./engine/ports.ts";
 import { keepMessages } from "./engine/messages.ts";
 import { reloadDifferences } from "./engine/reload.ts";
 import { openFlags, type Flags } from "./flags/open.ts";
-import { createFanout } from "./notify/fanout.ts";
-import { logChannel } from "./notify/lines.ts";
+import { openNotifier } from "./notify/open.ts";
 import { signatureFields } from "./notify/signature.ts";
 import { createDrills } from "./preflight/drill.ts";
 import { systemFree } from "./preflight/folder.ts";
@@ -36,6 +36,7 @@ import { flagStore } from "./store/flag-record.ts";
 import { openKey } from "./store/keys.ts";
 import { openStore } from "./store/open.ts";
 import { drillShelf } from "./telemetry/drills.ts";
+import { openOutbox } from "./store/outbox.ts";
 import { keepDeployments } from "./telemetry/deployment.ts";
 import { keepIncidents } from "./telemetry/incident.ts";
 import { openJournal } from "./telemetry/journal.ts";
@@ -123,9 +124,18 @@ export async function start(options: StartOptions): Promise<Running> {
     });
     closers.push(() => backups?.close());
 
-    const channels = await channelsOf(options);
-    const fanout = createFanout(channels, log);
+    const outbox = await openOutbox({ folder, clock, log });
+    closers.push(() => outbox.close());
+    const { fanout, channels } = await openNotifier({
+      config,
+      secretOf,
+      outbox,
+      lookup: systemLookup,
+      clock,
+      log,
+    });
     closers.push(() => fanout.close());
+    const paged = new Set(["log", ...channelNames(config.notify, "emergency")]);
     const everybody: Notifier = {
       notify(notice) {
         const told = isDrill(notice.route) ? asDrill(notice) : notice;
@@ -161,8 +171,7 @@ export async function start(options: StartOptions): Promise<Running> {
         const perSecond = (stable?.perSecond ?? 0) + (canary?.perSecond ?? 0);
         return { perSecond, p95Ms: stable?.p95Ms ?? canary?.p95Ms ?? null };
       },
-      // What is told to the log needs no trial.
-      channels: channels.filter(({ name }) => name !== "log"),
+      channels,
       flags: () => flags.check(),
       pem: (path) => pems.shelf.pem(path),
       lookup: systemLookup,
@@ -297,7 +306,10 @@ export async function start(options: StartOptions): Promise<Running> {
         }),
       addresses: () => addresses,
       isRecorded: () => controller.isRecorded,
-      channels: () => fanout.tallies(),
+      channels: () =>
+        Object.entries(fanout.stats()).flatMap(([channel, stats]) =>
+          paged.has(channel) ? [{ channel, ...stats }] : [],
+        ),
       packs: (route) => shelf.packs(route),
       keep: (report) => shelf.keep(report),
       tell(route, event, actor, words) {
@@ -424,18 +436,6 @@ function withinFiles(config: Config, { files, log }: StartOptions): Config {
     files,
   });
   return { ...config, limits: { ...config.limits, connections } };
-}
-
-async function channelsOf({ config, secretOf, clock, log }: StartOptions) {
-  const { webhook } = config.notify;
-  if (webhook === undefined) return [logChannel(log)];
-  const secret = webhook.secret === undefined ? undefined : secretOf(webhook.secret).reveal();
-  // Brings an HTTP client along, which is only loaded where there is somebody to tell.
-  const { webhookChannel } = await import("./notify/webhook.ts");
-  return [
-    logChannel(log),
-    webhookChannel({ url: webhook.url, secret, environment: config.environment, clock }),
-  ];
 }
 
 /** A promise and its key. */

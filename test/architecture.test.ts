@@ -43,10 +43,11 @@ const SIDEWAYS: readonly (readonly [string, RegExp])[] = [
 
 /** Each third-party package, and the files (or, ending in a slash, folders) that may import it. */
 const DOORS: Readonly<Record<string, readonly string[]>> = {
-  undici: ["proxy/general/upstream.ts", "notify/webhook.ts"],
+  undici: ["proxy/general/upstream.ts", "notify/post.ts"],
   "http-proxy-3": ["proxy/general/upgrade.ts"],
   "hdr-histogram-js": ["domain/latency.ts"],
   "prom-client": ["telemetry/metrics.ts"],
+  nodemailer: ["notify/email.ts"],
   yaml: ["config/load.ts"],
   commander: ["cli/"],
   "@openfeature/flagd-core": ["flags/evaluator.ts"],

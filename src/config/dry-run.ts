@@ -11,6 +11,7 @@ import { announceBy, formatWindow } from "../domain/calendar.ts";
 import type { Need } from "../domain/needs.ts";
 import { checksOf } from "../domain/preflight.ts";
 import { FULL, percentOf } from "../domain/units.ts";
+import { channelNames, type NotifyConfig } from "./notify.ts";
 import type { Config } from "./schema.ts";
 import { resolvePlan, startSchema } from "./start.ts";
 import { rate } from "./units.ts";
@@ -140,7 +141,6 @@ export function dryRun(
   const { windows, noticeMs } = resolved.plan;
   const calendar = { windows, freezes };
   const { steps, ...whole } = forecast(resolved.plan.steps, route.rollback.onAny, assumed, start, calendar);
-  const to = notify.webhook === undefined ? ["log"] : ["log", "webhook"];
   return {
     ok: true,
     dryRun: {
@@ -149,9 +149,9 @@ export function dryRun(
       windows: windows.map(formatWindow),
       announceBy: noticeMs === 0 ? null : new Date(announceBy(start, noticeMs)).toISOString(),
       preflight: steps.some(({ step }) => step.preflight === true)
-        ? checksOf(route.preflight, notify.webhook === undefined ? [] : ["webhook"], flags !== undefined)
+        ? checksOf(route.preflight, channelNames(notify), flags !== undefined)
         : [],
-      messages: messagesOf(steps, start > now ? now : null, to),
+      messages: messagesOf(steps, start > now ? now : null, notify),
       ...assumed,
       measured: {
         perSecond: request.perSecond === undefined,
@@ -192,13 +192,13 @@ function stepOf(found: StepForecast): DryRunStep {
 function messagesOf(
   steps: readonly StepForecast[],
   scheduledAt: number | null,
-  to: readonly string[],
+  notify: NotifyConfig,
 ): readonly DryRunMessage[] {
   const message = (event: string, at: number | null, severity: DryRunMessage["severity"]): DryRunMessage => ({
     at: dateOf(at),
     event,
     severity,
-    to,
+    to: ["log", ...channelNames(notify, severity)],
   });
   return [
     ...(scheduledAt === null ? [] : [message("ROLLOUT_SCHEDULED", scheduledAt, "warning")]),

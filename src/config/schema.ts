@@ -11,13 +11,14 @@ import { backups } from "./backups.ts";
 import { bulletins } from "./bulletins.ts";
 import { flags, flagsProblems } from "./flags.ts";
 import { admin, drain, limits, listen, overload } from "./listen.ts";
+import { notify } from "./notify.ts";
 import { planSchema } from "./plan.ts";
 import { planNamed, planNames } from "./presets.ts";
 import { reachProblems } from "./reach.ts";
 import { safety } from "./safety.ts";
 import { route, type RouteConfig } from "./route.ts";
-import { secret, section } from "./shape.ts";
-import { cidr, name, path, webUrl } from "./texts.ts";
+import type { secret } from "./shape.ts";
+import { cidr, name, path } from "./texts.ts";
 import { freezes } from "./window.ts";
 
 export type { MirrorConfig, RescueConfig, RouteConfig } from "./route.ts";
@@ -59,18 +60,7 @@ export const configSchema = z
     routes: z.array(route).min(1).meta({ description: "the services in front of which it stands" }),
     freezes,
     plans: z.record(name, planSchema).prefault({}).meta({ description: "plans by name" }),
-    notify: section(
-      {
-        webhook: z
-          .strictObject({
-            url: webUrl.meta({ description: "where to POST" }),
-            secret: secret.optional().meta({ description: "signs the message (Standard Webhooks)" }),
-          })
-          .optional()
-          .meta({ description: "one signed JSON POST per message" }),
-      },
-      "who is told",
-    ),
+    notify,
     bulletins,
     flags,
   })

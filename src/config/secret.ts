@@ -8,7 +8,9 @@
 import { readFile, stat } from "node:fs/promises";
 import { inspect } from "node:util";
 import { codeOf } from "../domain/errors.ts";
+import { notifySecrets, refusalOf } from "./notify.ts";
 import type { Config } from "./schema.ts";
+import { webUrl } from "./texts.ts";
 
 /** Where a secret is to be found: `{ env: NAME }` or `{ file: PATH }`. */
 export type SecretSource = { readonly env: string } | { readonly file: string };
@@ -44,8 +46,11 @@ export class Secret {
 /** The environment variables of the process. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** What a secret is for: an operator's token must be strong and sendable, any other one is between two programs. */
-export type SecretKind = "token" | "other";
+/**
+ * What a secret is for: an operator's token must be strong and sendable, a field's value sendable, a URL one, and one that is public no link-local or metadata
+ * address; any other one is between two programs.
+ */
+export type SecretKind = "token" | "field" | "url" | "publicUrl" | "other";
 
 /** What came of reading a secret; `message` never holds any of it. */
 export type SecretRead =
@@ -90,8 +95,13 @@ export async function readSecret(
 function wrapped(value: string, source: SecretSource, where: string, kind: SecretKind): SecretRead {
   const refuse = (why: string): SecretRead => ({ ok: false, message: `${where} ${why}` });
   if (value === "") return refuse("is empty");
-  if (kind === "token" && !/^[\x21-\x7e]+$/.test(value))
+  if ((kind === "token" || kind === "field") && !/^[\x21-\x7e]+$/.test(value))
     return refuse("holds what no header can carry: a token is visible ASCII, without spaces");
+  if (kind === "url" || kind === "publicUrl") {
+    if (!webUrl.safeParse(value).success) return refuse("holds no http or https URL");
+    const why = kind === "publicUrl" ? refusalOf(value) : undefined;
+    if (why !== undefined) return refuse(why);
+  }
   if (kind === "token" && value.length < MIN_TOKEN)
     return refuse(`holds a token of fewer than ${MIN_TOKEN} characters, too few for 128 random bits`);
   return { ok: true, secret: new Secret(value, source) };
@@ -122,7 +132,5 @@ export function secretSourcesOf(config: Config): readonly NamedSecret[] {
       if (hook.secret !== undefined) found.push({ path, source: hook.secret, kind: "other" });
     });
   });
-  const source = config.notify.webhook?.secret;
-  if (source !== undefined) found.push({ path: ["notify", "webhook", "secret"], source, kind: "other" });
-  return found;
+  return [...found, ...notifySecrets(config.notify)];
 }

@@ -7,6 +7,7 @@ import type { Channel } from "./channel.ts";
 export function logChannel(log: Log): Channel {
   return {
     name: "log",
+    isKeyed: false,
     async send({ notice }) {
       const { id, severity, event, route, rollout, summary, details } = notice;
       const fields = { id, severity, event, route, rollout, details };

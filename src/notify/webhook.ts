@@ -1,14 +1,11 @@
 /**
  * A notice as one JSON POST, signed as Standard Webhooks asks (https://www.standardwebhooks.com, specification 1.0.0), so that the receiver
- * can check it with any of that project's libraries.
- *
- * The secret never leaves: errors carry the status or the platform's code, not the address, which with many services is a secret itself.
+ * can check it with any of that project's libraries, and take a message that comes twice for one by its `webhook-id`.
  */
 
-import { Agent, request } from "undici";
-import { codeOf } from "../domain/errors.ts";
 import type { Clock } from "../engine/ports.ts";
-import type { Channel, Delivery, Message } from "./channel.ts";
+import type { Channel, Interest, Message } from "./channel.ts";
+import { isFailed, isTaken, refusalOf, type Sender } from "./post.ts";
 import { signatureFields } from "./signature.ts";
 
 /** Where to, and with which secret. */
@@ -18,63 +15,37 @@ export interface WebhookOptions {
   readonly secret: string | undefined;
   /** Named in the message. */
   readonly environment: string;
-  readonly clock: Clock;
+  readonly clock: Pick<Clock, "wall">;
+  readonly sender: Sender;
+  readonly interest?: Interest;
+  readonly perMinute?: number;
 }
 
-const CONNECT_MS = 5000;
-/** So much of an answer is read before the connection is given up: bytes. */
-const MOST_ANSWER = 64 * 1024;
-
-/**
- * A channel that posts `{ type: "sluice.<event>", timestamp, data }`. A 2xx is a success; 408, 429 and 5xx may be tried again, any other status
- * (redirects included, which are not followed) may not.
- */
+/** A channel that posts `{ type: "sluice.<event>", timestamp, data }`. */
 export function webhookChannel(options: WebhookOptions): Channel {
-  const agent = new Agent({ connections: 1, connect: { timeout: CONNECT_MS } });
+  const { url, secret, environment, clock, sender, ...rest } = options;
   return {
     name: "webhook",
+    isKeyed: true,
+    ...rest,
     async send(message, signal) {
-      const wall = options.clock.wall();
-      const body = bodyOf(message, options.environment, wall);
-      const seconds = Math.floor(wall / 1000);
-      try {
-        const answer = await request(options.url, {
-          method: "POST",
-          headers: {
-            "content-type": "application/json",
-            "user-agent": "sluice",
-            ...signatureFields(options.secret, message.id, seconds, body),
-          },
-          body,
-          dispatcher: agent,
-          signal,
-        });
-        await answer.body.dump({ limit: MOST_ANSWER, signal }).catch(() => {});
-        return deliveryOf(answer.statusCode);
-      } catch (error) {
-        return { ok: false, retry: true, detail: failureOf(error) };
-      }
+      const wall = clock.wall();
+      const body = bodyOf(message, environment, wall);
+      // What a field cannot carry is written as in a URL.
+      const id = message.id.replaceAll(/[^\x21-\x7e]+/g, encodeURIComponent);
+      const fields = signatureFields(secret, id, Math.floor(wall / 1000), body);
+      const answer = await sender.post(url, fields, body, signal);
+      if (isFailed(answer)) return answer;
+      return isTaken(answer) ? { ok: true } : refusalOf(answer);
     },
-    close: () => agent.destroy(),
+    close: () => sender.close(),
   };
 }
 
 function bodyOf(message: Message, environment: string, wall: number): string {
-  const { id, severity, event, route, rollout, summary, lines, details, incident, audience } = message.notice;
   return JSON.stringify({
-    type: `sluice.${event}`,
+    type: `sluice.${message.notice.event}`,
     timestamp: new Date(wall).toISOString(),
-    data: { environment, id, severity, event, route, rollout, summary, lines, details, incident, audience },
+    data: { environment, ...message.notice },
   });
-}
-
-function deliveryOf(status: number): Delivery {
-  if (status >= 200 && status < 300) return { ok: true };
-  const retry = status === 408 || status === 429 || status >= 500;
-  return { ok: false, retry, detail: `status ${status}` };
-}
-
-function failureOf(error: unknown): string {
-  if (!(error instanceof Error)) return "failed";
-  return codeOf(error) || error.name;
 }

@@ -8,8 +8,10 @@
 
 import { mkdir, open, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
+import { codeOf } from "../domain/errors.ts";
+import { isRecord } from "../domain/record.ts";
 import type { Clock, Fate, Log, Outbox } from "../engine/ports.ts";
-import { codeOf, nodeDisk, removeQuietly } from "./disk.ts";
+import { nodeDisk, removeQuietly } from "./disk.ts";
 
 const FILE = "outbox.jsonl";
 const MODE = 0o600;
@@ -212,8 +214,8 @@ function partsOf(name: string): readonly [string, string] {
 function lineOf(text: string): Line | undefined {
   try {
     const value: unknown = JSON.parse(text);
-    if (typeof value !== "object" || value === null) return undefined;
-    const { at, channel, id, fate, key, value: note } = value as Readonly<Record<string, unknown>>;
+    if (!isRecord(value)) return undefined;
+    const { at, channel, id, fate, key, value: note } = value;
     if (typeof at !== "number" || typeof channel !== "string") return undefined;
     if (typeof id === "string" && (fate === "new" || fate === "begun" || fate === "done"))
       return { at, channel, id, fate };

@@ -18,6 +18,13 @@ import { FLAG_METRICS } from "./flag-metrics.ts";
 const FAILURES = REASONS.map((reason, index) => ({ reason, index })).filter(
   (each) => kindOf(each.reason) === "failure",
 );
+const NOTIFIED = [
+  ["sent", "sent"],
+  ["failed", "failed"],
+  ["dropped", "dropped"],
+  ["in_doubt", "inDoubt"],
+  ["held_back", "heldBack"],
+] as const;
 const VERDICTS = ["successful", "failed", "inconclusive"] as const;
 
 const stepOf = (isUsed: boolean): string => (isUsed ? "handle" : "stream");
@@ -334,15 +341,14 @@ export const METRICS: readonly Metric[] = [
   },
   {
     name: "sluice_notifications_total",
-    help: "Messages to people: sent, attempts that failed, messages that were dropped.",
+    help: "Messages to people by channel: sent, attempts that failed, messages dropped, in doubt (may have arrived), and held back to be told as one.",
     type: "counter",
-    labels: ["result"],
+    labels: ["channel", "result"],
     unit: "",
     read: ({ notifications }) =>
-      (["sent", "failed", "dropped"] as const).map((result) => ({
-        labels: { result },
-        value: notifications[result],
-      })),
+      Object.entries(notifications).flatMap(([channel, stats]) =>
+        NOTIFIED.map(([result, key]) => ({ labels: { channel, result }, value: stats[key] })),
+      ),
   },
   {
     name: "sluice_config_last_reload_successful",

@@ -24,7 +24,6 @@ import {
   type Build,
   type FlagFigures,
   type Metric,
-  type Notifications,
   type Reload,
   type Snapshot,
 } from "./snapshot.ts";
@@ -37,7 +36,7 @@ export interface MetricSources {
   /** How late the event loop was at a quantile (0 to 1), seconds: from `perf_hooks.monitorEventLoopDelay`. */
   readonly eventLoopDelay: (quantile: number) => number;
   /** `Fanout.stats`. */
-  readonly notifications: () => Notifications;
+  readonly notifications: () => Snapshot["notifications"];
   readonly reload: () => Reload;
   /** `Flags.stats`; left out: there are none. */
   readonly flags?: () => FlagFigures | undefined;

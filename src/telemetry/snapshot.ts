@@ -2,7 +2,7 @@
 
 import type { Arm } from "../domain/split.ts";
 import type { Totals } from "../engine/control.ts";
-import type { PlaneGauges } from "../engine/ports.ts";
+import type { ChannelStats, PlaneGauges } from "../engine/ports.ts";
 import type { RouteStatus } from "../engine/status.ts";
 import type { Sample } from "./samples.ts";
 
@@ -13,7 +13,8 @@ export interface Snapshot {
   readonly gauges: PlaneGauges;
   /** How late the event loop was, by quantile: seconds. */
   readonly loopDelay: readonly (readonly [quantile: number, seconds: number])[];
-  readonly notifications: Notifications;
+  /** By channel. */
+  readonly notifications: Readonly<Record<string, ChannelStats>>;
   readonly reload: Reload;
   /** Undefined where there are no feature flags. */
   readonly flags: FlagFigures | undefined;
@@ -27,14 +28,6 @@ export interface ArmName {
 }
 /** Quantiles of the event loop's delay that are shown; 1 is the maximum. */
 export const LOOP_QUANTILES: readonly number[] = [0.5, 0.99, 1];
-/** Messages to people since start, over all channels. */
-export interface Notifications {
-  readonly sent: number;
-  /** Failed attempts. */
-  readonly failed: number;
-  /** Messages that were given up. */
-  readonly dropped: number;
-}
 /** The last attempt to read the configuration. */
 export interface Reload {
   readonly ok: boolean;

@@ -509,7 +509,7 @@ t.test("reload, drain, readiness, configuration without secrets, and metrics (re
     ["http://hooks.example:1/?token=hunter2", "http://hooks.example:1/[redacted]"],
     ["http://hooks.example:1", "http://hooks.example:1"],
   ] as const) {
-    const hooked = await testAdmin(t, { config: () => ({ ...config, notify: { webhook: { url } } }) });
+    const hooked = await testAdmin(t, { config: () => adminConfig({}, { notify: { webhook: { url } } }) });
     const { json, text } = await hooked.ask("GET", "/v1/config");
     t.match(json, { notify: { webhook: { url: told } } }, "often the path is all the secret there is");
     t.notMatch(text, "hunter2");

@@ -5,10 +5,12 @@ import { createServer as createTcp, type AddressInfo } from "node:net";
 import t, { type Test } from "tap";
 import type { Notice } from "../../src/engine/ports.ts";
 import type { Channel, Delivery, Message } from "../../src/notify/channel.ts";
-import { createFanout } from "../../src/notify/fanout.ts";
+import { createFanout, type Fanout } from "../../src/notify/fanout.ts";
 import { logChannel } from "../../src/notify/lines.ts";
 import { signatureFields } from "../../src/notify/signature.ts";
+import { createSender } from "../../src/notify/post.ts";
 import { webhookChannel } from "../../src/notify/webhook.ts";
+import { memoryOutbox } from "../../src/store/outbox.ts";
 import { fakeClock } from "../support/clock.ts";
 import { quietLog } from "../support/silence.ts";
 
@@ -30,11 +32,29 @@ function notice(summary: string, severity: Notice["severity"] = "warning"): Noti
 const QUICK = { timeoutMs: 50, backoffMs: 1, closeMs: 2000 };
 const SENT: Delivery = { ok: true };
 
+/** What a fan-out needs, with an outbox in memory. */
+function parts(log = quietLog()) {
+  const clock = fakeClock();
+  return { log, outbox: memoryOutbox(clock, log), wall: () => clock.wall() };
+}
+
+/** Over all channels. */
+function total(fanout: Fanout) {
+  const sums = { sent: 0, failed: 0, dropped: 0 };
+  for (const { sent, failed, dropped } of Object.values(fanout.stats())) {
+    sums.sent += sent;
+    sums.failed += failed;
+    sums.dropped += dropped;
+  }
+  return sums;
+}
+
 /** A channel that remembers what it was given; `answer` says how an attempt ends. */
 function channel(name: string, answer: (message: Message, signal: AbortSignal) => Promise<Delivery>) {
   const seen: Message[] = [];
   const made: Channel & { readonly seen: readonly Message[]; closed: number } = {
     name,
+    isKeyed: true,
     seen,
     closed: 0,
     async send(message, signal) {
@@ -50,7 +70,7 @@ function channel(name: string, answer: (message: Message, signal: AbortSignal) =
 
 t.test("every channel gets every notice, in order, and notify itself does nothing but queue", async (t) => {
   const [a, b] = [channel("a", async () => SENT), channel("b", async () => SENT)];
-  const fanout = createFanout([a, b], quietLog(), QUICK);
+  const fanout = createFanout([a, b], parts(), QUICK);
   for (const summary of ["one", "two", "three"]) fanout.notify(notice(summary));
   t.equal(a.seen.length, 0, "nothing was sent before notify returned");
   await fanout.close();
@@ -62,7 +82,7 @@ t.test("every channel gets every notice, in order, and notify itself does nothin
     t.equal(new Set(each.seen.map((message) => message.id)).size, 3);
     t.equal(each.closed, 1);
   }
-  t.same(fanout.stats(), { sent: 6, failed: 0, dropped: 0 });
+  t.same(total(fanout), { sent: 6, failed: 0, dropped: 0 });
 });
 
 t.test("a failure is tried again under the same id, and given up after the last attempt", async (t) => {
@@ -72,7 +92,7 @@ t.test("a failure is tried again under the same id, and given up after the last 
   const broken = channel("broken", () => Promise.reject(new Error("bug")));
   const refusing = channel("refusing", async () => ({ ok: false, retry: false, detail: "status 400" }));
   const log = quietLog();
-  const fanout = createFanout([flaky, broken, refusing], log, { ...QUICK, retries: 3 });
+  const fanout = createFanout([flaky, broken, refusing], parts(log), { ...QUICK, retries: 3 });
   fanout.notify(notice("one"));
   await fanout.close();
   t.same(
@@ -82,7 +102,7 @@ t.test("a failure is tried again under the same id, and given up after the last 
   t.equal(new Set(flaky.seen.map((message) => message.id)).size, 1);
   t.equal(broken.seen.length, 4);
   t.equal(refusing.seen.length, 1, "what would be refused again is not sent again");
-  t.same(fanout.stats(), { sent: 1, failed: 7, dropped: 2 });
+  t.same(total(fanout), { sent: 1, failed: 7, dropped: 2 });
   t.match(
     log.lines.map((line) => line.fields),
     [
@@ -95,17 +115,18 @@ t.test("a failure is tried again under the same id, and given up after the last 
 t.test("a channel that throws at once instead of rejecting troubles nobody", async (t) => {
   const rude: Channel = {
     name: "rude",
+    isKeyed: true,
     send: () => {
       throw new Error("at once");
     },
     close: () => Promise.reject(new Error("nor does it close")),
   };
   const polite = channel("polite", async () => SENT);
-  const fanout = createFanout([rude, polite], quietLog(), { ...QUICK, retries: 1 });
+  const fanout = createFanout([rude, polite], parts(), { ...QUICK, retries: 1 });
   t.doesNotThrow(() => fanout.notify(notice("one")));
   await fanout.close();
   t.equal(polite.seen.length, 1);
-  t.same(fanout.stats(), { sent: 1, failed: 2, dropped: 1 });
+  t.same(total(fanout), { sent: 1, failed: 2, dropped: 1 });
 });
 
 t.test(
@@ -118,7 +139,7 @@ t.test(
       return new Promise(() => {});
     });
     const quick = channel("quick", async () => SENT);
-    const fanout = createFanout([hanging, quick], quietLog(), { ...QUICK, retries: 1 });
+    const fanout = createFanout([hanging, quick], parts(), { ...QUICK, retries: 1 });
     fanout.notify(notice("one"));
     fanout.notify(notice("two"));
     await new Promise((resolve) => setImmediate(resolve));
@@ -129,7 +150,7 @@ t.test(
       ["one", "one", "two"],
     );
     t.same(aborted, [true, true], "each attempt was told to stop");
-    t.same(fanout.stats(), { sent: 3, failed: 2, dropped: 1 });
+    t.same(total(fanout), { sent: 3, failed: 2, dropped: 1 });
   },
 );
 
@@ -137,7 +158,7 @@ t.test("a full queue gives up the oldest of the least severe, never the one that
   let letGo = () => {};
   const held = new Promise<void>((resolve) => (letGo = resolve));
   const slow = channel("slow", async () => (await held, SENT));
-  const fanout = createFanout([slow], quietLog(), { ...QUICK, timeoutMs: 60_000, queue: 3 });
+  const fanout = createFanout([slow], parts(), { ...QUICK, timeoutMs: 60_000, queue: 3 });
   fanout.notify(notice("in hand"));
   await new Promise((resolve) => setImmediate(resolve));
   fanout.notify(notice("page", "emergency"));
@@ -151,32 +172,32 @@ t.test("a full queue gives up the oldest of the least severe, never the one that
     slow.seen.map((message) => message.notice.summary),
     ["in hand", "page", "page again", "flood 1000"],
   );
-  t.same(fanout.stats(), { sent: 4, failed: 0, dropped: 1003 });
+  t.same(total(fanout), { sent: 4, failed: 0, dropped: 1003 });
 });
 
 t.test("closing gives up what cannot be sent in time, and refuses what comes later", async (t) => {
   const hanging = channel("hanging", () => new Promise(() => {}));
-  const fanout = createFanout([hanging], quietLog(), { timeoutMs: 60_000, closeMs: 20 });
+  const fanout = createFanout([hanging], parts(), { timeoutMs: 60_000, closeMs: 20 });
   for (const summary of ["one", "two", "three"]) fanout.notify(notice(summary));
   await Promise.all([fanout.close(), fanout.close()]);
   fanout.notify(notice("late"));
   t.equal(hanging.seen.length, 1);
   t.equal(hanging.closed, 1);
-  t.match(fanout.stats(), { sent: 0, dropped: 4 });
+  t.match(total(fanout), { sent: 0, dropped: 4 });
 });
 
 t.test("a pause between two attempts ends when the notifier is closed", async (t) => {
   const failing = channel("failing", async () => ({ ok: false, retry: true, detail: "busy" }));
-  const fanout = createFanout([failing], quietLog(), { backoffMs: 3_600_000, closeMs: 20 });
+  const fanout = createFanout([failing], parts(), { backoffMs: 3_600_000, closeMs: 20 });
   fanout.notify(notice("one"));
   await new Promise((resolve) => setImmediate(resolve));
   await fanout.close();
-  t.same(fanout.stats(), { sent: 0, failed: 1, dropped: 1 });
+  t.same(total(fanout), { sent: 0, failed: 1, dropped: 1 });
 });
 
 t.test("the log is a channel: the severity is the level", async (t) => {
   const log = quietLog();
-  const fanout = createFanout([logChannel(log)], quietLog());
+  const fanout = createFanout([logChannel(log)], parts());
   for (const severity of ["info", "warning", "critical", "emergency"] as const)
     fanout.notify(notice(severity, severity));
   await fanout.close();
@@ -219,11 +240,15 @@ async function receiver(t: Test, answer: (response: ServerResponse, count: numbe
 const SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 function hook(t: Test, url: string, secret: string | null = SECRET): Channel {
+  const clock = fakeClock();
+  const lookup = () => Promise.resolve(["127.0.0.1"]);
+  const sender = createSender({ lookup, allowPrivate: false, wall: () => clock.wall() });
   const made = webhookChannel({
     url,
     secret: secret ?? undefined,
     environment: "production",
-    clock: fakeClock(),
+    clock,
+    sender,
   });
   t.teardown(() => made.close());
   return made;
@@ -306,22 +331,27 @@ t.test(
     });
     resetting.close();
     await once(resetting, "close");
-    t.same(await hook(t, url).send(MESSAGE, patient), { ok: false, retry: true, detail: "ECONNREFUSED" });
+    t.match(await hook(t, url).send(MESSAGE, patient), {
+      ok: false,
+      retry: true,
+      detail: "ECONNREFUSED",
+      isUnknown: false,
+    });
 
     const silent = await receiver(t, () => {});
     const log = quietLog();
-    const fanout = createFanout([hook(t, silent.url)], log, { ...QUICK, retries: 1 });
+    const fanout = createFanout([hook(t, silent.url)], parts(log), { ...QUICK, retries: 1 });
     fanout.notify(notice("one"));
     await fanout.close();
-    t.same(fanout.stats(), { sent: 0, failed: 2, dropped: 1 });
+    t.same(total(fanout), { sent: 0, failed: 2, dropped: 1 });
     t.notMatch(JSON.stringify(log.lines), /127\.0\.0\.1/);
   },
 );
 
 t.test("a notice whose details are not JSON is a failure like any other", async (t) => {
   const channel = hook(t, "http://127.0.0.1:9/");
-  const fanout = createFanout([channel], quietLog(), { ...QUICK, retries: 0 });
+  const fanout = createFanout([channel], parts(), { ...QUICK, retries: 0 });
   fanout.notify({ ...notice("one"), details: { count: 1n } });
   await fanout.close();
-  t.same(fanout.stats(), { sent: 0, failed: 1, dropped: 1 });
+  t.same(total(fanout), { sent: 0, failed: 1, dropped: 1 });
 });

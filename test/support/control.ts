@@ -213,7 +213,7 @@ export function bearer(name: "reader" | "operator" | "root"): Readonly<Record<st
 }
 
 /** A configuration with the routes `app` (which has a plan and an override) and `api` (which has no plan). */
-export function adminConfig(admin: object = {}): Config {
+export function adminConfig(admin: object = {}, more: object = {}): Config {
   const arms = {
     stable: { endpoints: ["http://10.0.0.1:8080"] },
     canary: { endpoints: ["http://10.0.0.2:8080"], version: "4.0.0" },
@@ -226,6 +226,7 @@ export function adminConfig(admin: object = {}): Config {
       { name: "app", ...arms, plan: "quick", override: { header: "x-arm", secret } },
       { name: "api", match: { path: "/api" }, ...arms },
     ],
+    ...more,
   });
 }
 

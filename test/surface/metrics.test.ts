@@ -66,13 +66,24 @@ function metricsOf(change: Partial<MetricSources> = {}) {
       routes: { app: { stable: { inFlight: 3, longLived: 0 }, canary: { inFlight: 1, longLived: 2 } } },
     }),
     eventLoopDelay: (quantile) => quantile / 2,
-    notifications: () => ({ sent: 5, failed: 2, dropped: 1 }),
+    notifications: () => ({ webhook: TOLD }),
     reload: () => ({ ok: false, at: 1_767_603_600_500 }),
     unverified: () => [{ route: "app", arm: "canary" }],
     build: { version: "1.2.3", node: "24.0.0" },
     ...change,
   });
 }
+
+const TOLD = {
+  sent: 5,
+  failed: 2,
+  dropped: 1,
+  inDoubt: 3,
+  heldBack: 4,
+  queued: 0,
+  lastError: null,
+  lastSuccessAt: null,
+};
 
 interface Family {
   readonly help: string;
@@ -218,7 +229,9 @@ t.test("every number is the source's", async (t) => {
     "sluice_store_errors_total{}": 1,
     "sluice_journal_errors_total{}": 2,
     'sluice_state_recorded{route="app"}': 1,
-    'sluice_notifications_total{result="dropped"}': 1,
+    'sluice_notifications_total{channel="webhook",result="dropped"}': 1,
+    'sluice_notifications_total{channel="webhook",result="in_doubt"}': 3,
+    'sluice_notifications_total{channel="webhook",result="held_back"}': 4,
     "sluice_config_last_reload_successful{}": 0,
     "sluice_config_last_reload_success_timestamp_seconds{}": 1_767_603_600.5,
     'sluice_build_info{version="1.2.3",node="24.0.0"}': 1,
@@ -298,7 +311,7 @@ function sourcesOf(): MetricSources {
     control: { totals: () => TOTALS, routes: () => [] },
     gauges: () => NO_GAUGES,
     eventLoopDelay: () => 0,
-    notifications: () => ({ sent: 0, failed: 0, dropped: 0 }),
+    notifications: () => ({}),
     reload: () => ({ ok: true, at: 0 }),
   };
 }
