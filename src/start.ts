@@ -15,6 +15,7 @@ import type { Secret, SecretSource } from "./config/secret.ts";
 import { unverifiedArms } from "./config/upstream-tls.ts";
 import { asDrill, drillNotice, isDrill } from "./domain/drill.ts";
 import { AppError, asAppError } from "./domain/errors.ts";
+import { turns } from "./domain/turns.ts";
 import type { Control, ReloadResult } from "./engine/control.ts";
 import { TICK_MS, openController } from "./engine/controller.ts";
 import type { Clock, Dice, Log, Notice, Notifier } from "./engine/ports.ts";
@@ -443,14 +444,4 @@ export function later<T>(): { readonly promise: Promise<T>; readonly resolve: (v
   let resolve: (value: T) => void = () => {};
   const promise = new Promise<T>((settle) => (resolve = settle));
   return { promise, resolve };
-}
-
-/** One thing at a time, in the order in which they are asked for. */
-function turns(): <R>(run: () => Promise<R>) => Promise<R> {
-  let last: Promise<unknown> = Promise.resolve();
-  return (run) => {
-    const result = last.then(run);
-    last = result.catch(() => {});
-    return result;
-  };
 }

@@ -90,7 +90,7 @@ function parametersOf(row: Row): readonly Json[] {
   for (const [name, schema] of Object.entries(query["properties"] ?? {})) {
     parameters.push({ name, in: "query", required: false, schema });
   }
-  if (row.method === "POST") {
+  if (row.method !== "GET") {
     const text = { type: "string" };
     parameters.push(
       { name: "If-Match", in: "header", required: false, description: "the ETag decided on", schema: text },

@@ -13,6 +13,7 @@ import { LONGEST_PREFLIGHT_MS } from "../config/preflight.ts";
 import { resolvePlan, startSchema, weightOf, whyStarted } from "../config/start.ts";
 import { summary as summaryOf } from "../domain/preflight.ts";
 import type { RouteStatus } from "../engine/status.ts";
+import { ALERT_ROWS } from "./alert-rows.ts";
 import { backupRows } from "./backup-rows.ts";
 import { DRILL_ROWS } from "./drill-rows.ts";
 import { HEALTH_ROWS } from "./health-rows.ts";
@@ -294,6 +295,7 @@ export const ROUTES = {
   }),
   ...backupRows,
   ...flagRows,
+  ...ALERT_ROWS,
   reload: row({
     method: "POST",
     path: "/v1/config/reload",

@@ -67,7 +67,7 @@ export type Reply<O> =
 
 /** One row. `handle` is a method, so that rows of different inputs are rows of one kind. */
 export interface Row<I extends z.ZodType = z.ZodType, Q extends z.ZodType = z.ZodType, O = unknown> {
-  readonly method: "GET" | "POST";
+  readonly method: "GET" | "POST" | "DELETE";
   readonly path: string;
   /** The right it takes; `none`: needs no token. */
   readonly scope: Scope | "none";

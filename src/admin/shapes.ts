@@ -5,6 +5,7 @@
  */
 
 import { z } from "zod";
+import { alertFields } from "./alert-shapes.ts";
 import type { DryRun, DryRunStep } from "../config/dry-run.ts";
 import type { Need, Takes } from "../domain/needs.ts";
 import type { ReloadResult } from "../engine/control.ts";
@@ -23,7 +24,7 @@ import type { PreflightResult } from "../domain/preflight.ts";
 import { REPORT_STATUSES, type Report, type ReportEvent, type ReportStep } from "../domain/report.ts";
 import { PHASES, type Phase } from "../domain/rollout-types.ts";
 import type { Thrown, Throws } from "../domain/safety.ts";
-import type { Wait } from "../domain/rollout-tick.ts";
+import { WAITS, type Wait } from "../domain/rollout-tick.ts";
 import { REASONS, kindOf } from "../domain/outcome.ts";
 import type { ReportEntry } from "../telemetry/report-shelf.ts";
 
@@ -92,7 +93,7 @@ const marks = {
 const check: z.ZodType<CheckStatus> = z
   .strictObject({
     rule: z.string(),
-    tier: z.enum(["catastrophic", "sustained", "comparative", "health", "promotion"]),
+    tier: z.enum(["catastrophic", "sustained", "comparative", "health", "warning", "promotion"]),
     verdict,
     action: z.enum(["observe", "pause", "rollback", "hold"]).meta({
       description: "what follows when it fails; `hold`: it never does, the weight stays where it is",
@@ -145,19 +146,7 @@ const gate: z.ZodType<GateStatus> = z
   .meta({ id: "GateStatus", description: "how the gate of the present step stands" });
 const waiting: z.ZodType<Wait> = z
   .strictObject({
-    for: z.enum([
-      "start",
-      "emergency",
-      "preflight",
-      "hold",
-      "evidence",
-      "confirmation",
-      "gate",
-      "health",
-      "resume",
-      "window",
-      "webhook",
-    ]),
+    for: z.enum(WAITS),
     words: z.string(),
   })
   .meta({ id: "Waiting", description: "the first thing that is missing before the weight rises" });
@@ -229,6 +218,7 @@ export const routeStatusSchema: z.ZodType<RouteStatus> = z
       description: "how much of the evidence for the next step is there; null when none is asked for",
     }),
     evidenceEtaMs: ms.nullable().meta({ description: "until all of it is, at best; null: no telling" }),
+    ...alertFields,
     rescues,
     rollbacks: count,
     lastRollback: evidence.nullable(),

@@ -21,7 +21,7 @@ import type { IncidentRecord } from "../domain/incident.ts";
 import { isRecord } from "../domain/record.ts";
 import type { Switch } from "../domain/safety.ts";
 import type { BackupInfo, JournalLine } from "../engine/ports.ts";
-import type { RouteStatus } from "../engine/status.ts";
+import type { AlertStatus, RouteStatus, SilenceStatus } from "../engine/status.ts";
 
 const JSON_TYPE = "application/json";
 
@@ -91,6 +91,16 @@ export interface AdminClient {
   flags(): Promise<OutputOf<"flags">>;
   flag(key: string): Promise<OutputOf<"flag">>;
   setFlag(key: string, body: InputOf<"setFlag">): Promise<OutputOf<"setFlag">>;
+  /** Alerts that are open; of one route when named. */
+  alerts(route: string | undefined): Promise<readonly AlertStatus[]>;
+  answerAlert(
+    id: string,
+    answer: "acknowledge" | "resolve",
+    body: InputOf<"acknowledgeAlert">,
+  ): Promise<void>;
+  silences(route: string | undefined): Promise<readonly SilenceStatus[]>;
+  silence(body: InputOf<"silence">): Promise<SilenceStatus>;
+  unsilence(id: string): Promise<SilenceStatus>;
   reload(): Promise<ReloadReport>;
   /** The running program's environment, e.g. `production`; undefined when the API does not say. */
   environment(): Promise<string | undefined>;
@@ -146,7 +156,7 @@ export interface ClientOptions {
 export function adminClient({ address, token, noTokenHint, ca }: ClientOptions): AdminClient {
   /** The text of an answer that is no refusal. */
   async function textOf(
-    method: "GET" | "POST",
+    method: Method,
     path: string,
     accept: string,
     body: unknown,
@@ -160,7 +170,7 @@ export function adminClient({ address, token, noTokenHint, ca }: ClientOptions):
     throw new AppError(error.code, `${error.message}; ${noTokenHint}`);
   }
   async function call(
-    method: "GET" | "POST",
+    method: Method,
     path: string,
     body?: unknown,
     timeoutMs = TIMEOUT_MS,
@@ -264,6 +274,26 @@ export function adminClient({ address, token, noTokenHint, ca }: ClientOptions):
     async setFlag(key, body) {
       return flagOf(await call("POST", `/v1/flags/${at(key)}`, body), address);
     },
+    async alerts(route) {
+      // As with the journal.
+      return listOf(await call("GET", `/v1/alerts${ofRoute(route)}`), "alerts", address) as AlertStatus[];
+    },
+    async answerAlert(id, answer, body) {
+      listOf(await call("POST", `/v1/alerts/${at(id)}/${answer}`, body), "alerts", address);
+    },
+    async silences(route) {
+      return listOf(
+        await call("GET", `/v1/silences${ofRoute(route)}`),
+        "silences",
+        address,
+      ) as SilenceStatus[];
+    },
+    async silence(body) {
+      return silenceOf(await call("POST", "/v1/silences", body), address);
+    },
+    async unsilence(id) {
+      return silenceOf(await call("DELETE", `/v1/silences/${at(id)}`), address);
+    },
     async health() {
       const found = recordOf(await call("GET", "/v1/health"), address);
       if (typeof found["healthy"] !== "boolean") throw strange(address);
@@ -289,6 +319,19 @@ export function adminClient({ address, token, noTokenHint, ca }: ClientOptions):
       return typeof environment === "string" ? environment : undefined;
     },
   };
+}
+
+type Method = "GET" | "POST" | "DELETE";
+
+function ofRoute(route: string | undefined): string {
+  return route === undefined ? "" : `?route=${encodeURIComponent(route)}`;
+}
+
+function silenceOf(value: unknown, address: AdminAddress): SilenceStatus {
+  const found = recordOf(value, address);
+  if (typeof found["until"] !== "string") throw strange(address);
+  // Its mark is there; the rest is the shape that the API's own table describes.
+  return found as unknown as SilenceStatus;
 }
 
 function queryOf(limit: number, route: string | undefined): string {

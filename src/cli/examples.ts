@@ -36,6 +36,16 @@ export const EXAMPLES: Readonly<Record<string, readonly (readonly [typed: string
   reject: [["sluice reject app --answer hold --reason 'waiting for a report'", "no, and what instead"]],
   extend: [["sluice extend app 24h --reason 'one more night'", "a longer hold"]],
   "step-back": [["sluice step-back app --reason 'too much at once'", "to the weight before"]],
+  alerts: [["sluice alerts app", "what is open; exit 3 while nobody has acknowledged it"]],
+  acknowledge: [["sluice acknowledge app --reason 'on it'", "it is neither repeated nor escalated"]],
+  silence: [
+    [
+      "sluice silence app --for 2h --severity warning --reason 'load test'",
+      "mutes messages, never a rollback",
+    ],
+  ],
+  silences: [["sluice silences app", "what is muted, until when, and why"]],
+  unsilence: [["sluice unsilence ID", "with an id that `silences` shows"]],
   retry: [["sluice retry app --reason 'the cause is mended'", "after a rollback, from step 0"]],
   health: [["sluice health", "exit code 1: something is not well"]],
   journal: [["sluice journal --route app --limit 20", "the last lines about one route"]],

@@ -10,6 +10,7 @@ import { readFlagFile } from "../config/flag-file.ts";
 import { effective, effectiveYaml, loadConfig, readConfig } from "../config/load.ts";
 import { asAppError, CODES } from "../domain/errors.ts";
 import { act, configOf, stateFolderOf, type Access } from "./access.ts";
+import { alertCommands } from "./alerts.ts";
 import { runBacktest, type BacktestTyped } from "./backtest.ts";
 import * as backups from "./backups.ts";
 import * as commands from "./commands.ts";
@@ -109,6 +110,7 @@ function programOf(programs: Programs, io: Io, done: (exit: number) => void): Co
   backupCommands(program, io, done);
   flagCommands(program, io, done);
   incidentCommands(program, io, done);
+  alertCommands(program, io, done);
   program
     .command("completion <shell>")
     .description("print a script that completes commands, options and routes in bash, zsh or fish")

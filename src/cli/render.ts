@@ -6,6 +6,7 @@
  */
 
 import { stripVTControlCharacters, styleText } from "node:util";
+import { valueText } from "../domain/alert-rule.ts";
 import { formatDuration, latencyText, millis, percentText, shareText } from "../domain/units.ts";
 import { explain } from "../engine/explain.ts";
 import type { JournalLine } from "../engine/ports.ts";
@@ -30,6 +31,7 @@ export function routeText(route: RouteStatus, style: Style): string {
     ...(route.steps.length === 0 ? [] : [`  plan    ${ladder(route, style)}`]),
     ...waitingLines(route, style),
     ...evidenceLines(route),
+    ...alertLines(route, style),
     ...noteLines(route, style),
     "",
     ...table(ARM_HEAD, [armCells("stable", stable), armCells("canary", canary)], style).map(indent),
@@ -183,6 +185,27 @@ function waitingLines({ waiting, gate }: RouteStatus, style: Style): readonly st
       ? []
       : [`  gate    ${paint(plain(gate.words), gate.granted ? "green" : "yellow", style)}`]),
   ];
+}
+
+const ALERT_PAINT: Readonly<Record<RouteStatus["alerts"][number]["severity"], Paint>> = {
+  warning: "yellow",
+  critical: "red",
+  emergency: "red",
+};
+
+/** What is open, and what should be and is not. */
+function alertLines({ alerts, targets }: RouteStatus, style: Style): readonly string[] {
+  const open = alerts.map(({ severity, metric, rule, value, openMs, acknowledged, muted }) => {
+    const now = valueText(metric, value);
+    const said =
+      acknowledged === null ? (muted === null ? "" : `, ${muted}`) : `, seen by ${acknowledged.by}`;
+    const told = `${severity}: ${rule}${now === "" ? "" : `, now ${now}`}, for ${durationText(openMs)}${said}`;
+    return `  alert   ${paint(plain(told), ALERT_PAINT[severity], style)}`;
+  });
+  const known = targets.filter(({ met }) => met !== null);
+  if (known.length === 0) return open;
+  const said = known.map(({ target, met }) => `${target} ${met === true ? "met" : "not met"}`);
+  return [...open, `  target  ${plain(said.join(", "))}`];
 }
 
 /** How far the evidence for the next step is. */

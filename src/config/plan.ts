@@ -10,7 +10,7 @@ import { checkPlan, type Plan, type Promotion, type Step } from "../domain/plan.
 import { FULL, millis, ppm, type Ppm } from "../domain/units.ts";
 import { gate, gateOf } from "./gate.ts";
 import { off } from "./shape.ts";
-import { promotion, success } from "./success.ts";
+import { asked, promotion, success } from "./success.ts";
 import { duration, positiveDuration, rate } from "./units.ts";
 import { windows, windowsOf } from "./window.ts";
 
@@ -19,7 +19,8 @@ const MOST_STEPS = 100;
 
 const common = {
   success: success.optional().meta({
-    description: "what the canary must stay below at this step; a metric's limit replaces the plan's",
+    description:
+      "what must be so to leave this step; what is said here of a metric replaces what the plan says",
   }),
   checkpoint: positiveDuration.optional().meta({
     description: "how often a snapshot of both arms and of the verdict goes into the report",
@@ -63,9 +64,7 @@ const stepSchema = z
 /** A plan as written. */
 export const planSchema = z
   .strictObject({
-    success: success
-      .default([])
-      .meta({ description: "what the canary must stay below to climb, at every step" }),
+    success: success.default([]).meta({ description: "what must be so to climb, at every step" }),
     promotion: z.union([off, promotion]).prefault({}).meta({
       description:
         "it climbs only when it is shown, with a chance of error below 5 %, that the canary is not worse than stable; `off`: by time and limits alone",
@@ -159,9 +158,6 @@ function climbOf(plan: PlanConfig): { readonly steps: readonly Step[]; readonly 
 }
 
 function stepOf(step: WrittenStep, plan: PlanConfig): Step {
-  const own = step.success ?? [];
-  const metrics = new Set(own.map(({ metric }) => metric));
-  const limits = [...plan.success.filter(({ metric }) => !metrics.has(metric)), ...own];
   return {
     ...("bake" in step
       ? { ...heldBack(FULL, plan), holdMs: step.bake, bake: true }
@@ -170,7 +166,7 @@ function stepOf(step: WrittenStep, plan: PlanConfig): Step {
     ...(step.critical ? { critical: true } : {}),
     ...(step.preflight ? { preflight: true } : {}),
     ...(step.gate === undefined ? {} : { gate: gateOf(step.gate) }),
-    ...(limits.length > 0 ? { success: limits } : {}),
+    ...asked(plan.success, step.success),
     ...(plan.promotion === "off" ? {} : promotionOf(plan.promotion)),
   };
 }

@@ -11,6 +11,8 @@ const BOTH = { roles: ["deployment-lead", "on-call"] };
 const GOOD: z.input<typeof planSchema>["success"] = [
   { metric: "error_rate", below: "0.1%" },
   { metric: "p95", below: "200ms" },
+  { alerts: "none", severity: "critical" },
+  { health: "all" },
 ];
 
 const WRITTEN: Readonly<Record<string, z.input<typeof planSchema>>> = {

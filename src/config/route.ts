@@ -3,6 +3,7 @@
 import { z } from "zod";
 import { DRILL_SUFFIX, isDrill } from "../domain/drill.ts";
 import { GRPC_STATUSES, DEFAULT_FAILING } from "../domain/grpc.ts";
+import { alerting, alerts, DEFAULT_ALERTS, DEFAULT_TARGETS, targets } from "./alerts.ts";
 import { arm, healthFields } from "./arm.ts";
 import { drill } from "./drill.ts";
 import { planSchema } from "./plan.ts";
@@ -236,6 +237,11 @@ export const route = z.strictObject({
     "connections that outlive a weight change",
   ),
   rollback: rollback.prefault({}).meta({ description: "what moves the weight back to stable" }),
+  alerts: alerts.prefault(DEFAULT_ALERTS).meta({ description: "what people are told of, and how loudly" }),
+  targets: targets
+    .prefault(DEFAULT_TARGETS)
+    .meta({ description: "what should be: shown as met or not, and never an alert" }),
+  alerting,
   preflight,
   confirm: confirm.optional(),
   drill,

@@ -24,6 +24,7 @@ import {
 import { nextOpening } from "./calendar.ts";
 import type { Plan, Step } from "./plan.ts";
 import type { Calendar } from "./rollout-types.ts";
+import { HEALTHY_WORDS, calmWords } from "./promotion.ts";
 import { isComparing, type CompareRule, type Rule } from "./rule.ts";
 import { FULL, NONE } from "./units.ts";
 
@@ -106,6 +107,11 @@ function endOf(begins: number | null, { step, needs }: Timeless, odds: keyof Tak
 function atStep(rules: readonly Rule[], setting: Setting): Timeless {
   const { step } = setting;
   const asked = step.weight === NONE ? NOTHING : askedAt(rules, setting);
+  const { calm, healthy } = step;
+  const around = [
+    ...(calm === undefined ? [] : [calmWords(calm)]),
+    ...(healthy === true ? [HEALTHY_WORDS] : []),
+  ];
   const missing = asked.wanted.filter(({ takes }) => takes === null || takes.p90Ms > step.holdMs);
   return {
     step,
@@ -114,7 +120,16 @@ function atStep(rules: readonly Rule[], setting: Setting): Timeless {
     detectLater: asked.detectLater,
     smallestRise: asked.smallestRise,
     prove: asked.wanted.find(({ kind }) => kind === "prove")?.takes ?? null,
-    needs: asked.wanted.map(({ kind, what, responses, takes }) => ({ kind, what, responses, takes })),
+    needs: [
+      ...asked.wanted.map(({ kind, what, responses, takes }) => ({ kind, what, responses, takes })),
+      // What is so or not takes neither traffic nor time.
+      ...around.map((what) => ({
+        kind: "limit" as const,
+        what,
+        responses: 0,
+        takes: { p50Ms: 0, p90Ms: 0 },
+      })),
+    ],
     knows: missing.length === 0,
     words: [...missing.map((each) => wordsOf(each, setting)), ...(step.weight === FULL ? [ALONE] : [])],
   };

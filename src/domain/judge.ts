@@ -10,7 +10,7 @@ import type { Readings } from "./evidence/route.ts";
 import { CLEAR_RATIO, ENOUGH_RESPONSES, isAboutAsBad } from "./evidence/sustained.ts";
 import { indexOfMicros } from "./latency.ts";
 import type { Step } from "./plan.ts";
-import { checkPromotion } from "./promotion.ts";
+import { checkPromotion, type Surroundings } from "./promotion.ts";
 import {
   aboutOf,
   isComparing,
@@ -61,6 +61,10 @@ export interface Evidence {
   /** What a rule does that stable breaks as well. */
   readonly sharedCause: "hold" | "rollback";
   readonly health: Health;
+  /** What else a step may ask for; left out: it is not known. */
+  readonly around?: Surroundings | undefined;
+  /** What came of alerts that stay open; undefined: nothing ever does. */
+  readonly lasting?: Check | undefined;
   /** The clocks of the last verdict. */
   readonly clocks: Readonly<Record<string, Millis>>;
   /** Time in service since the last verdict. */
@@ -70,9 +74,12 @@ export interface Evidence {
 /** The verdict on the canary. */
 export function judge(evidence: Evidence): Verdict {
   const checks = evidence.rules.map((rule) => checkOf(rule, evidence));
-  if (evidence.step !== undefined) checks.push(...checkPromotion(evidence.step, evidence.readings));
   const clocks: Record<string, Millis> = {};
   for (const check of checks) if (check.breachMs !== null) clocks[check.rule] = check.breachMs;
+  // This one's time is kept with the alerts.
+  if (evidence.lasting !== undefined) checks.push(evidence.lasting);
+  if (evidence.step !== undefined)
+    checks.push(...checkPromotion(evidence.step, evidence.readings, evidence.around));
   return { kind: together(checks, evidence), checks, clocks };
 }
 
@@ -90,8 +97,11 @@ function together(checks: readonly Check[], evidence: Evidence): VerdictKind {
   if (binding.some((check) => check.kind === "failed")) return "failed";
   // Where the plan means no traffic, only health decides; where it was taken away, nothing is known.
   const isMeant = evidence.step === undefined || evidence.step.weight === 0;
-  if (evidence.weight === 0 && isMeant)
-    return evidence.health.healthy === true ? "successful" : "inconclusive";
+  if (evidence.weight === 0 && isMeant) {
+    const asked = binding.filter(({ tier }) => tier === "promotion");
+    const isWell = evidence.health.healthy === true && asked.every(({ kind }) => kind === "successful");
+    return isWell ? "successful" : "inconclusive";
+  }
   return binding.every((check) => check.kind === "successful") ? "successful" : "inconclusive";
 }
 
@@ -113,6 +123,16 @@ function checkHealth(rule: HealthRule, health: Health): Check {
     detail: known ? `${health.failures} failed probes in a row` : "not every endpoint has been probed yet",
   };
 }
+
+/** What a limit is, whatever follows when it is passed. */
+export type LimitRule = { readonly minRequests: number } & (
+  | { readonly metric: "error_rate"; readonly above: Ppm }
+  | {
+      readonly metric: "p50" | "p95" | "p99";
+      readonly above: Millis;
+      readonly of: "worse" | "all" | "successes";
+    }
+);
 
 interface Measured {
   readonly have: number;
@@ -149,8 +169,18 @@ function checkSustained(rule: SustainedRule, evidence: Evidence): Check {
   return { ...base, kind: "inconclusive", detail: `above the limit for ${span}` };
 }
 
+/** What a limit sees in a reading: the value, whether there is enough to say, and whether it is above. */
+export function measuredBy(
+  limit: LimitRule,
+  reading: Reading,
+): { readonly enough: boolean; readonly value: number | null; readonly breach: boolean } {
+  const { have, observed, breach } =
+    limit.metric === "error_rate" ? errorRate(limit, reading) : latency(limit, reading);
+  return { enough: have >= limit.minRequests, value: observed, breach };
+}
+
 /** Stable is over the limit too, and the canary is not clearly worse (statistics.md §3.4). */
-function isShared(rule: SustainedRule, canary: Reading, stable: Reading): boolean {
+export function isShared(rule: LimitRule, canary: Reading, stable: Reading): boolean {
   if (rule.metric !== "error_rate") {
     const { have, observed, breach } = latency(rule, stable);
     const slow = latency(rule, canary).observed;
@@ -181,7 +211,7 @@ function errorRate(rule: { readonly above: Ppm }, reading: Reading): Measured {
   };
 }
 
-function latency(rule: Extract<SustainedRule, { of: string }>, reading: Reading): Measured {
+function latency(rule: Extract<LimitRule, { of: string }>, reading: Reading): Measured {
   const all = { have: reading.all.n, observed: reading.all[rule.metric] };
   const successes = { have: reading.successes.n, observed: reading.successes[rule.metric] };
   const worse =

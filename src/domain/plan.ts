@@ -5,18 +5,21 @@
  * runs it, so a reload of the configuration cannot move the goal posts of a rollout under way.
  */
 
+import type { AlertSeverity } from "./alert-rule.ts";
 import type { DeploymentWindow } from "./calendar.ts";
 import { checkGate, type GateSpec } from "./signatures.ts";
 import { FULL, NONE, formatRate, type Millis, type Ppm } from "./units.ts";
 
-/** What the canary must stay below to climb: a share of failures, or a latency percentile. */
+/** A share of failures, or a latency percentile, and what it is to stay below. */
+export type MetricLimit =
+  | { readonly metric: "error_rate"; readonly below: Ppm }
+  | { readonly metric: "p50" | "p95" | "p99"; readonly below: Millis };
+
+/** What the canary must stay below to climb. */
 export type SuccessLimit = {
   /** Whether it must be shown: its upper 95 % bound is below, too, and not only what was observed. */
   readonly shown: boolean;
-} & (
-  | { readonly metric: "error_rate"; readonly below: Ppm }
-  | { readonly metric: "p50" | "p95" | "p99"; readonly below: Millis }
-);
+} & MetricLimit;
 
 /** The evidence that the canary is not worse than stable, without which it does not climb (statistics.md §5). */
 export interface Promotion {
@@ -45,6 +48,10 @@ export interface Step {
   readonly pause?: true;
   /** At most one per metric; left out: none. */
   readonly success?: readonly SuccessLimit[];
+  /** It climbs only while no alert of this severity or a worse one is open; left out: whatever is open. */
+  readonly calm?: AlertSeverity;
+  /** It climbs only while every endpoint of both arms is healthy. */
+  readonly healthy?: true;
   /** Left out: it is not asked for. */
   readonly promotion?: Promotion;
   /** The share that this step keeps on stable in the place of 100 %, so that there is something to compare with; it goes when the rollout succeeds. */

@@ -5,6 +5,7 @@
  * when it can be had (product.md §2.9). What is bad is the other tiers' business. Source: statistics.md §5.
  */
 
+import { isAtLeast, type AlertSeverity } from "./alert-rule.ts";
 import type { GateReading } from "./evidence/gate.ts";
 import type { Readings } from "./evidence/route.ts";
 import type { SuccessReading } from "./evidence/success.ts";
@@ -14,11 +15,68 @@ import { FULL, NONE, formatDuration, formatRate, millis, type Millis } from "./u
 
 const COMMON = { tier: "promotion", action: "hold", breachMs: null, forMs: millis(0) } as const;
 
-/** The checks of a step. At weight 0 there are none: no traffic is due. Undefined readings: nothing is measured yet. */
-export function checkPromotion(step: Step, readings: Readings | undefined): readonly Check[] {
-  if (step.weight === NONE) return [];
+/** What must be so at this moment, beside what is measured. */
+export interface Surroundings {
+  /** Severities of the alerts that are open. */
+  readonly alerts: readonly AlertSeverity[];
+  /** Whether every endpoint of both arms is healthy; null: not all have been probed. */
+  readonly healthy: boolean | null;
+  /** What there is to say about a limit that is not met; empty: nothing. */
+  readonly zone: (limit: SuccessLimit) => string;
+}
+
+/** Where nothing is known but what was measured. */
+const UNKNOWN: Surroundings = { alerts: [], healthy: null, zone: () => "" };
+
+/** The checks of a step. At weight 0 no traffic is due, and nothing is asked of it. Undefined readings: nothing is measured yet. */
+export function checkPromotion(
+  step: Step,
+  readings: Readings | undefined,
+  around: Surroundings = UNKNOWN,
+): readonly Check[] {
+  const now = [
+    ...(step.calm === undefined ? [] : [calm(step.calm, around)]),
+    ...(step.healthy === undefined ? [] : [healthy(around)]),
+  ];
+  if (step.weight === NONE) return now;
   const proof = step.promotion === undefined ? [] : [notWorse(step.promotion, step, readings?.gate ?? null)];
-  return [...proof, ...(readings?.success ?? []).map(success)];
+  return [...proof, ...(readings?.success ?? []).map((each) => success(each, around)), ...now];
+}
+
+/** That no alert is open, in its own words. */
+export function calmWords(severity: AlertSeverity): string {
+  return severity === "warning" ? "no alert open" : `no ${severity} alert open`;
+}
+
+/** That all endpoints are well, in its own words. */
+export const HEALTHY_WORDS = "every endpoint healthy";
+
+function calm(severity: AlertSeverity, { alerts }: Surroundings): Check {
+  const open = alerts.filter((each) => isAtLeast(each, severity)).length;
+  const detail = open === 0 ? "none is open" : open === 1 ? "one is open" : `${open} are open`;
+  return atOnce(calmWords(severity), open === 0, open, detail);
+}
+
+function healthy({ healthy: all }: Surroundings): Check {
+  const detail = all === null ? "not every endpoint has been probed yet" : all ? "they are" : "one is not";
+  return atOnce(HEALTHY_WORDS, all === true, null, detail);
+}
+
+/** A check of what is so or not, and takes no time to be known. */
+function atOnce(rule: string, isSo: boolean, observed: number | null, detail: string): Check {
+  return {
+    ...COMMON,
+    rule,
+    kind: isSo ? "successful" : "inconclusive",
+    observed,
+    limit: 0,
+    unit: "count",
+    have: Number(isSo),
+    need: 1,
+    ratio: Number(isSo),
+    etaMs: isSo ? millis(0) : null,
+    detail,
+  };
 }
 
 /** A success limit in its own words, e.g. `error_rate below 0.1%, shown`. */
@@ -61,7 +119,7 @@ function gateWords({ have, need, seconds, needSeconds, etaS }: GateReading): str
   return `has ${have.toFixed(1)} of ${need.toFixed(1)} nats and ${time} of evidence${against}; ${etaWords(etaS)}`;
 }
 
-function success(reading: SuccessReading): Check {
+function success(reading: SuccessReading, { zone }: Surroundings): Check {
   const { limit, observed, passes, n, need, ratio, share } = reading;
   return {
     ...COMMON,
@@ -75,7 +133,7 @@ function success(reading: SuccessReading): Check {
     need: Math.ceil(need ?? n + 1),
     ratio,
     etaMs: etaOf(reading.etaS),
-    detail: successWords(reading),
+    detail: [successWords(reading), passes ? "" : zone(limit)].filter((text) => text !== "").join("; "),
     n,
   };
 }

@@ -6,7 +6,7 @@
 import { isOpen, whyClosed } from "./calendar.ts";
 import { confirmed, type ConfirmEvent } from "./evidence/confirm.ts";
 import type { Verdict } from "./judge.ts";
-import type { Check, VerdictKind } from "./rule.ts";
+import type { Check, Tier, VerdictKind } from "./rule.ts";
 import { atStep, climb, decided, isClimbing, rollBackFor, rolledBack } from "./rollout-move.ts";
 import type {
   Accepted,
@@ -19,20 +19,24 @@ import type {
 import { gateReading } from "./signatures.ts";
 import { NONE, formatDuration, millis, type Millis } from "./units.ts";
 
+/** Everything that there is to wait for. */
+export const WAITS = [
+  "start",
+  "emergency",
+  "preflight",
+  "hold",
+  "evidence",
+  "confirmation",
+  "gate",
+  "health",
+  "resume",
+  "window",
+  "webhook",
+] as const;
+
 /** What a rollout waits for, the first of what is missing; null: nothing, or it does not climb. */
 export interface Wait {
-  readonly for:
-    | "start"
-    | "emergency"
-    | "preflight"
-    | "hold"
-    | "evidence"
-    | "confirmation"
-    | "gate"
-    | "health"
-    | "resume"
-    | "window"
-    | "webhook";
+  readonly for: (typeof WAITS)[number];
   /** One sentence. */
   readonly words: string;
 }
@@ -66,7 +70,7 @@ export function passTime(
   if (calendar.frozen !== undefined) return { ok: true, state, effects: [], reason: "" };
   const proven = passConfirmation(state, responses);
   if (proven.effects.length > 0) return proven;
-  return settle(before, proven.state, verdict.kind, stable, calendar);
+  return settle(before, proven.state, verdict, stable, calendar);
 }
 
 /** Whether the canary has traffic; what an alarm took away is still to come back. */
@@ -105,13 +109,13 @@ function afterTime(state: RolloutState, elapsed: Millis): RolloutState["progress
 function settle(
   before: RolloutState,
   state: RolloutState,
-  kind: VerdictKind,
+  { kind, checks }: Pick<Verdict, "kind" | "checks">,
   stable: StableCondition,
   calendar: Calendar,
 ): Accepted {
   if (state.phase === "scheduled") return begin(state, calendar);
   if (isHolding(state)) {
-    const wait = waitOf(state, kind, calendar);
+    const wait = waitOf(state, kind, calendar, checks);
     if (wait === null) return climb(state, "");
     if (wait.for === "gate" && !state.progress.isGateOpen) {
       const to: RolloutState = { ...state, progress: { ...state.progress, isGateOpen: true } };
@@ -167,7 +171,12 @@ function begin(state: RolloutState, { wall, freezes }: Calendar): Accepted {
 }
 
 /** What a rollout waits for before it climbs; null when for nothing. Of one that does not climb: null, or its start. */
-export function waitOf(state: RolloutState, kind: VerdictKind, calendar: Calendar): Wait | null {
+export function waitOf(
+  state: RolloutState,
+  kind: VerdictKind,
+  calendar: Calendar,
+  checks: readonly Check[] = [],
+): Wait | null {
   if (state.phase === "scheduled") {
     return { for: "start", words: `begins in ${spanOf(state.startsAtMs - calendar.wall)}` };
   }
@@ -175,7 +184,7 @@ export function waitOf(state: RolloutState, kind: VerdictKind, calendar: Calenda
   return (
     emergencyOf(calendar) ??
     checksOf(state) ??
-    dueOf(state, kind) ??
+    dueOf(state, kind, checks) ??
     gateOf(state, calendar) ??
     healthOf(state, calendar) ??
     resumeOf(state) ??
@@ -204,15 +213,21 @@ function checksOf({ steps, step, progress }: RolloutState): Wait | null {
   return { for: "preflight", words: progress.preflight?.words ?? "everything is checked before it is left" };
 }
 
-function dueOf(state: RolloutState, kind: VerdictKind): Wait | null {
+function dueOf(state: RolloutState, kind: VerdictKind, checks: readonly Check[]): Wait | null {
   if (state.confirmation.phase !== "armed")
     return { for: "confirmation", words: "an alarm is being confirmed, or shown to be over" };
   const left = holdOf(state) - state.heldMs;
   if (left > 0) return { for: "hold", words: `${spanOf(left)} of its hold are left` };
-  return kind === "successful"
-    ? null
-    : { for: "evidence", words: "not every rule has what it needs to say that all is well" };
+  return kind === "successful" ? null : { for: "evidence", words: missingWords(checks) };
 }
+
+/** What a step is held for, with the limits that are not met in full. */
+function missingWords(checks: readonly Check[]): string {
+  const asked = checks.filter(({ kind, tier }) => kind !== "successful" && WHY.has(tier));
+  const said = asked.map(({ rule, detail }) => `${rule}: ${detail}`);
+  return ["not every rule has what it needs to say that all is well", ...said].join("; ");
+}
+const WHY: ReadonlySet<Tier> = new Set(["promotion", "warning"]);
 
 function gateOf({ steps, step, progress }: RolloutState, { wall }: Calendar): Wait | null {
   const spec = steps[step]?.gate;

@@ -58,8 +58,8 @@ export type Rule = SustainedRule | RobustRule | HealthRule | SequentialRule | Co
 /** What a rule, or all of them together, came to. */
 export type VerdictKind = "successful" | "failed" | "inconclusive";
 
-/** How a rule judges (product.md §2.10); `promotion`: what the plan asks for before the weight may rise. */
-export type Tier = "catastrophic" | "sustained" | "comparative" | "health" | "promotion";
+/** How a rule judges (product.md §2.10); `warning`: what follows from alerts that stay open; `promotion`: what the plan asks for before the weight may rise. */
+export type Tier = "catastrophic" | "sustained" | "comparative" | "health" | "warning" | "promotion";
 
 /** What keeps a rule from firing. */
 export type Held = "shared_cause" | "one_client";

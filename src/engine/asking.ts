@@ -1,6 +1,10 @@
 /** A question to somebody outside: one at a time, and no sooner than some time after the one before began. */
 
-import type { Millis } from "../domain/units.ts";
+import { isClimbing } from "../domain/rollout-move.ts";
+import type { RolloutState } from "../domain/rollout-types.ts";
+import { millis, type Millis } from "../domain/units.ts";
+import { stepOf } from "./evidence.ts";
+import type { PreflightResult } from "./ports.ts";
 
 /** Whether and when it was asked. */
 export class Asking {
@@ -21,5 +25,27 @@ export class Asking {
     } finally {
       this.#isOpen = false;
     }
+  }
+}
+
+/** The checks before a step. */
+export class StepChecks {
+  readonly #asking = new Asking();
+  /** What was found before the present step; kept for the journal. */
+  found: readonly PreflightResult[] = [];
+
+  /** Whether a step asks for checks that have not been run. */
+  areDue(state: RolloutState, now: Millis): boolean {
+    const asks = isClimbing(state.phase) && stepOf(state)?.preflight === true;
+    return asks && state.progress.preflight === null && this.#asking.may(now, millis(0));
+  }
+
+  /** What `run` found. */
+  async of(
+    now: Millis,
+    run: () => Promise<readonly PreflightResult[]> | readonly PreflightResult[],
+  ): Promise<readonly PreflightResult[]> {
+    this.found = await this.#asking.of(now, run);
+    return this.found;
   }
 }

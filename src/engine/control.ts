@@ -4,6 +4,7 @@ import type { Actor, Command } from "../domain/rollout-types.ts";
 import type { IncidentRecord } from "../domain/incident.ts";
 import type { ErrorCode } from "../domain/errors.ts";
 import type { Arm } from "../domain/split.ts";
+import type { Alerting } from "./alerting.ts";
 import type { JournalLine, RescueCounts } from "./ports.ts";
 import type { SafetyDesk } from "./safety.ts";
 import type { RouteStatus } from "./status.ts";
@@ -12,6 +13,11 @@ import type { RouteStatus } from "./status.ts";
 export type CommandResult =
   | { readonly ok: true; readonly status: RouteStatus }
   | { readonly ok: false; readonly code: ErrorCode; readonly message: string };
+
+/** A command that was refused, in the form of its result. */
+export function refusal(code: ErrorCode, message: string): CommandResult {
+  return { ok: false, code, message };
+}
 
 /** What a reload did. */
 export type ReloadResult =
@@ -81,6 +87,8 @@ export interface Control {
   totals(): Totals;
   /** The safety switches. */
   readonly safety: Pick<SafetyDesk, "state" | "turn">;
+  /** Alerts and silences. */
+  readonly alerting: Alerting;
   /** Version of the recorded state. */
   readonly version: number;
 }

@@ -12,7 +12,6 @@ import type { RouteStand } from "../domain/flag-change.ts";
 import type { HardRule } from "../domain/evidence/catastrophic.ts";
 import type { IncidentRecord } from "../domain/incident.ts";
 import type { Config } from "../config/schema.ts";
-import type { ErrorCode } from "../domain/errors.ts";
 import { encode } from "../domain/latency.ts";
 import { IDLE } from "../domain/rollout-move.ts";
 import { decide } from "../domain/rollout.ts";
@@ -23,7 +22,8 @@ import { OVERHEAD_BOUNDS } from "../domain/slice.ts";
 import { addCounts } from "../domain/window.ts";
 import { ruleOfAlarm } from "../domain/tiers.ts";
 import { NONE, millis, percentOf, type Millis } from "../domain/units.ts";
-import type { ArmHistograms, CommandResult, Control, Totals } from "./control.ts";
+import { alertingOf, type Alerting } from "./alerting.ts";
+import { refusal, type ArmHistograms, type CommandResult, type Control, type Totals } from "./control.ts";
 import type {
   Backups,
   Clock,
@@ -73,8 +73,6 @@ export interface ControllerPorts {
   readonly confirm?: Confirm | undefined;
   /** Left out: an incident has no files. */
   readonly incidents?: IncidentFiles | undefined;
-  /** Alerts of a route that are open, a line each; left out: nobody watches for any. */
-  readonly alertsOf?: ((route: string) => readonly string[]) | undefined;
   /** The health checks that fail now, in words; left out: there are none. */
   readonly unwell?: () => string | undefined;
   readonly clock: Clock;
@@ -103,6 +101,7 @@ export class Controller implements Control {
   readonly safety: SafetyDesk;
   readonly #routePorts: RoutePorts;
   readonly #routes = new Map<string, RouteControl>();
+  readonly alerting: Alerting;
   #config: Config;
   #lastTick: Millis;
   #refused: Record<string, number> = {};
@@ -137,6 +136,7 @@ export class Controller implements Control {
       answersEmergency: () => this.#config.safety.emergency.answer !== "stable",
       unwell: () => ports.unwell?.(),
     };
+    this.alerting = alertingOf({ ...ports, routes: () => [...this.#routes.values()] });
     ports.plane.onCrossing((route, rule) => void this.#alarmed(route, rule));
     this.reconfigure(config);
   }
@@ -219,7 +219,7 @@ export class Controller implements Control {
         if (done !== undefined) carried.push(done);
         const told = route.tellDue(now);
         if (told !== undefined) carried.push(told);
-        if (route.wantsPreflight) void this.#checkBeforehand(route);
+        if (route.checks.areDue(route.state, now)) void this.#checkBeforehand(route);
         void this.#askToConfirm(route, now);
       } catch (error) {
         // A bug that one route meets must not leave the others without a judge.
@@ -258,7 +258,8 @@ export class Controller implements Control {
   async #checkBeforehand(route: RouteControl): Promise<void> {
     const { id, step, version } = route.state;
     const { preflight } = this.#ports;
-    const results = await route.preflight(
+    const results = await route.checks.of(
+      this.#ports.clock.mono(),
       () => preflight?.run(route.config.name, version) ?? [NOTHING_SET_UP],
     );
     // Nothing was found where the checks were broken off: they are run again, if need be by the next process.
@@ -484,8 +485,4 @@ const OVERTAKEN = "something else was decided while the backup was made: look ag
 function overtakes(command: Command, { weight }: RolloutState): boolean {
   if (command.type === "set_weight") return command.weight <= weight;
   return ["rollback", "pause", "reject", "step_back"].includes(command.type);
-}
-
-function refusal(code: ErrorCode, message: string): CommandResult {
-  return { ok: false, code, message };
 }

@@ -40,6 +40,7 @@ export function adviceFor(check: Check, standing: Standing): string {
     return `${look(check, standing)} If it stays so, ${CONSEQUENCE[check.action]} in ${left}.`;
   }
   if (check.tier === "promotion" && standing.isClimbing) {
+    if (check.unit === "count") return `To climb all the same: sluice promote ${route}`;
     return `Nothing is wrong; it waits. To climb without it: sluice promote ${route}`;
   }
   return "";

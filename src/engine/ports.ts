@@ -3,6 +3,7 @@
  * tests bring fakes. Nothing here has behaviour.
  */
 
+import type { AlertState } from "../domain/alert.ts";
 import type { BulletinBook } from "../domain/bulletin.ts";
 import type { HardRule } from "../domain/evidence/catastrophic.ts";
 import type { Snapshot } from "../domain/evidence/route.ts";
@@ -65,6 +66,8 @@ export type RecordedState = RolloutState &
   RecordedTelling & {
     /** As of some seconds before; left out: there is none. What cannot be read is left out, too: it costs time, never safety. */
     readonly evidence?: RecordedEvidence;
+    /** Left out: there are no alerts, and no silences. */
+    readonly alerts?: AlertState | undefined;
   };
 
 /** What people were told, or are to be told, of a route. What cannot be read is left out. */

@@ -15,7 +15,13 @@ const JOURNAL_WAITING = 1000;
 
 /** The rollout in what is recorded of a route, without what goes with it: its evidence, and what people were told. */
 export function rolloutIn(recorded: RecordedState): RolloutState {
-  const { evidence: _evidence, notices: _notices, bulletins: _bulletins, ...state } = recorded;
+  const {
+    evidence: _evidence,
+    notices: _notices,
+    bulletins: _bulletins,
+    alerts: _alerts,
+    ...state
+  } = recorded;
   return state;
 }
 

@@ -8,8 +8,7 @@
 import type { RouteConfig } from "../config/schema.ts";
 import type { IncidentRecord } from "../domain/incident.ts";
 import { judge, type Verdict } from "../domain/judge.ts";
-import { ruleId } from "../domain/rule.ts";
-import { IDLE, isClimbing } from "../domain/rollout-move.ts";
+import { IDLE } from "../domain/rollout-move.ts";
 import type {
   Accepted,
   Calendar,
@@ -21,25 +20,17 @@ import { waitOf } from "../domain/rollout-tick.ts";
 import { barsOf, frozenBy, type Throws } from "../domain/safety.ts";
 import { NONE, millis, type Millis } from "../domain/units.ts";
 import type { Reading } from "../domain/window.ts";
-import { Asking } from "./asking.ts";
+import { AlertKeeper } from "./alerts.ts";
+import { Asking, StepChecks } from "./asking.ts";
 import type { Draft } from "./bulletins.ts";
 import { carryOut } from "./effects.ts";
 import { entryOf, type Entered } from "./entry.ts";
 import { EvidenceKeeper, stepOf } from "./evidence.ts";
-import type {
-  Clock,
-  DataPlane,
-  JournalEntry,
-  Log,
-  Notice,
-  PreflightResult,
-  Probes,
-  RecordedState,
-  Reports,
-} from "./ports.ts";
+import type { Clock, DataPlane, JournalEntry, Log, Notice, Probes, RecordedState, Reports } from "./ports.ts";
 import { rolloutIn, type Recorder } from "./recorder.ts";
 import type { RouteSplit, Routing } from "./routing.ts";
 import { FailureMarks } from "./marks.ts";
+import { isRolledBack, isRunning, knownClocks, policyOf, readingsOf, stableCondition } from "./read.ts";
 import { RouteStats } from "./stats.ts";
 import type { CheckStatus, RollbackEvidence, RouteStatus } from "./status.ts";
 import { Telling, type TellingPorts } from "./telling.ts";
@@ -48,7 +39,6 @@ import {
   checkStatuses,
   evidenceOf,
   figuresOf,
-  healthOf,
   routeStatus,
   warningsIn,
   type Seen,
@@ -57,8 +47,6 @@ import {
 /** What a route works with. */
 export interface RoutePorts extends TellingPorts {
   readonly calendar: () => Calendar;
-  /** Alerts of a route that are open, a line each; left out: nobody watches for any. */
-  readonly alertsOf?: ((route: string) => readonly string[]) | undefined;
   /** The safety switches that a route is under. */
   readonly safety: (route: string) => Throws;
   /** Whether an emergency is answered, and not sent to stable. */
@@ -76,30 +64,19 @@ export interface RoutePorts extends TellingPorts {
 
 const UNJUDGED: Verdict = { kind: "inconclusive", checks: [], clocks: {} };
 
-function isRolledBack(from: RolloutState, to: RolloutState): boolean {
-  return to.phase === "rolled_back" && from.phase !== "rolled_back";
-}
-
-/** Whether there is a canary to be judged. */
-function isRunning({ phase, weight }: RolloutState): boolean {
-  // What a partial rollback has left is judged like any other.
-  return phase !== "idle" && (phase !== "rolled_back" || weight > NONE);
-}
-
 /** One route's rollout in motion. */
 export class RouteControl {
   readonly stats = new RouteStats();
   readonly evidence: EvidenceKeeper;
+  readonly alerts: AlertKeeper;
   readonly #ports: RoutePorts;
   readonly #started: Millis;
   #config: RouteConfig;
   #state: RolloutState;
   #verdict: Verdict = UNJUDGED;
   #judgedAt: Millis;
-  readonly #checking = new Asking();
+  readonly checks = new StepChecks();
   readonly confirming = new Asking();
-  /** What was found before the present step. */
-  #checked: readonly PreflightResult[] = [];
   readonly #telling: Telling;
   #lastRollback: RollbackEvidence | null = null;
   /** The raise that is being recorded; undefined when none is. */
@@ -111,7 +88,9 @@ export class RouteControl {
     this.#config = config;
     this.#ports = ports;
     this.#state = recorded === undefined ? IDLE : rolloutIn(recorded);
-    this.#telling = new Telling(config.name, ports, recorded ?? {});
+    this.alerts = new AlertKeeper(config, ports, this.#state, recorded?.alerts);
+    // What is silenced, and which incident it is, alerts know.
+    this.#telling = new Telling(config.name, { ...ports, notifier: this.alerts }, recorded ?? {});
     this.#started = ports.clock.mono();
     this.#judgedAt = this.#started;
     this.stats.since = this.#started;
@@ -125,6 +104,7 @@ export class RouteControl {
 
   set config(config: RouteConfig) {
     this.#config = config;
+    this.alerts.config = config;
     this.evidence.follow(config.rollback.onAny, this.#state);
   }
 
@@ -185,25 +165,17 @@ export class RouteControl {
   }
 
   policy(): RollbackPolicy {
-    const { to, cooldown, verify, whenStableUnhealthy, confirm } = this.config.rollback;
-    return { to, cooldownMs: cooldown, verifyMs: verify, whenStableUnhealthy, confirm };
+    return policyOf(this.config.rollback);
   }
 
-  /** How stable is doing next to the canary: sick when no endpoint of it is known to be well or still unknown. */
+  /** How stable is doing next to the canary. */
   stableCondition(now: Millis): StableCondition {
-    const endpoints = this.#ports.probes.health(this.config.name, "stable");
-    const healthy = endpoints.length === 0 || endpoints.some((endpoint) => endpoint.healthy !== false);
-    const rate = (arm: "stable" | "canary"): number | null => {
-      const { requests, failures } = this.#read(arm, SHOWN_WINDOW, now);
-      return requests === 0 ? null : failures / requests;
-    };
-    const worseThanCanary = !healthy && (rate("stable") ?? 1) >= (rate("canary") ?? 0);
-    return { healthy, worseThanCanary, canaryRequests: this.#canaryLately(now) };
-  }
-
-  /** Asked for only while a rollback is being verified. */
-  #canaryLately(now: Millis): number {
-    return this.#state.verifyLeftMs > 0 ? this.#read("canary", SHOWN_WINDOW, now).requests : 0;
+    return stableCondition(
+      this.#ports.probes.health(this.config.name, "stable"),
+      (arm) => this.#read(arm, SHOWN_WINDOW, now),
+      // Asked for only while a rollback is being verified.
+      this.#state.verifyLeftMs > 0,
+    );
   }
 
   #read(arm: "stable" | "canary", window: Millis, now: Millis): Reading {
@@ -220,22 +192,21 @@ export class RouteControl {
     const blockMs = millis(Math.min(longestMs, Math.max(0, now - this.#judgedAt)));
     this.#judgedAt = now;
     this.evidence.commit(blockMs, this.config.rollback.loopLag);
-    const readings = new Map<number, Reading>();
+    const measured = readingsOf(this.config.name, this.#ports.probes, (arm, window) =>
+      this.#read(arm, window, now),
+    );
+    this.alerts.look(this.#state, elapsedMs, measured);
     this.#verdict = judge({
+      ...measured,
       rules: this.config.rollback.onAny,
       step: stepOf(this.#state),
       weight: this.#state.weight,
-      canary: (window) => {
-        const known = readings.get(window) ?? this.#read("canary", window, now);
-        readings.set(window, known);
-        return known;
-      },
-      stable: (window) => this.#read("stable", window, now),
       readings: this.evidence.readings,
       keys: this.evidence.keys,
       sharedCause: this.config.rollback.sharedCause,
-      health: healthOf(this.#ports.probes.health(this.config.name, "canary")),
-      clocks: this.#clocks(),
+      around: this.alerts.around(measured.allHealthy),
+      lasting: this.alerts.lasting,
+      clocks: knownClocks(this.#state, this.config.rollback.onAny),
       elapsedMs,
     });
     const { checks } = this.#verdict;
@@ -257,32 +228,32 @@ export class RouteControl {
     return checkStatuses(this.#seen(now), weight);
   }
 
-  /** Running clocks of rules that still exist. */
-  #clocks(): Readonly<Record<string, Millis>> {
-    const { clocks } = this.#state;
-    if (Object.keys(clocks).length === 0) return clocks;
-    const known = new Set(this.config.rollback.onAny.map(ruleId));
-    return Object.fromEntries(Object.entries(clocks).filter(([id]) => known.has(id)));
-  }
-
   /** A tick in which nothing was decided: time passed, clocks moved. */
   passTime(state: RolloutState): void {
     this.#state = state;
     // While a raise is being recorded, the record is the raise's.
-    if (state.phase !== "idle" && this.#raising === undefined)
+    if ((state.phase !== "idle" || this.alerts.isNew) && this.#raising === undefined)
       this.#ports.recorder.offer(this.config.name, this.#recorded(state));
+    this.alerts.flush();
   }
 
   #recorded(state: RolloutState): RecordedState {
     const { recorded: evidence } = this.evidence;
     const told = this.#telling.recorded();
-    return evidence === undefined ? { ...state, ...told } : { ...state, ...told, evidence };
+    return this.alerts.on({ ...state, ...told, ...(evidence === undefined ? {} : { evidence }) });
+  }
+
+  /** Records what was said about alerts and silences; resolves whether it is durable. */
+  async recordAlerts(): Promise<boolean> {
+    await this.settled();
+    return this.#ports.recorder.record(this.config.name, this.#recorded(this.#state));
   }
 
   /** Puts a decision in force, in its order; resolves whether it came into force. Towards stable it is when this returns. */
   carryOut(decision: Accepted, actor: string, now: Millis): Promise<boolean> {
     const before = this.#state;
     const to = decision.state;
+    this.alerts.decided(decision);
     const raises = to.weight > before.weight;
     const turn = raises ? this.#turn : ++this.#turn;
     if (!raises) this.#commit(to);
@@ -313,7 +284,9 @@ export class RouteControl {
       save: async () => {
         draft = this.#draft(decision, before, by, now);
         if (!raises && draft !== undefined) this.#telling.adopt(draft);
-        const state = raises ? { ...to, ...this.#telling.recorded(draft) } : this.#recorded(this.#state);
+        const state = raises
+          ? this.alerts.on({ ...to, ...this.#telling.recorded(draft) })
+          : this.#recorded(this.#state);
         // A raise that was overtaken while it was being recorded goes no further.
         return (await recorder.record(route, state)) && this.#turn === turn;
       },
@@ -368,7 +341,10 @@ export class RouteControl {
       state: this.#state,
       calendar,
       figures: figuresOf(this.#seen(now)),
-      warnings: [...warningsIn(this.#checks(now, this.#state)), ...(this.#ports.alertsOf?.(name) ?? [])],
+      warnings: [
+        ...warningsIn(this.#checks(now, this.#state)),
+        ...this.alerts.open.map(({ severity, rule }) => `${severity}: ${rule}`),
+      ],
       waiting: waitOf(this.#state, this.#verdict.kind, calendar),
     });
     return this.#say(notices, "sluice");
@@ -427,21 +403,6 @@ export class RouteControl {
     return wait?.for === "webhook" && this.confirming.may(now, interval);
   }
 
-  /** Whether a step asks for checks that have not been run. */
-  get wantsPreflight(): boolean {
-    const { phase, progress } = this.#state;
-    const asks = isClimbing(phase) && stepOf(this.#state)?.preflight === true;
-    return asks && progress.preflight === null && this.#checking.may(this.#ports.clock.mono(), millis(0));
-  }
-
-  /** What `run` found; kept for the journal. */
-  async preflight(
-    run: () => Promise<readonly PreflightResult[]> | readonly PreflightResult[],
-  ): Promise<readonly PreflightResult[]> {
-    this.#checked = await this.#checking.of(this.#ports.clock.mono(), run);
-    return this.#checked;
-  }
-
   /** Writes something into the journal that changes nothing. */
   note(event: string, actor: string, reason: string): Promise<boolean> {
     const about = { from: this.#state, reason, actor };
@@ -481,7 +442,7 @@ export class RouteControl {
     return entryOf(
       { event, route: this.config.name, to, ...about },
       {
-        checked: this.#checked,
+        checked: this.checks.found,
         checks: () => this.#checks(now, to),
         figures: () => figuresOf(this.#seen(now)),
       },
@@ -508,13 +469,17 @@ export class RouteControl {
   /** The route as people see it. */
   status(now: Millis): RouteStatus {
     const recorded = this.#ports.recorder.isCurrent;
-    const waiting = waitOf(this.#state, this.#verdict.kind, this.calendar());
+    const { kind, checks } = this.#verdict;
+    const waiting = waitOf(this.#state, kind, this.calendar(), checks);
+    const { open: alerts, targets } = this.alerts;
     return routeStatus(this.#seen(now), {
       recorded,
       lastRollback: this.#lastRollback,
       waiting,
       safety: this.safety,
       weight: this.split().weight,
+      alerts,
+      targets,
     });
   }
 }

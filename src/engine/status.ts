@@ -3,6 +3,8 @@
  * latencies are numbers whose name ends in `Ms`. Types only; `view.ts` fills them.
  */
 
+import type { TargetReading } from "../domain/alert-message.ts";
+import type { AlertSeverity, AlertSubject } from "../domain/alert-rule.ts";
 import type { Held, Tier } from "../domain/rule.ts";
 import type { Phase } from "../domain/rollout-types.ts";
 import type { Throws } from "../domain/safety.ts";
@@ -116,6 +118,53 @@ export interface GateStatus {
   readonly words: string;
 }
 
+/** An alert that is open. */
+export interface AlertStatus {
+  /** What people were told of it under, and what it is acknowledged by; empty while they were not. */
+  readonly id: string;
+  readonly route: string;
+  /** In which it opened; empty outside of any. */
+  readonly rollout: string;
+  readonly severity: AlertSeverity;
+  /** The metric or the event that it is about. */
+  readonly metric: AlertSubject;
+  readonly rule: string;
+  /** A fraction, milliseconds or a count, as last seen; null: of an event. */
+  readonly value: number | null;
+  /** ISO 8601, for display. */
+  readonly openedAt: string;
+  /** In service. */
+  readonly openMs: number;
+  /** How many levels it has climbed because nobody has answered. */
+  readonly level: number;
+  /** Why people are not told: a worse alert of the same metric, or a silence. */
+  readonly muted: "inhibited" | "silenced" | null;
+  readonly acknowledged: AcknowledgedStatus | null;
+}
+
+/** Who has seen an alert. */
+export interface AcknowledgedStatus {
+  readonly by: string;
+  /** ISO 8601. */
+  readonly at: string;
+  readonly comment: string;
+}
+
+/** A silence. */
+export interface SilenceStatus {
+  readonly id: string;
+  readonly route: string;
+  /** Null: any. */
+  readonly severity: AlertSeverity | null;
+  /** A metric or an event; null: any. */
+  readonly metric: string | null;
+  /** ISO 8601. */
+  readonly until: string;
+  readonly reason: string;
+  readonly by: string;
+  readonly at: string;
+}
+
 /** One route. */
 export interface RouteStatus {
   readonly name: string;
@@ -149,6 +198,10 @@ export interface RouteStatus {
   readonly evidenceRatio: number | null;
   /** The time until all of it is, at best; null when that cannot be said, or nothing is asked for. */
   readonly evidenceEtaMs: number | null;
+  /** Those that are open, the worst first. */
+  readonly alerts: readonly AlertStatus[];
+  /** What the canary's metrics should be, and whether they are. */
+  readonly targets: readonly TargetReading[];
   readonly rescues: RescueCounts;
   readonly rollbacks: number;
   readonly lastRollback: RollbackEvidence | null;

@@ -168,6 +168,8 @@ export function routeStatus(
     readonly safety: Throws;
     /** The canary's share that is in force: none in an emergency. */
     readonly weight: Ppm;
+    readonly alerts: RouteStatus["alerts"];
+    readonly targets: RouteStatus["targets"];
   },
 ): RouteStatus {
   const { state, stats } = seen;
@@ -193,6 +195,8 @@ export function routeStatus(
     verdict: seen.verdict.kind,
     checks: checkStatuses(seen, state.weight),
     ...evidenceTowards(seen.verdict.checks),
+    alerts: record.alerts,
+    targets: record.targets,
     rescues: stats.rescues,
     rollbacks: Object.values(stats.rollbacks).reduce((a, b) => a + b, 0),
     lastRollback: record.lastRollback,
@@ -253,15 +257,4 @@ export function evidenceOf(
     tookMs: rollback.tookMs,
     stableHealthy: rollback.stableHealthy,
   };
-}
-
-/** The judge's health of an arm: its worst endpoint, and whether all are healthy. */
-export function healthOf(endpoints: readonly EndpointHealth[]): {
-  readonly failures: number;
-  readonly healthy: boolean | null;
-} {
-  const failures = Math.max(0, ...endpoints.map((endpoint) => endpoint.failures));
-  if (endpoints.some((endpoint) => endpoint.healthy === false)) return { failures, healthy: false };
-  const unknown = endpoints.length === 0 || endpoints.some((endpoint) => endpoint.healthy === null);
-  return { failures, healthy: unknown ? null : true };
 }

@@ -252,6 +252,8 @@ class Drill {
       key: [`header:${DRILL_KEY}`],
       anonymous: "stable",
       mirror: "off",
+      // Nobody is to close what a rehearsal opens.
+      alerts: [],
     };
   }
 

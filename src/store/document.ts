@@ -11,6 +11,7 @@ import { createHash } from "node:crypto";
 import { deflateRawSync, inflateRawSync } from "node:zlib";
 import { z } from "zod";
 import type { Snapshot } from "../domain/evidence/route.ts";
+import { ALERT_SEVERITIES } from "../domain/alert-rule.ts";
 import type { BulletinBook } from "../domain/bulletin.ts";
 import type { IncidentRecord } from "../domain/incident.ts";
 import { WEEKDAYS, isTimeZone } from "../domain/civil.ts";
@@ -19,6 +20,7 @@ import { PAUSE_STEP } from "../domain/rollout-tick.ts";
 import { PHASES, STANDS_FOR, type Phase, type StandsFor } from "../domain/rollout-types.ts";
 import { FULL, millis, ppm } from "../domain/units.ts";
 import type { Notice, RecordedEvidence, StateDocument } from "../engine/ports.ts";
+import { alertState } from "./document-alerts.ts";
 
 const weight = z.int().min(0).max(FULL).transform(ppm);
 const duration = z.number().min(0).transform(millis);
@@ -65,6 +67,8 @@ const step = z.object({
   success,
   promotion,
   holdback: weight.exactOptional(),
+  calm: z.enum(ALERT_SEVERITIES).exactOptional(),
+  healthy: yes,
 });
 
 const said = { by: z.string(), atMs: z.number(), comment: z.string() };
@@ -223,6 +227,8 @@ const writtenSchema = z
     startedAt: z.string(),
     evidence: z.object({ rules: z.string(), packed: z.string() }).optional().catch(undefined),
     ...telling,
+    // What cannot be read is left out: people are told again, and that is better than no start.
+    alerts: alertState.optional().catch(undefined),
   })
   .refine((state) => state.steps.length === 0 || state.step < state.steps.length, {
     message: "there is no such step in the plan",
@@ -236,10 +242,10 @@ const SAID: ReadonlyMap<string, StandsFor> = new Map([
   [STABLE_SICK, "sick_stable"],
 ]);
 
-const rolloutSchema = writtenSchema.transform(({ evidence: written, ...rest }) => {
+const rolloutSchema = writtenSchema.transform(({ evidence: written, alerts, ...rest }) => {
   const evidence = written === undefined ? undefined : unpacked(written);
   const { reason, standsFor = SAID.get(reason) ?? null } = rest;
-  const state = { ...rest, standsFor };
+  const state = { ...rest, standsFor, ...(alerts === undefined ? {} : { alerts }) };
   return evidence === undefined ? state : { ...state, evidence };
 });
 

@@ -14,6 +14,7 @@ import { eachArm, eachArmStatus, eachRoute, latencies, refused, rollbacks, rules
 import { byClass, histogram } from "./samples.ts";
 import type { Metric } from "./snapshot.ts";
 import { FLAG_METRICS } from "./flag-metrics.ts";
+import { ALERT_METRIC_TABLE } from "./alert-metrics.ts";
 
 const FAILURES = REASONS.map((reason, index) => ({ reason, index })).filter(
   (each) => kindOf(each.reason) === "failure",
@@ -350,6 +351,7 @@ export const METRICS: readonly Metric[] = [
         NOTIFIED.map(([result, key]) => ({ labels: { channel, result }, value: stats[key] })),
       ),
   },
+  ...ALERT_METRIC_TABLE,
   {
     name: "sluice_config_last_reload_successful",
     help: "1 when the last attempt to read the configuration succeeded.",

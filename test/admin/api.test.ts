@@ -22,6 +22,7 @@ const BODIES: { readonly [O in Operation]?: InputOf<O> } = {
   emergency: { on: true, reason: "a leak" },
   readOnly: { on: true },
   maintenance: { on: false },
+  silence: { route: "app", severity: "warning", for: "2h", reason: "known" },
   restore: { name: "20260105T090000.000Z_manual", reason: "the state was lost" },
 };
 

@@ -332,3 +332,16 @@ t.test("times are told in one unit, differences in points", async (t) => {
   const told = [0, 450, 1000, 66_555_000, 8 * HOUR, 48 * HOUR, 72 * HOUR, 90 * 24 * HOUR * 20].map(spanOf);
   t.same(told, ["0 ms", "450 ms", "1 s", "18.5 h", "8 h", "48 h", "3 d", "1,800 d"]);
 });
+
+t.test("what is so or not is named among the needs, and takes neither traffic nor time", async (t) => {
+  const asked: Step = { weight: NONE, holdMs: millis(0), bake: false, calm: "critical", healthy: true };
+  const [found] = forecast([asked], [], { perSecond: 1, baseline: 0.001, harm: 0.005 }, 0).steps;
+  t.same(
+    found?.needs.map(({ what, takes }) => [what, takes?.p90Ms]),
+    [
+      ["no critical alert open", 0],
+      ["every endpoint healthy", 0],
+    ],
+  );
+  t.equal(found?.knows, true);
+});

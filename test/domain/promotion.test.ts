@@ -2,6 +2,7 @@
 
 import fc from "fast-check";
 import t from "tap";
+import type { AlertSeverity } from "../../src/domain/alert-rule.ts";
 import { gateReading, GATE_WORDS } from "../../src/domain/evidence/gate.ts";
 import { isShownBelow } from "../../src/domain/evidence/proportion.ts";
 import type { Readings } from "../../src/domain/evidence/route.ts";
@@ -15,7 +16,7 @@ import {
 } from "../../src/domain/evidence/success.ts";
 import { indexOfMicros } from "../../src/domain/hdr.ts";
 import type { Step, SuccessLimit } from "../../src/domain/plan.ts";
-import { checkPromotion, limitWords } from "../../src/domain/promotion.ts";
+import { calmWords, checkPromotion, limitWords } from "../../src/domain/promotion.ts";
 import { FULL, millis, NONE, ppm } from "../../src/domain/units.ts";
 
 const met: SuccessLimit = { metric: "error_rate", below: ppm(1000), shown: false };
@@ -36,6 +37,35 @@ t.test("a success limit is met by the observed share and shown by its bound", as
   const hopeless = reading(shown, 1e6, 999.9999999999, 1);
   t.match(hopeless, { passes: false, need: null }, "too close to the limit for any number");
 });
+
+t.test(
+  "a step may ask that no alert is open and that every endpoint is healthy, at weight 0 as well",
+  async (t) => {
+    const step: Step = { weight: NONE, holdMs: millis(0), bake: false, calm: "critical", healthy: true };
+    const zone = () => "in between";
+    const of = (alerts: readonly AlertSeverity[], healthy: boolean | null) =>
+      checkPromotion(step, undefined, { alerts, healthy, zone }).map(
+        ({ kind, detail }) => `${kind}: ${detail}`,
+      );
+    t.same(of([], true), ["successful: none is open", "successful: they are"]);
+    t.same(of(["warning"], null), [
+      "successful: none is open",
+      "inconclusive: not every endpoint has been probed yet",
+    ]);
+    t.same(of(["critical"], false), ["inconclusive: one is open", "inconclusive: one is not"]);
+    t.same(of(["emergency", "critical"], true)[0], "inconclusive: 2 are open");
+    t.same([calmWords("warning"), calmWords("critical")], ["no alert open", "no critical alert open"]);
+    const base = { weight: ppm(50_000), holdMs: millis(0), bake: false };
+    const [known] = checkPromotion({ ...base, calm: "warning" }, undefined);
+    t.match(
+      known,
+      { kind: "successful", tier: "promotion", action: "hold" },
+      "where nothing is known of alerts, there are none",
+    );
+    const grey = { success: [successReading(met, 0.001, 1000, 3, 10)] } as unknown as Readings;
+    t.match(checkPromotion(base, grey, { alerts: [], healthy: true, zone })[0]?.detail, /; in between$/);
+  },
+);
 
 t.test("what is said to be needed is enough, and a hundredth less is not", async () => {
   const share = fc.double({ min: 0, max: 0.9, noNaN: true });

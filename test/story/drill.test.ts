@@ -6,13 +6,13 @@ import t from "tap";
 import type { DrillReport } from "../../src/domain/drill.ts";
 import { failing, program, type Program } from "../support/program.ts";
 
-/** Moves the clock while the answer is awaited, no faster than the program answers: its disk and its threads have the real time. */
+/** Moves the clock while the answer is awaited. */
 async function during<T>(p: Program, work: Promise<T>): Promise<T> {
   const over = new AbortController();
   const done = work.finally(() => over.abort());
   while (!over.signal.aborted) {
-    await p.clock.advance(50);
-    await p.api("/livez");
+    // Its disk has the real time: no second goes by before the last one is on record.
+    if ((await p.status()).recorded) await p.clock.advance(50);
   }
   return done;
 }
@@ -100,7 +100,7 @@ t.test("a drill that meets a sick stable has failed, says so, and leaves nothing
 
 t.test("rules that cannot see it in time are found by a drill", async (t) => {
   const p = await program({
-    drill: { timeout: "3m" },
+    drill: { timeout: "30s" },
     rollback: { onAny: [{ metric: "error_rate", above: "1%", for: "10m" }] },
   });
   t.teardown(() => p.close());

@@ -10,6 +10,7 @@ import { healthReport, type HealthFacts } from "../../src/domain/health-report.t
 import { beginReport, reportJson } from "../../src/domain/report.ts";
 import type { Command } from "../../src/domain/rollout-types.ts";
 import { millis } from "../../src/domain/units.ts";
+import type { Alerting } from "../../src/engine/alerting.ts";
 import type { CommandResult, Control, Totals } from "../../src/engine/control.ts";
 import type { BackupShelf, JournalLine, Notice } from "../../src/engine/ports.ts";
 import type { TurnOrder, TurnResult } from "../../src/engine/safety.ts";
@@ -17,7 +18,7 @@ import type { RouteStatus } from "../../src/engine/status.ts";
 import type { ReportEntry } from "../../src/telemetry/report-shelf.ts";
 import { fakeClock, type FakeClock } from "./clock.ts";
 import { fakeDice } from "./dice.ts";
-import { routeStatus } from "./fake-admin.ts";
+import { ALERT, SILENCE, routeStatus } from "./fake-admin.ts";
 import { quietLog } from "./silence.ts";
 
 /** One command as it reached the engine. */
@@ -145,6 +146,29 @@ const NO_TOTALS: Totals = {
   journalErrors: 0,
 };
 
+/** One alert and one silence, both of `app`, under any id but `gone`. */
+const isThere = (id: string): boolean => id !== "gone";
+
+function fakeAlerting(): Alerting {
+  const done = <T>(value: T) => Promise.resolve({ ok: true, value } as const);
+  const missing = Promise.resolve({
+    ok: false,
+    code: "SPLIT_NOT_FOUND",
+    message: "no alert of this id is open",
+  } as const);
+  const of = <T>(route: string | undefined, one: T): readonly T[] =>
+    (route ?? "app") === "app" ? [one] : [];
+  return {
+    open: (route) => of(route, ALERT),
+    acknowledge: (id) => (isThere(id) ? done([ALERT]) : missing),
+    resolve: (id) => (isThere(id) ? done([]) : missing),
+    silences: (route) => of(route, SILENCE),
+    silence: ({ route, severity, metric, reason }, by) =>
+      done({ ...SILENCE, route, severity, metric, reason, by }),
+    unsilence: (id) => (isThere(id) ? done(SILENCE) : missing),
+  };
+}
+
 /** An engine with the routes `app` and `api`, at version 7. */
 function fakeControl(): FakeControl {
   const asked: Asked[] = [];
@@ -194,6 +218,7 @@ function fakeControl(): FakeControl {
         return Promise.resolve(control.turned ?? { ok: true, state: control.safety.state, recorded: true });
       },
     },
+    alerting: fakeAlerting(),
     get version() {
       return status.version;
     },

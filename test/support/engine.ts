@@ -244,6 +244,8 @@ export function benchConfig(route: object = {}, more: object = {}): Config {
         stable: { endpoints: ["http://127.0.0.1:1"], version: "3" },
         canary: { endpoints: ["http://127.0.0.1:2"], version: "4" },
         rollback: { onAny: [{ metric: "error_rate", above: "1%", for: "5m" }] },
+        // A bench that is about alerts has its own.
+        alerts: [],
         ...route,
       },
     ],
@@ -262,7 +264,6 @@ export async function bench(
     readonly backups?: Backups;
     readonly confirm?: Confirm;
     readonly incidents?: IncidentFiles;
-    readonly alertsOf?: (route: string) => readonly string[];
     readonly unwell?: () => string | undefined;
   } = {},
 ): Promise<Bench> {
@@ -297,7 +298,6 @@ export async function bench(
     backups: parts.backups,
     confirm: parts.confirm,
     incidents: parts.incidents,
-    alertsOf: parts.alertsOf,
     ...(parts.unwell === undefined ? {} : { unwell: parts.unwell }),
     clock,
     dice: fakeDice(7),

@@ -2,7 +2,7 @@
 
 import { createServer, type IncomingHttpHeaders } from "node:http";
 import { once } from "node:events";
-import type { ArmStatus, RouteStatus } from "../../src/engine/status.ts";
+import type { AlertStatus, ArmStatus, RouteStatus, SilenceStatus } from "../../src/engine/status.ts";
 
 /** One call as it came in. */
 export interface AdminCall {
@@ -77,6 +77,34 @@ const ARM: ArmStatus = {
   endpoints: [{ url: "http://10.0.0.1:8080", healthy: true, failures: 0, detail: "" }],
 };
 
+/** An alert that is open. */
+export const ALERT: AlertStatus = {
+  id: "error_rate-critical-r-1-1",
+  route: "app",
+  rollout: "r-1",
+  severity: "critical",
+  metric: "error_rate",
+  rule: "error_rate above 1%",
+  value: 0.075,
+  openedAt: "2026-01-05T09:00:00.000Z",
+  openMs: 180_000,
+  level: 0,
+  muted: null,
+  acknowledged: null,
+};
+
+/** A silence. */
+export const SILENCE: SilenceStatus = {
+  id: "s-1",
+  route: "app",
+  severity: "warning",
+  metric: null,
+  until: "2026-01-05T11:00:00.000Z",
+  reason: "known",
+  by: "ann",
+  at: "2026-01-05T09:00:00.000Z",
+};
+
 /** A route at 25 % of a plan 5 > 25 > 100 > bake, with what `change` says otherwise. */
 export function routeStatus(change: Partial<RouteStatus> = {}): RouteStatus {
   return {
@@ -122,6 +150,8 @@ export function routeStatus(change: Partial<RouteStatus> = {}): RouteStatus {
     ],
     evidenceRatio: null,
     evidenceEtaMs: null,
+    alerts: [],
+    targets: [],
     rescues: { answered: 0, failed: 0, refused: 0 },
     rollbacks: 0,
     lastRollback: null,
