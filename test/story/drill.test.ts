@@ -6,6 +6,8 @@ import t from "tap";
 import type { DrillReport } from "../../src/domain/drill.ts";
 import { failing, program, type Program } from "../support/program.ts";
 
+t.setTimeout(100_000);
+
 /** Moves the clock while the answer is awaited. */
 async function during<T>(p: Program, work: Promise<T>): Promise<T> {
   const over = new AbortController();
