@@ -114,6 +114,7 @@ async function save(
   const version = (present?.version ?? 0) + 1;
   const changed = Object.fromEntries(routes.map(({ route, after }) => [route, after]));
   const saved = await store.save({
+    ...present,
     format: 1,
     version,
     savedAt: new Date(now).toISOString(),

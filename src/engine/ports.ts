@@ -53,6 +53,8 @@ export interface StateDocument {
   readonly format: 1;
   /** One more per save. */
   readonly version: number;
+  /** Higher after a shared store had lost saves; left out: 0. Of two documents the one with the higher (epoch, version) is the newer. */
+  readonly epoch?: number;
   /** Wall clock, ISO 8601, for display. */
   readonly savedAt: string;
   /** By route name. */
@@ -103,6 +105,8 @@ export type Saved =
   | { readonly ok: true }
   /** Someone else saved first; their version is `found`. */
   | { readonly ok: false; readonly kind: "conflict"; readonly found: number }
+  /** It raises, and this replica does not hold the lease, or the raise could not be made safe against a failover. */
+  | { readonly ok: false; readonly kind: "fenced"; readonly detail: string }
   | { readonly ok: false; readonly kind: "unavailable"; readonly detail: string };
 
 /** Where the state is kept. Every implementation runs the same contract test. */
@@ -113,7 +117,7 @@ export interface Store {
    * rejects, never leaves a partial document behind. After `unavailable` it may have landed all the same; the next save then says
    * `conflict` with the number to go on from.
    */
-  save(document: StateDocument): Promise<Saved>;
+  save(document: StateDocument, options?: SaveOptions): Promise<Saved>;
   close(): Promise<void>;
 }
 
@@ -136,6 +140,87 @@ export interface FlagStore {
   >;
   /** Durable when it resolves with ok. */
   save(record: FlagRecord): Promise<{ readonly ok: true } | { readonly ok: false; readonly detail: string }>;
+}
+
+/** How a save is meant. */
+export interface SaveOptions {
+  /** A weight rises by it, or could later: only the holder of the lease may. A store of one replica does not ask. */
+  readonly raises?: boolean;
+}
+
+/** Who may climb, as this replica knows it. */
+export interface Lease {
+  /** False from the moment, by the monotonic clock, at which the lease could have been lost. */
+  readonly isLeader: boolean;
+  /** The holder's name; empty when nobody is known to hold it. */
+  readonly leader: string;
+  /** One more with each holder; 0 as long as there was none. */
+  readonly fence: number;
+}
+
+/** What a replica tells of itself. */
+export interface Announcement {
+  /** Version of the document in force there. */
+  readonly applied: number;
+  /** By route, in percent. */
+  readonly weights: Readonly<Record<string, number>>;
+  /** Requests per second, by route. */
+  readonly perSecond: Readonly<Record<string, number>>;
+}
+
+/** A replica as the others see it. */
+export interface ReplicaInfo extends Announcement {
+  readonly replica: string;
+  /** When it was last heard of, by the store's clock: ms since the epoch. */
+  readonly at: number;
+  /** Since when it was not heard of, by the store's clock. */
+  readonly silentMs: Millis;
+  /** It has been silent for so long that its figures do not count any more. */
+  readonly isStale: boolean;
+  readonly isLeader: boolean;
+}
+
+/** What another replica measured. */
+export interface SharedMeasure {
+  /** Its place in the stream: what `take` goes on from. */
+  readonly id: string;
+  readonly replica: string;
+  readonly measure: Uint8Array;
+}
+
+/** A command that another replica was given. */
+export interface ForwardedCommand {
+  readonly id: string;
+  readonly replica: string;
+  readonly command: string;
+}
+
+/** A store that several replicas have together. No call rejects; none takes longer than a second, but for `forward`. */
+export interface SharedStore extends Store {
+  /** This replica's name. */
+  readonly replica: string;
+  /** Whether the store answers. */
+  readonly isUp: boolean;
+  lease(): Lease;
+  /** Calls `changed` with each newer document that another replica saved: pushed at once, and found by looking after seconds at the latest. */
+  onDocument(changed: (document: StateDocument) => void): void;
+  /** Calls `changed` when `lease()` says something else than before. */
+  onLease(changed: () => void): void;
+  /** Hands on what was measured since the last call that resolved true; false: it has to be handed on again. */
+  publish(measure: Uint8Array): Promise<boolean>;
+  /** What others have handed on after the place `after` (empty: from the beginning of what is kept), oldest first, `most` at the most. */
+  take(after: string, most: number): Promise<readonly SharedMeasure[]>;
+  /** Everybody who was heard of within a minute, this replica too, by name. */
+  replicas(): Promise<readonly ReplicaInfo[]>;
+  /** Tells the others; false when it could not. */
+  announce(about: Announcement): Promise<boolean>;
+  /** Whether `id` is this replica's to carry out: true for one caller of all, ever. Undefined: the store could not be asked. */
+  claim(id: string): Promise<boolean | undefined>;
+  /** Hands a command to the leader; its answer, or undefined when none came in time. Then it is not taken up later, but may be under way. */
+  forward(command: string, within: Millis): Promise<string | undefined>;
+  /** The commands that wait for the leader, oldest first; each is given once, and only to the leader. */
+  forwarded(): Promise<readonly ForwardedCommand[]>;
+  answer(id: string, answer: string): Promise<boolean>;
 }
 
 /** What the journal is told; the journal adds sequence, time and hash. */

@@ -252,7 +252,13 @@ const rolloutSchema = writtenSchema.transform(({ evidence: written, alerts, ...r
 const thrown = z.object({ since: z.string(), by: z.string(), reason: z.string() }).exactOptional();
 const throws = z.object({ emergency: thrown, "read-only": thrown, maintenance: thrown });
 const safety = z.object({ all: throws, routes: z.record(z.string(), throws) }).exactOptional();
-const common = { format: z.literal(1), version: z.int().min(1), savedAt: z.string(), safety };
+const common = {
+  format: z.literal(1),
+  version: z.int().min(1),
+  savedAt: z.string(),
+  epoch: z.int().min(0).exactOptional(),
+  safety,
+};
 const documentSchema = z.object({
   ...common,
   routes: z.record(z.string(), rolloutSchema),

@@ -62,6 +62,15 @@ export function storeContract(name: string, open: (t: Test) => Promise<readonly 
     t.same(await store.load(), { kind: "found", document: documentOf(1, "as saved") });
   });
 
+  t.test(`${name}: an epoch comes back as it was saved, and none as none`, async (t) => {
+    const [store] = await open(t);
+    await store.save(documentOf(1));
+    t.same(await store.load(), { kind: "found", document: documentOf(1) });
+    const document = { ...documentOf(2), epoch: 3 };
+    t.same(await store.save(document), { ok: true });
+    t.same(await store.load(), { kind: "found", document });
+  });
+
   t.test(`${name}: does not save what it could not read back`, async (t) => {
     const [store] = await open(t);
     const app = { ...rollout("broken"), heldMs: Number.NaN as RolloutState["heldMs"] }; // a bug, played
