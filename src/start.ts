@@ -10,8 +10,9 @@ import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { createAdmin } from "./admin/server.ts";
 import { channelNames } from "./config/notify.ts";
-import { folderOfState, type Config, type RouteConfig } from "./config/schema.ts";
+import type { Config, RouteConfig } from "./config/schema.ts";
 import type { Secret, SecretSource } from "./config/secret.ts";
+import { stateWords } from "./config/state.ts";
 import { unverifiedArms } from "./config/upstream-tls.ts";
 import { asDrill, drillNotice, isDrill } from "./domain/drill.ts";
 import { AppError, asAppError } from "./domain/errors.ts";
@@ -34,7 +35,6 @@ import { createWorkers } from "./proxy/workers.ts";
 import { createProbes } from "./probe/health.ts";
 import { openBackups } from "./store/backups.ts";
 import { flagStore } from "./store/flag-record.ts";
-import { openKey } from "./store/keys.ts";
 import { openStore } from "./store/open.ts";
 import { drillShelf } from "./telemetry/drills.ts";
 import { openOutbox } from "./store/outbox.ts";
@@ -87,7 +87,6 @@ export interface Running {
 
 /** What each worker runs; it lies beside this file in `src/` and in `dist/`. */
 const WORKER = new URL(import.meta.url.endsWith(".ts") ? "./worker.ts" : "./worker.js", import.meta.url);
-const TOKEN_BYTES = 32;
 const LAG_SAMPLE_MS = 10;
 
 /** Starts the program. Rejects with AppError (state, address) when it cannot; nothing listens then. */
@@ -99,14 +98,11 @@ export async function start(options: StartOptions): Promise<Running> {
     for (const close of closers.splice(0).reverse()) await close();
   };
   try {
-    const folder = folderOfState(config.state) ?? null;
-    const key = (name: string): Promise<string> =>
-      folder === null
-        ? Promise.resolve(dice.token(TOKEN_BYTES))
-        : openKey(folder, name, () => dice.token(TOKEN_BYTES));
-    const store = await openStore(config.state, log);
+    const secrets = (source: SecretSource): Secret => secretOf(source);
+    const opened = await openStore(config.state, { ...options, secretOf: secrets });
+    const { store, folder } = opened;
     closers.push(() => store.close());
-    const [cookieSecret, token] = [await key("cookie.key"), await key("admin.token")];
+    const [cookieSecret, token] = [await opened.cookieSecret(), await opened.key("admin.token")];
     const journalPath = folder === null ? null : join(folder, "journal.jsonl");
     const journal = await openJournal({ path: journalPath, clock, log });
     closers.push(() => journal.close());
@@ -157,7 +153,7 @@ export async function start(options: StartOptions): Promise<Running> {
       clock,
       log,
       cookieSecret,
-      secretOf: (source) => secretOf(source),
+      secretOf: secrets,
       pems: pems.shelf,
       healthy: (route, arm, endpoint) => probes.healthy(route, arm, endpoint),
     });
@@ -177,7 +173,7 @@ export async function start(options: StartOptions): Promise<Running> {
       pem: (path) => pems.shelf.pem(path),
       lookup: systemLookup,
       sign: signatureFields,
-      secretOf: (source) => secretOf(source),
+      secretOf: secrets,
       env: options.env ?? {},
       freeOf: systemFree,
       clock,
@@ -227,6 +223,7 @@ export async function start(options: StartOptions): Promise<Running> {
       reload: () => lastReload,
       flags: () => flags.stats(),
       unverified: () => unverifiedArms(config),
+      shared: () => opened.figures(),
     });
 
     /** Routes of drills, beside the configured ones. */
@@ -382,7 +379,7 @@ export async function start(options: StartOptions): Promise<Running> {
     log.info("serving", {
       listen: addresses,
       admin: admin.address,
-      state: config.state,
+      state: stateWords(config.state),
       lane: config.lane,
       fastLane: plane.gauges().fastLane,
     });

@@ -48,6 +48,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   "hdr-histogram-js": ["domain/latency.ts"],
   "prom-client": ["telemetry/metrics.ts"],
   nodemailer: ["notify/email.ts"],
+  ioredis: ["store/redis-link.ts"],
   yaml: ["config/load.ts"],
   commander: ["cli/"],
   "@openfeature/flagd-core": ["flags/evaluator.ts"],

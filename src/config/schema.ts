@@ -18,6 +18,7 @@ import { reachProblems } from "./reach.ts";
 import { safety } from "./safety.ts";
 import { route, type RouteConfig } from "./route.ts";
 import type { secret } from "./shape.ts";
+import { state } from "./state.ts";
 import { cidr, name, path } from "./texts.ts";
 import { freezes } from "./window.ts";
 
@@ -41,11 +42,7 @@ export const configSchema = z
     limits,
     overload,
     admin,
-    state: z
-      .string()
-      .regex(/^(file:.+|memory:)$/, 'expected "file:PATH" or "memory:"')
-      .default("file:./state")
-      .meta({ description: "where the rollouts' state is kept", examples: ["file:./state"] }),
+    state,
     reports: path
       .default("./reports")
       .meta({ description: "folder of the reports of rollouts and of evidence packs" }),
@@ -104,11 +101,6 @@ export const configSchema = z
       context.issues.push({ code: "custom", message, path: [...at], input: context.value });
     }
   });
-
-/** The folder that a `state` of files names; undefined for one in memory. */
-export function folderOfState(state: string): string | undefined {
-  return /^file:(.+)$/.exec(state)?.[1];
-}
 
 /** The configuration as validated, with every default in place. */
 export type Config = z.output<typeof configSchema>;

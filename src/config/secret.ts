@@ -10,6 +10,7 @@ import { inspect } from "node:util";
 import { codeOf } from "../domain/errors.ts";
 import { notifySecrets, refusalOf } from "./notify.ts";
 import type { Config } from "./schema.ts";
+import { stateOf } from "./state.ts";
 import { webUrl } from "./texts.ts";
 
 /** Where a secret is to be found: `{ env: NAME }` or `{ file: PATH }`. */
@@ -132,5 +133,12 @@ export function secretSourcesOf(config: Config): readonly NamedSecret[] {
       if (hook.secret !== undefined) found.push({ path, source: hook.secret, kind: "other" });
     });
   });
+  const state = stateOf(config.state);
+  if (state.kind === "redis") {
+    for (const key of ["password", "sentinelPassword", "ca", "cookieSecret"] as const) {
+      const source = state[key];
+      if (source !== undefined) found.push({ path: ["state", key], source, kind: "other" });
+    }
+  }
   return [...found, ...notifySecrets(config.notify)];
 }

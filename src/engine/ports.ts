@@ -202,7 +202,10 @@ export interface SharedStore extends Store {
   /** Whether the store answers. */
   readonly isUp: boolean;
   lease(): Lease;
-  /** Calls `changed` with each newer document that another replica saved: pushed at once, and found by looking after seconds at the latest. */
+  /**
+   * Calls `changed` with each newer document that another replica saved: pushed at once, and found by looking after seconds at the latest. One of the same
+   * version stands in place of this replica's own save, which was lost: what it lowered is to be lowered again.
+   */
   onDocument(changed: (document: StateDocument) => void): void;
   /** Calls `changed` when `lease()` says something else than before. */
   onLease(changed: () => void): void;
@@ -214,7 +217,7 @@ export interface SharedStore extends Store {
   replicas(): Promise<readonly ReplicaInfo[]>;
   /** Tells the others; false when it could not. */
   announce(about: Announcement): Promise<boolean>;
-  /** Whether `id` is this replica's to carry out: true for one caller of all, ever. Undefined: the store could not be asked. */
+  /** Whether `id` is this replica's to carry out: true for one replica of all, however often it asks. Undefined: the store could not be asked. */
   claim(id: string): Promise<boolean | undefined>;
   /** Hands a command to the leader; its answer, or undefined when none came in time. Then it is not taken up later, but may be under way. */
   forward(command: string, within: Millis): Promise<string | undefined>;

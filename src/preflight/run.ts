@@ -5,7 +5,8 @@
  * Never rejects: a check that throws has failed, with the reason as its detail. Nothing is changed by it but what a check itself does: a test message, a request, a program of the operator's.
  */
 
-import { folderOfState, type Config, type RouteConfig } from "../config/schema.ts";
+import type { Config, RouteConfig } from "../config/schema.ts";
+import { folderOfState } from "../config/state.ts";
 import type { PemOf } from "../config/upstream-tls.ts";
 import { asAppError } from "../domain/errors.ts";
 import { plannedChecks, summary, type PlannedCheck, type PreflightResult } from "../domain/preflight.ts";

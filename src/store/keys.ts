@@ -33,6 +33,21 @@ export async function openKey(folder: string, name: string, make: () => string):
   throw unusable(path, `it holds fewer than ${SHORTEST} characters; remove it to have a new one made`);
 }
 
+/** Puts a secret of others in place of this replica's. Throws as `openKey` does. */
+export async function replaceKey(folder: string, name: string, key: string): Promise<void> {
+  const path = join(folder, name);
+  const temporary = `${path}.tmp-${randomUUID()}`;
+  try {
+    await nodeDisk.write(temporary, `${key}\n`, MODE);
+    await nodeDisk.rename(temporary, path);
+    await nodeDisk.sync(folder);
+  } catch (error) {
+    throw unusable(path, wordsOf(error), error);
+  } finally {
+    await removeQuietly(nodeDisk, temporary);
+  }
+}
+
 async function existing(path: string): Promise<string | undefined> {
   try {
     const key = (await nodeDisk.read(path)).trim();

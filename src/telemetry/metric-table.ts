@@ -10,6 +10,7 @@ import { REASONS, kindOf } from "../domain/outcome.ts";
 import { PHASES } from "../domain/rollout-types.ts";
 import { SWITCHES } from "../domain/safety.ts";
 import { DURATION_BOUNDS, OVERHEAD_BOUNDS } from "../domain/slice.ts";
+import { FLEET_METRICS } from "./metric-fleet.ts";
 import { eachArm, eachArmStatus, eachRoute, latencies, refused, rollbacks, rulesOf } from "./metric-reads.ts";
 import { byClass, histogram } from "./samples.ts";
 import type { Metric } from "./snapshot.ts";
@@ -324,6 +325,7 @@ export const METRICS: readonly Metric[] = [
     unit: "",
     read: ({ totals }) => [{ labels: {}, value: totals.storeErrors }],
   },
+  ...FLEET_METRICS,
   {
     name: "sluice_journal_errors_total",
     help: "Lines of the journal that could not be written.",

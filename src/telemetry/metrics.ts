@@ -25,6 +25,7 @@ import {
   type FlagFigures,
   type Metric,
   type Reload,
+  type SharedFigures,
   type Snapshot,
 } from "./snapshot.ts";
 
@@ -42,6 +43,8 @@ export interface MetricSources {
   readonly flags?: () => FlagFigures | undefined;
   /** Arms whose endpoints are taken with any certificate; left out: there are none. */
   readonly unverified?: () => readonly ArmName[];
+  /** The store that replicas share; left out, or undefined: there is none. */
+  readonly shared?: () => SharedFigures | undefined;
   /** What runs; left out: the package's version on this Node. */
   readonly build?: Build;
 }
@@ -119,6 +122,7 @@ function take(sources: MetricSources, build: Build): Snapshot {
     reload: sources.reload(),
     flags: sources.flags?.(),
     unverified: sources.unverified?.() ?? [],
+    shared: sources.shared?.(),
     build,
   };
 }

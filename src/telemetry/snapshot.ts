@@ -19,7 +19,16 @@ export interface Snapshot {
   /** Undefined where there are no feature flags. */
   readonly flags: FlagFigures | undefined;
   readonly unverified: readonly ArmName[];
+  /** Undefined where no store is shared. */
+  readonly shared: SharedFigures | undefined;
   readonly build: Build;
+}
+/** The store that replicas share, as this one sees it. */
+export interface SharedFigures {
+  readonly isUp: boolean;
+  readonly isLeader: boolean;
+  /** Commands without an answer, or refused, since start. */
+  readonly failures: number;
 }
 /** An arm of a route. */
 export interface ArmName {

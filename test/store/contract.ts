@@ -5,15 +5,19 @@ import type { RolloutState } from "../../src/domain/rollout-types.ts";
 import type { Store } from "../../src/engine/ports.ts";
 import { documentOf, rollout } from "./documents.ts";
 
-/** Runs the list. `open` gives two writers on the same, empty state. */
-export function storeContract(name: string, open: (t: Test) => Promise<readonly [Store, Store]>): void {
-  t.test(`${name}: is empty until something was saved`, async (t) => {
+/** Runs the list, within `under`. `open` gives two writers on the same, empty state. */
+export function storeContract(
+  name: string,
+  open: (t: Test) => Promise<readonly [Store, Store]>,
+  under: Pick<Test, "test"> = t,
+): void {
+  void under.test(`${name}: is empty until something was saved`, async (t) => {
     const [store] = await open(t);
     t.same(await store.load(), { kind: "none" });
     await store.close();
   });
 
-  t.test(`${name}: gives back what was saved last, to every writer`, async (t) => {
+  void under.test(`${name}: gives back what was saved last, to every writer`, async (t) => {
     const [first, second] = await open(t);
     t.same(await first.save(documentOf(1)), { ok: true });
     t.same(await second.load(), { kind: "found", document: documentOf(1) });
@@ -25,7 +29,7 @@ export function storeContract(name: string, open: (t: Test) => Promise<readonly 
     t.same(await second.load(), { kind: "found", document: documentOf(19) });
   });
 
-  t.test(
+  void under.test(
     `${name}: refuses a save that does not follow the saved version, and says which that is`,
     async (t) => {
       const [first, second] = await open(t);
@@ -39,22 +43,25 @@ export function storeContract(name: string, open: (t: Test) => Promise<readonly 
     },
   );
 
-  t.test(`${name}: of two writers that race, exactly one wins, and its document is the state`, async (t) => {
-    const [first, second] = await open(t);
-    for (let version = 1; version <= 40; version += 1) {
-      const mine = documentOf(version, `first ${version}`);
-      const theirs = documentOf(version, `second ${version}`);
-      const results = await Promise.all(
-        version % 2 ? [first.save(mine), second.save(theirs)] : [second.save(theirs), first.save(mine)],
-      );
-      const [a, b] = version % 2 ? results : results.toReversed();
-      t.equal(results.filter((result) => result.ok).length, 1, `one winner of version ${version}`);
-      t.same(a?.ok === true ? b : a, { ok: false, kind: "conflict", found: version });
-      t.same(await first.load(), { kind: "found", document: a?.ok === true ? mine : theirs });
-    }
-  });
+  void under.test(
+    `${name}: of two writers that race, exactly one wins, and its document is the state`,
+    async (t) => {
+      const [first, second] = await open(t);
+      for (let version = 1; version <= 40; version += 1) {
+        const mine = documentOf(version, `first ${version}`);
+        const theirs = documentOf(version, `second ${version}`);
+        const results = await Promise.all(
+          version % 2 ? [first.save(mine), second.save(theirs)] : [second.save(theirs), first.save(mine)],
+        );
+        const [a, b] = version % 2 ? results : results.toReversed();
+        t.equal(results.filter((result) => result.ok).length, 1, `one winner of version ${version}`);
+        t.same(a?.ok === true ? b : a, { ok: false, kind: "conflict", found: version });
+        t.same(await first.load(), { kind: "found", document: a?.ok === true ? mine : theirs });
+      }
+    },
+  );
 
-  t.test(`${name}: what was saved does not change with what the caller holds`, async (t) => {
+  void under.test(`${name}: what was saved does not change with what the caller holds`, async (t) => {
     const [store] = await open(t);
     const routes = { app: rollout("as saved") };
     await store.save({ ...documentOf(1), routes });
@@ -62,7 +69,7 @@ export function storeContract(name: string, open: (t: Test) => Promise<readonly 
     t.same(await store.load(), { kind: "found", document: documentOf(1, "as saved") });
   });
 
-  t.test(`${name}: an epoch comes back as it was saved, and none as none`, async (t) => {
+  void under.test(`${name}: an epoch comes back as it was saved, and none as none`, async (t) => {
     const [store] = await open(t);
     await store.save(documentOf(1));
     t.same(await store.load(), { kind: "found", document: documentOf(1) });
@@ -71,7 +78,7 @@ export function storeContract(name: string, open: (t: Test) => Promise<readonly 
     t.same(await store.load(), { kind: "found", document });
   });
 
-  t.test(`${name}: does not save what it could not read back`, async (t) => {
+  void under.test(`${name}: does not save what it could not read back`, async (t) => {
     const [store] = await open(t);
     const app = { ...rollout("broken"), heldMs: Number.NaN as RolloutState["heldMs"] }; // a bug, played
     const saved = await store.save({ ...documentOf(1), routes: { app } });
@@ -79,10 +86,18 @@ export function storeContract(name: string, open: (t: Test) => Promise<readonly 
     t.same(await store.load(), { kind: "none" });
   });
 
-  t.test(`${name}: route names that mean something to JavaScript are names like any other`, async (t) => {
-    const [store] = await open(t);
-    const routes = { constructor: rollout("a"), "10": rollout("b"), "2": rollout("c"), "ä b": rollout("d") };
-    t.same(await store.save({ ...documentOf(1), routes }), { ok: true });
-    t.same(await store.load(), { kind: "found", document: { ...documentOf(1), routes } });
-  });
+  void under.test(
+    `${name}: route names that mean something to JavaScript are names like any other`,
+    async (t) => {
+      const [store] = await open(t);
+      const routes = {
+        constructor: rollout("a"),
+        "10": rollout("b"),
+        "2": rollout("c"),
+        "ä b": rollout("d"),
+      };
+      t.same(await store.save({ ...documentOf(1), routes }), { ok: true });
+      t.same(await store.load(), { kind: "found", document: { ...documentOf(1), routes } });
+    },
+  );
 }

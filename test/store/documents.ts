@@ -3,7 +3,11 @@
 import { readdir } from "node:fs/promises";
 import type { RolloutState } from "../../src/domain/rollout-types.ts";
 import { millis, ppm } from "../../src/domain/units.ts";
-import type { StateDocument, Store } from "../../src/engine/ports.ts";
+import type { Log, StateDocument, Store } from "../../src/engine/ports.ts";
+import { Secret } from "../../src/config/secret.ts";
+import { clock, dice } from "../../src/platform.ts";
+import type { OpenOptions } from "../../src/store/open.ts";
+import { quietLog } from "../support/silence.ts";
 
 /** A rollout in the middle of its climb; its reason says which save it is of. */
 export function rollout(reason: string): RolloutState {
@@ -64,6 +68,16 @@ export function rollout(reason: string): RolloutState {
     version: "4.0.0",
     revision: 3,
     startedAt: "2026-01-05T09:00:00.000Z",
+  };
+}
+
+/** What a store is opened with, where no test asks for more. */
+export function openOptions(log: Log = quietLog()): OpenOptions {
+  return {
+    secretOf: (source) => new Secret("file" in source ? source.file : source.env, source),
+    clock,
+    dice,
+    log,
   };
 }
 

@@ -9,11 +9,11 @@ import { openStore } from "../../src/store/open.ts";
 import { failingDisk, platformError, temporaryFolder, tinyDisk } from "../support/disk.ts";
 import { quietLog } from "../support/silence.ts";
 import { storeContract } from "./contract.ts";
-import { documentOf, leftovers, rollout, saveTo, versionIn } from "./documents.ts";
+import { documentOf, leftovers, openOptions, rollout, saveTo, versionIn } from "./documents.ts";
 
 storeContract("file", async (t) => {
   const folder = await temporaryFolder(t);
-  return [await fileStore(folder, quietLog()), await openStore(`file:${folder}`, quietLog())];
+  return [await fileStore(folder, quietLog()), (await openStore(`file:${folder}`, openOptions())).store];
 });
 
 function envelope(document: unknown): string {
@@ -270,7 +270,7 @@ t.test("a folder that cannot be written is named", async (t) => {
   const folder = await temporaryFolder(t);
   await writeFile(join(folder, "file"), "");
   const inside = join(folder, "file", "state");
-  await t.rejects(openStore(`file:${inside}`, quietLog()), {
+  await t.rejects(openStore(`file:${inside}`, openOptions()), {
     code: "SPLIT_STATE_UNWRITABLE",
     message: new RegExp(inside),
   });

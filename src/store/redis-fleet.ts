@@ -1,0 +1,243 @@
+/**
+ * What replicas tell each other over Redis, beside the state: measurements, who is there, commands for the leader, who carries out what, secrets.
+ *
+ * Measurements go through a stream that keeps the last minute, so that a new leader goes on where the old one stopped. A batch that may have
+ * arrived, because only its answer was lost, is sent again under its number and counted once.
+ */
+
+import type { Announcement, ForwardedCommand, ReplicaInfo, SharedMeasure } from "../engine/ports.ts";
+import { millis, type Millis } from "../domain/units.ts";
+import { randomUUID } from "node:crypto";
+import { z } from "zod";
+import type { LeaseKeeper } from "./redis-lease.ts";
+import type { Link } from "./redis-link.ts";
+import {
+  ANNOUNCE,
+  ANSWER,
+  CLAIM,
+  FORWARD,
+  FORWARDED,
+  KEEP_FIRST,
+  MEASURE,
+  REPLICAS,
+  evalOf,
+} from "./redis-scripts.ts";
+
+const MEASURES_KEPT_MS = 60_000;
+/** So long a replica may be silent before its figures do not count. */
+const STALE_MS = 5000;
+/** So long a silent one is named. */
+const NAMED_MS = 60_000;
+const CLAIM_MS = 7 * 24 * 3_600_000;
+const ANSWER_MS = 60_000;
+/** The answer to a command is looked for so often, should the word that it is there get lost. */
+const LOOK_MS = 250;
+const COMMANDS_AT_ONCE = 100;
+const PAGE = 200;
+
+const announcement = z.object({
+  applied: z.int().min(0),
+  weights: z.record(z.string(), z.number()),
+  perSecond: z.record(z.string(), z.number()),
+}) satisfies z.ZodType<Announcement>;
+
+/** What it works with. `key` gives a key of this fleet. */
+export interface FleetOptions {
+  readonly link: Link;
+  readonly lease: LeaseKeeper;
+  readonly key: (name: string) => string;
+  readonly channel: string;
+  readonly replica: string;
+}
+
+/** The replicas of one fleet, as one of them sees them. */
+export class Fleet {
+  readonly #options: FleetOptions;
+  readonly #waiting = new Map<string, () => void>();
+  /** The batch of which it is not known whether it has arrived. */
+  #unsure: Uint8Array | undefined;
+  #batch = 0;
+  #publishing: Promise<boolean> | undefined;
+
+  constructor(options: FleetOptions) {
+    this.#options = options;
+  }
+
+  /** As `SharedStore.publish`: a batch that was taken is handed on by this, until it has arrived. */
+  publish(measure: Uint8Array): Promise<boolean> {
+    const turn = (this.#publishing ?? Promise.resolve(true)).then(() => this.#publish(measure));
+    this.#publishing = turn;
+    return turn;
+  }
+
+  async #publish(measure: Uint8Array): Promise<boolean> {
+    if (!(await this.#sendBatch())) return false;
+    this.#batch += 1;
+    this.#unsure = measure;
+    await this.#sendBatch();
+    return true;
+  }
+
+  async #sendBatch(): Promise<boolean> {
+    if (this.#unsure === undefined) return true;
+    const { link, key, replica } = this.#options;
+    const reply = await link.send(
+      ...evalOf(
+        MEASURE,
+        key("measures"),
+        key(`sent:${replica}`),
+        replica,
+        this.#batch,
+        this.#unsure,
+        MEASURES_KEPT_MS,
+      ),
+    );
+    if (reply.ok) this.#unsure = undefined;
+    return reply.ok;
+  }
+
+  async take(after: string, most: number): Promise<readonly SharedMeasure[]> {
+    const { link, key, replica } = this.#options;
+    const found: SharedMeasure[] = [];
+    let from = after;
+    while (found.length < most) {
+      const start = from === "" ? "-" : `(${from}`;
+      const reply = await link.sendForBytes("XRANGE", key("measures"), start, "+", "COUNT", PAGE);
+      if (!reply.ok || !Array.isArray(reply.value)) break;
+      const entries = reply.value.map(measureOf);
+      for (const entry of entries) {
+        if (found.length < most && entry.replica !== replica) found.push(entry);
+      }
+      const last = entries.at(-1);
+      if (last === undefined || entries.length < PAGE) break;
+      from = last.id;
+    }
+    return found;
+  }
+
+  async announce(about: Announcement): Promise<boolean> {
+    const { link, key, replica } = this.#options;
+    const words = [replica, JSON.stringify(about), 2 * NAMED_MS] as const;
+    return (await link.send(...evalOf(ANNOUNCE, key("replicas"), ...words))).ok;
+  }
+
+  async replicas(): Promise<readonly ReplicaInfo[]> {
+    const { link, key } = this.#options;
+    const reply = await link.send(...evalOf(REPLICAS, key("replicas"), key("lease"), NAMED_MS));
+    if (!reply.ok || !Array.isArray(reply.value)) return [];
+    const [now, held, told] = reply.value as readonly unknown[];
+    const texts = Array.isArray(told) ? told.map(String) : [];
+    const found: ReplicaInfo[] = [];
+    for (let at = 0; at + 1 < texts.length; at += 2) {
+      const info = replicaOf(texts[at] ?? "", texts[at + 1] ?? "", Number(now), String(held));
+      if (info !== undefined) found.push(info);
+    }
+    return found.toSorted((a, b) => (a.replica < b.replica ? -1 : 1));
+  }
+
+  async claim(id: string): Promise<boolean | undefined> {
+    const { link, key, replica } = this.#options;
+    const reply = await link.send(...evalOf(CLAIM, key(`claim:${id}`), replica, CLAIM_MS));
+    return reply.ok ? reply.value === 1 : undefined;
+  }
+
+  async forward(command: string, within: Millis): Promise<string | undefined> {
+    const { link, key, replica } = this.#options;
+    const id = randomUUID();
+    const over = new AbortController();
+    const end = setTimeout(() => {
+      over.abort();
+      this.answered(id);
+    }, within);
+    try {
+      const sent = await link.send(...evalOf(FORWARD, key("commands"), id, replica, command, within));
+      if (!sent.ok) return undefined;
+      while (!over.signal.aborted) {
+        await this.#told(id);
+        const answer = await link.send("GET", key(`answer:${id}`));
+        if (answer.ok && typeof answer.value === "string") return answer.value;
+      }
+      return undefined;
+    } finally {
+      clearTimeout(end);
+      this.#waiting.delete(id);
+    }
+  }
+
+  async forwarded(): Promise<readonly ForwardedCommand[]> {
+    const { link, key, lease } = this.#options;
+    const { held } = lease;
+    if (held === undefined) return [];
+    const reply = await link.send(
+      ...evalOf(FORWARDED, key("commands"), key("lease"), held, COMMANDS_AT_ONCE),
+    );
+    return reply.ok && Array.isArray(reply.value) ? reply.value.map(commandOf) : [];
+  }
+
+  async answer(id: string, answer: string): Promise<boolean> {
+    const { link, key, channel } = this.#options;
+    return (await link.send(...evalOf(ANSWER, key(`answer:${id}`), answer, ANSWER_MS, channel, id))).ok;
+  }
+
+  /** The word that an answer is there. */
+  answered(id: string): void {
+    this.#waiting.get(id)?.();
+  }
+
+  /** The secret that the fleet has under that name: `mine`, when it had none; undefined when the store could not be asked. */
+  async secret(name: string, mine: string): Promise<string | undefined> {
+    const { link, key } = this.#options;
+    const reply = await link.send(...evalOf(KEEP_FIRST, key(`secret:${name}`), mine));
+    return reply.ok && typeof reply.value === "string" ? reply.value : undefined;
+  }
+
+  /** Resolves at the word that the answer is there, or when it is time to look for it. */
+  #told(id: string): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, LOOK_MS);
+      this.#waiting.set(id, () => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
+}
+
+/** An entry of the stream: its place, and names with values, all as bytes. */
+function measureOf(entry: unknown): SharedMeasure {
+  const [id, fields] = entry as readonly [Uint8Array, readonly Uint8Array[]];
+  const at = (name: string): Uint8Array =>
+    fields[fields.findIndex((field, index) => index % 2 === 0 && textOf(field) === name) + 1] ?? NOTHING;
+  return { id: textOf(id), replica: textOf(at("r")), measure: at("m") };
+}
+
+const NOTHING = new Uint8Array();
+
+function textOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("utf8");
+}
+
+/** `UNTIL ID REPLICA`, and the command behind a line's end. */
+function commandOf(entry: unknown): ForwardedCommand {
+  const text = String(entry);
+  const end = text.indexOf("\n");
+  const [, id = "", replica = ""] = text.slice(0, end).split(" ");
+  return { id, replica, command: text.slice(end + 1) };
+}
+
+/** `AT`, and what was told; undefined for what is of another version of this program. */
+function replicaOf(replica: string, told: string, now: number, held: string): ReplicaInfo | undefined {
+  const space = told.indexOf(" ");
+  const at = Number(told.slice(0, space));
+  let value: unknown;
+  try {
+    value = JSON.parse(told.slice(space + 1));
+  } catch {
+    return undefined;
+  }
+  const about = announcement.safeParse(value);
+  if (!about.success) return undefined;
+  const silentMs = millis(Math.max(0, now - at));
+  const isLeader = held.endsWith(` ${replica}`);
+  return { ...about.data, replica, at, silentMs, isStale: silentMs > STALE_MS, isLeader };
+}

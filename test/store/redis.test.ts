@@ -1,0 +1,270 @@
+/** The store that replicas share, over real servers of Redis that do as they should; `redis-faults.test.ts` has those that do not. */
+
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { millis } from "../../src/domain/units.ts";
+import type { StateDocument } from "../../src/engine/ports.ts";
+import { clock } from "../../src/platform.ts";
+import { redisServer, redisTest, until } from "../support/redis.ts";
+import { quietLog } from "../support/silence.ts";
+import { tlsFile } from "../support/tls.ts";
+import { storeContract } from "./contract.ts";
+import { documentOf, versionIn } from "./documents.ts";
+import { fleetOf, leaderOf, sharedStore } from "./shared.ts";
+
+redisTest("redis: the contract of every store", async (t) => {
+  const server = await redisServer(t);
+  storeContract(
+    "redis",
+    async (t) => {
+      await server.ask("FLUSHALL");
+      return [await sharedStore(t, server.url), await sharedStore(t, server.url)];
+    },
+    t,
+  );
+});
+
+redisTest("redis: of twenty writers that race two hundred times, exactly one wins each time", async (t) => {
+  const { url } = await redisServer(t);
+  const stores = await Promise.all(Array.from({ length: 20 }, () => sharedStore(t, url)));
+  let winners = 0;
+  for (let version = 1; version <= 200; version += 1) {
+    const saved = await Promise.all(
+      stores.map((store, index) => store.save(documentOf(version, `by ${index}`))),
+    );
+    const lost = saved.filter((each) => !each.ok);
+    winners += saved.length - lost.length;
+    t.ok(lost.every((each) => each.kind === "conflict" && each.found === version));
+  }
+  t.equal(winners, 200);
+});
+
+redisTest(
+  "redis: only the leader raises, anybody lowers, and a lease that is given up is taken at once",
+  async (t) => {
+    const { url, ask } = await redisServer(t);
+    const stores = await fleetOf(t, url, 3);
+    const [leader, second, third] = await leaderOf(stores);
+    if (second === undefined || third === undefined) throw new Error("too few");
+    t.equal(stores.filter((each) => each.lease().isLeader).length, 1);
+    const { fence } = leader.lease();
+    t.same(await leader.save(documentOf(1), { raises: true }), { ok: true });
+    t.match(await second.save(documentOf(2), { raises: true }), { ok: false, kind: "fenced" });
+    t.equal(await versionIn(third), 1, "nothing was written");
+    t.same(await second.save(documentOf(2)), { ok: true });
+    t.same(await leader.save(documentOf(3), { raises: true }), { ok: true });
+    let told = 0;
+    second.onLease(() => (told += 1));
+    await leader.close();
+    const [next] = await leaderOf([second, third]);
+    t.ok(next.lease().fence > fence);
+    t.ok(told > 0);
+    t.same(await next.save(documentOf(4), { raises: true }), { ok: true });
+    const line = (await ask("XREVRANGE", "{sluice:default}:journal", "+", "-", "COUNT", 1)) as readonly [
+      readonly [string, readonly string[]],
+    ];
+    const [, fields] = line[0];
+    t.match(
+      fields,
+      ["epoch", "0", "version", "4", "by", next.replica, "about"],
+      "the shared copy of the journal",
+    );
+    t.match(JSON.parse(fields[7] ?? ""), { routes: { app: { phase: "progressing", weight: 50_000 } } });
+  },
+);
+
+redisTest("redis: what one saves is pushed to the others, and what they missed they find", async (t) => {
+  const { url, ask } = await redisServer(t);
+  const [writer, reader] = await fleetOf(t, url, 2);
+  if (writer === undefined || reader === undefined) throw new Error("too few");
+  const heard: StateDocument[] = [];
+  reader.onDocument((document) => void heard.push(document));
+  writer.onDocument(() => t.fail("its own save is no news"));
+  await writer.save(documentOf(1));
+  await until("it is heard", () => heard.length === 1);
+  t.same(heard, [documentOf(1)]);
+  // Nobody listens while these are saved: what pub/sub tells is gone.
+  await ask("CLIENT", "KILL", "TYPE", "pubsub");
+  await writer.save(documentOf(2));
+  await writer.save(documentOf(3));
+  await until("it is found", () => heard.at(-1)?.version === 3);
+  await ask("CLIENT", "KILL", "TYPE", "normal");
+  await until("the connection is back", async () => (await writer.save(documentOf(4))).ok);
+  await until("it is heard again", () => heard.at(-1)?.version === 4);
+});
+
+redisTest("redis: a hundred replicas hear of each save", async (t) => {
+  const { url } = await redisServer(t);
+  const [writer, ...readers] = await fleetOf(t, url, 101);
+  if (writer === undefined) throw new Error("too few");
+  const took: number[] = [];
+  let start = 0;
+  for (const reader of readers) reader.onDocument(() => void took.push(clock.mono() - start));
+  for (let version = 1; version <= 20; version += 1) {
+    start = clock.mono();
+    t.same(await writer.save(documentOf(version)), { ok: true });
+    await until(`all have version ${version}`, () => took.length >= 100 * version);
+  }
+  t.equal(took.length, 2000);
+  const sorted = took.toSorted((a, b) => a - b);
+  const at = (share: number): string => (sorted[Math.floor(sorted.length * share)] ?? 0).toFixed(1);
+  t.comment(`save → 100 replicas in this one process: p50 ${at(0.5)} ms, p99 ${at(0.99)} ms`);
+});
+
+redisTest(
+  "redis: measurements come to the others once each, in order, and a new reader goes on anywhere",
+  async (t) => {
+    const { url } = await redisServer(t);
+    const [a, b, c] = await fleetOf(t, url, 3);
+    if (a === undefined || b === undefined || c === undefined) throw new Error("too few");
+    const bytes = (n: number): Uint8Array => Uint8Array.from([n, 0, 255, 10, 13]);
+    for (let n = 0; n < 5; n += 1) {
+      t.ok(await a.publish(bytes(n)));
+      t.ok(await b.publish(bytes(100 + n)));
+    }
+    const all = await c.take("", 1000);
+    t.same(
+      all.map(({ measure }) => measure[0]),
+      [0, 100, 1, 101, 2, 102, 3, 103, 4, 104],
+    );
+    t.same(all[0]?.measure, bytes(0));
+    t.equal(all[0]?.replica, a.replica);
+    const own = await b.take(all[3]?.id ?? "", 2);
+    t.same(
+      own.map(({ measure }) => measure[0]),
+      [2, 3],
+      "its own are left out, and no more come than are asked for",
+    );
+  },
+);
+
+redisTest("redis: replicas are named with what they tell, and the leader among them", async (t) => {
+  const { url } = await redisServer(t);
+  const [leader, other] = await leaderOf(await fleetOf(t, url, 2));
+  if (other === undefined) throw new Error("too few");
+  const about = { applied: 3, weights: { app: 5 }, perSecond: { app: 120.5 } };
+  t.ok(await leader.announce(about));
+  t.ok(await other.announce({ ...about, applied: 2 }));
+  const found = await other.replicas();
+  t.equal(found.length, 2);
+  t.match(
+    found.find((each) => each.replica === leader.replica),
+    { ...about, isLeader: true, isStale: false },
+  );
+  t.match(
+    found.find((each) => each.replica === other.replica),
+    { applied: 2, isLeader: false },
+  );
+});
+
+redisTest(
+  "redis: what is to be done once is claimed by one, and a command goes to the leader and back",
+  async (t) => {
+    const { url } = await redisServer(t);
+    const stores = await fleetOf(t, url, 5);
+    const claims = await Promise.all(stores.map((each) => each.claim("app:r-1:7:rolled_back")));
+    t.equal(claims.filter((each) => each === true).length, 1);
+    const [leader, other] = await leaderOf(stores);
+    if (other === undefined) throw new Error("too few");
+    const answer = other.forward('{"promote":true}\nsecond line', millis(10_000));
+    let given = await leader.forwarded();
+    await until("it is there", async () => given.length > 0 || (given = await leader.forwarded()).length > 0);
+    t.match(given, [{ replica: other.replica, command: '{"promote":true}\nsecond line' }]);
+    t.same(await leader.forwarded(), [], "each is given once");
+    t.same(await other.forwarded(), [], "and only to the leader");
+    t.ok(await leader.answer(given[0]?.id ?? "", "done"));
+    t.equal(await answer, "done");
+    t.equal(await other.forward("nobody takes it", millis(50)), undefined);
+    await until("it counts no more", async () => (await leader.forwarded()).length === 0);
+  },
+);
+
+redisTest("redis: the first secret stays the fleet's", async (t) => {
+  const { url } = await redisServer(t);
+  const [a, b] = await fleetOf(t, url, 2);
+  const secrets = await Promise.all([a?.secret("cookie.key", "of a"), b?.secret("cookie.key", "of b")]);
+  t.equal(new Set(secrets).size, 1);
+  t.equal(await b?.secret("cookie.key", "later"), secrets[0]);
+});
+
+redisTest("redis: fleets of other names do not meet", async (t) => {
+  const { url } = await redisServer(t);
+  const a = await sharedStore(t, url, { name: "a" });
+  const b = await sharedStore(t, url, { name: "b" });
+  t.same(await a.save(documentOf(1)), { ok: true });
+  t.same(await b.load(), { kind: "none" });
+  t.ok(a.lease().isLeader && b.lease().isLeader);
+});
+
+/** The line for Redis in SECURITY.md, with a password. */
+function aclOfDocs(): string {
+  const text = readFileSync(join(import.meta.dirname, "../../SECURITY.md"), "utf8");
+  const line = /^user sluice .*$/m.exec(text)?.[0];
+  if (line === undefined) throw new Error("SECURITY.md has no line for Redis");
+  return line
+    .replace(/^user /, "")
+    .replace("PASSWORD", "s3cret")
+    .replaceAll("NAME", "default");
+}
+
+redisTest(
+  "redis: speaks TLS, verified, as a user who may do what SECURITY.md lists and no more",
+  async (t) => {
+    const acl = aclOfDocs();
+    const tls = `--tls-port PORT --tls-auth-clients no --tls-cert-file ${tlsFile("cert.pem")} --tls-key-file ${tlsFile("key.pem")} --tls-ca-cert-file ${tlsFile("ca.cert.pem")}`;
+    const server = await redisServer(t, `${tls} --user ${acl} --user default off`.split(" "));
+    const url = `rediss://sluice@localhost:${server.port}`;
+    // A secret of a test is the name of where it would be.
+    const ca = { env: readFileSync(tlsFile("cert.pem"), "utf8") };
+    const log = quietLog();
+    const store = await sharedStore(t, url, { password: { env: "s3cret" }, ca }, log);
+    t.ok(store.isUp);
+    t.same(await store.save(documentOf(1), { raises: true }), { ok: true });
+    await store.publish(Uint8Array.from([1]));
+    await store.take("", 10);
+    await store.announce({ applied: 1, weights: {}, perSecond: {} });
+    t.equal((await store.replicas()).length, 1);
+    t.equal(await store.claim("x"), true);
+    t.equal(await store.secret("cookie.key", "mine"), "mine");
+    t.equal(await store.forward("x", millis(50)), undefined);
+    t.equal((await store.forwarded()).length, 0);
+    t.ok(await store.answer("x", "y"));
+    t.notMatch(JSON.stringify(log.lines), /NOPERM/);
+    const stranger = quietLog();
+    const unverified = await sharedStore(t, url, { password: { env: "s3cret" } }, stranger);
+    t.notOk(unverified.isUp);
+    t.match(stranger.lines[0], { level: "warn", fields: { detail: /certificate/ } });
+  },
+);
+
+redisTest("redis: a wrong password is told, without it, and stops no start", async (t) => {
+  const server = await redisServer(t, ["--requirepass", "right"]);
+  const log = quietLog();
+  const store = await sharedStore(t, server.url, { password: { env: "wr0ng" } }, log);
+  t.notOk(store.isUp);
+  t.same(await store.load(), { kind: "none" });
+  t.match(await store.save(documentOf(1)), { ok: false, kind: "unavailable" });
+  t.match(log.lines, [{ level: "warn", fields: { detail: /WRONGPASS/ } }]);
+  t.notMatch(JSON.stringify(log.lines), /wr0ng/);
+});
+
+redisTest("redis: a Cluster has everything in one slot", async (t) => {
+  const server = await redisServer(t, ["--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1"]);
+  await server.ask("CLUSTER", "ADDSLOTSRANGE", 0, 16_383);
+  await until("it is a cluster", async () =>
+    String(await server.ask("CLUSTER", "INFO")).includes("cluster_state:ok"),
+  );
+  const way = { way: "cluster", servers: [{ host: "127.0.0.1", port: server.port }] } as const;
+  const a = await sharedStore(t, server.url, way);
+  const b = await sharedStore(t, server.url, way);
+  const heard: StateDocument[] = [];
+  b.onDocument((document) => void heard.push(document));
+  const [leader] = await leaderOf([a, b]);
+  t.same(await a.save(documentOf(1)), { ok: true });
+  await until("it is heard", () => heard.length === 1);
+  t.same(await leader.save(documentOf(2), { raises: true }), { ok: true });
+  t.ok(await a.publish(Uint8Array.from([7])));
+  t.equal((await b.take("", 10)).length, 1);
+  t.ok(await a.announce({ applied: 2, weights: {}, perSecond: {} }));
+  t.equal((await b.replicas()).length, 1);
+});
