@@ -101,8 +101,6 @@ function headline({ kind, incident, comment, actor, to }: AlertNews, rules: stri
       return `${name}, seen by ${actor}${comment === "" ? "" : ` (${comment})`}: ${rules}`;
     case "resolved":
       return `${name} is over: ${rules}${comment === "" ? "" : ` (${comment})`}`;
-    default:
-      return kind satisfies never;
   }
 }
 

@@ -70,11 +70,10 @@ const MOST_INCIDENTS = 5;
 /** The first time after `wall` at which a digest is due. */
 export function nextDigest({ digest }: BulletinSettings, wall: number): number | null {
   if (digest === "off") return null;
-  const today = Math.floor(localMs(wall, digest.timezone) / DAY);
-  for (let day = today; ; day++) {
-    const at = wallOfLocal(day * DAY + digest.at * MINUTE, digest.timezone);
-    if (at > wall) return at;
-  }
+  const { at, timezone } = digest;
+  const day = Math.floor(localMs(wall, timezone) / DAY) * DAY;
+  const today = wallOfLocal(day + at * MINUTE, timezone);
+  return today > wall ? today : wallOfLocal(day + DAY + at * MINUTE, timezone);
 }
 
 /** The book after a decision that people are told of. */

@@ -418,7 +418,7 @@ function overWhy({ subject, rollout }: Alert, state: RolloutState): string | und
     rollback_held: state.standsFor === "sick_stable",
     tripped: state.confirmation.phase !== "armed",
     paused: state.phase === "paused",
-    validation_failed: state.progress.preflight?.passed === false,
+    validation_failed: state.progress.preflight !== null && !state.progress.preflight.passed,
   };
   return still[subject] === true ? undefined : "it is over";
 }

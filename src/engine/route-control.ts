@@ -300,9 +300,8 @@ export class RouteControl {
       notify: () => {
         if (draft !== undefined) this.#telling.tell(draft.notice);
       },
-      evidence: () => {
-        if (this.#lastRollback !== null) void reports.write({ ...this.#lastRollback });
-      },
+      // Noted when its weight was set.
+      evidence: () => void reports.write({ ...this.#lastRollback! }),
     });
     return raises ? this.#raise(done, entries) : done;
   }

@@ -1,6 +1,15 @@
 import fc from "fast-check";
 import t from "tap";
-import { AppError, CODES, asAppError, codeOf, isExhaustion } from "../../src/domain/errors.ts";
+import {
+  AppError,
+  CODES,
+  UNREAD,
+  asAppError,
+  causeOf,
+  codeOf,
+  isExhaustion,
+} from "../../src/domain/errors.ts";
+import { turns } from "../../src/domain/turns.ts";
 import { bareHost } from "../../src/domain/host.ts";
 import { isRecord } from "../../src/domain/record.ts";
 import {
@@ -103,4 +112,31 @@ t.test("weights, shares and latencies are put for people, and what is not there 
   t.same([percentText(5), percentText(12.34567)], ["5 %", "12.3457 %"]);
   t.same([shareText(0.001), shareText(0), shareText(null)], ["0.10 %", "0.00 %", "-"]);
   t.same([latencyText(9.44), latencyText(120.4), latencyText(null)], ["9.4 ms", "120 ms", "-"]);
+});
+
+t.test("a cause is told in known words, else in the system's own", async (t) => {
+  const error = (message: string, code?: string) =>
+    Object.assign(new Error(message), code === undefined ? {} : { code });
+  t.equal(causeOf(error("ENOENT: no such file, open 'x'", "ENOENT"), UNREAD), "there is no such file");
+  t.equal(causeOf(error("EMFILE: too many", "EMFILE"), UNREAD), "EMFILE: too many");
+  t.equal(causeOf(error("", "ECONNREFUSED"), UNREAD), "ECONNREFUSED");
+  t.equal(causeOf("text", UNREAD), "text");
+});
+
+t.test("turns are taken one after the other, and one that fails holds up nobody", async (t) => {
+  const inTurn = turns();
+  const seen: string[] = [];
+  let free: () => void = () => {};
+  const first = inTurn(async () => {
+    await new Promise<void>((resolve) => (free = resolve));
+    seen.push("first");
+    throw new Error("no");
+  });
+  const second = inTurn(async () => seen.push("second"));
+  await Promise.resolve();
+  t.same(seen, []);
+  free();
+  await t.rejects(first, /no/);
+  t.equal(await second, 2);
+  t.same(seen, ["first", "second"]);
 });

@@ -333,3 +333,9 @@ t.test("trouble with the alerts stands in no decision's way", async (t) => {
 function fail(): never {
   throw new Error("broken");
 }
+
+t.test("with `repeat: none` an alert is told once, however long it stays", async (t) => {
+  const b = await running({ alerting: { repeat: "none", escalation: [] } });
+  await b.run(2 * 3600, serve(b, 20));
+  t.same(toldOf(b), ["ALERT_OPENED critical"]);
+});

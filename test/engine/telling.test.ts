@@ -394,3 +394,13 @@ t.test("the last messages can be looked at, of one route or of all", async (t) =
     { id: "m599", route: "api" },
   ]);
 });
+
+t.test("a drill's own route has no book: none of it is the stakeholders' business", async (t) => {
+  const config = benchConfig({ rollback: QUIET });
+  // No operator may call a route so.
+  const b = await at(MONDAY, { ...config, routes: [{ ...config.routes[0]!, name: "app.drill" }] });
+  await b.controller.command("app.drill", setWeight(50), ADA);
+  await b.controller.command("app.drill", rollback, ADA);
+  t.same(kinds(b, "stakeholders"), []);
+  t.same(b.controller.incidents(), []);
+});
