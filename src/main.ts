@@ -50,6 +50,7 @@ async function serve(file: string, io: Io): Promise<number> {
     log,
     reread,
     env,
+    write: (text) => void process.stdout.write(text),
     files: openFilesLimit(),
   });
   ready.resolve(running);

@@ -28,7 +28,7 @@ import { signatureFields } from "./notify/signature.ts";
 import { createDrills } from "./preflight/drill.ts";
 import { systemFree } from "./preflight/folder.ts";
 import { createPreflight, type RunningPreflight } from "./preflight/run.ts";
-import { fitInto } from "./proxy/files.ts";
+import { withinFiles } from "./proxy/files.ts";
 import { PemWatch } from "./proxy/pem-watch.ts";
 import { systemLookup } from "./proxy/resolve.ts";
 import { createWorkers } from "./proxy/workers.ts";
@@ -42,6 +42,7 @@ import { keepDeployments } from "./telemetry/deployment.ts";
 import { keepIncidents } from "./telemetry/incident.ts";
 import { openJournal } from "./telemetry/journal.ts";
 import { buildOf, createMetrics } from "./telemetry/metrics.ts";
+import { allowed, Outlets } from "./telemetry/outlets.ts";
 import { createReports } from "./telemetry/report.ts";
 import { reportShelf } from "./telemetry/report-shelf.ts";
 import { factsOf, openVitals, type Vitals } from "./telemetry/vitals.ts";
@@ -63,8 +64,10 @@ export interface StartOptions {
   }>;
   /** How many files the process may have open; left out: not known, and taken for enough. */
   readonly files?: number | undefined;
-  /** Variables for the programs of a preflight; left out: none. */
+  /** Variables for the programs of a preflight, and whether OpenTelemetry is disabled; left out: none. */
   readonly env?: Readonly<Record<string, string | undefined>>;
+  /** Takes lines of the access log that go to the standard output; left out: they go nowhere. */
+  readonly write?: (text: string) => void;
   /** Told of every message beside the configured channels. */
   readonly onNotice?: (notice: Notice) => void;
 }
@@ -91,7 +94,7 @@ const LAG_SAMPLE_MS = 10;
 
 /** Starts the program. Rejects with AppError (state, address) when it cannot; nothing listens then. */
 export async function start(options: StartOptions): Promise<Running> {
-  const { clock, dice, log } = options;
+  const { clock, dice, log, files, env = {} } = options;
   let { config, secretOf, bytes } = options;
   const closers: (() => unknown)[] = [];
   const undo = async (): Promise<void> => {
@@ -121,6 +124,17 @@ export async function start(options: StartOptions): Promise<Running> {
     });
     closers.push(() => backups?.close());
 
+    const outlets = new Outlets({
+      secretOf: (source) => secretOf(source),
+      write: options.write ?? (() => undefined),
+      program: buildOf().version,
+      clock,
+      log,
+    });
+    // Ends after the workers, too.
+    closers.push(() => outlets.close());
+    await outlets.configure(allowed(config, env));
+
     const outbox = await openOutbox({ folder, clock, log });
     closers.push(() => outbox.close());
     const { fanout, channels } = await openNotifier({
@@ -137,6 +151,7 @@ export async function start(options: StartOptions): Promise<Running> {
       notify(notice) {
         const told = isDrill(notice.route) ? asDrill(notice) : notice;
         fanout.notify(told);
+        outlets.noticed(told);
         options.onNotice?.(told);
       },
     };
@@ -149,7 +164,8 @@ export async function start(options: StartOptions): Promise<Running> {
     closers.push(() => probes.close());
     const plane = createWorkers({
       entry: WORKER,
-      config: withinFiles(config, options),
+      config: withinFiles(allowed(config, env), files, log),
+      told: (accounts) => outlets.take(accounts),
       clock,
       log,
       cookieSecret,
@@ -174,7 +190,7 @@ export async function start(options: StartOptions): Promise<Running> {
       lookup: systemLookup,
       sign: signatureFields,
       secretOf: secrets,
-      env: options.env ?? {},
+      env,
       freeOf: systemFree,
       clock,
       dice,
@@ -183,7 +199,7 @@ export async function start(options: StartOptions): Promise<Running> {
     let vitals: Vitals | undefined;
     const controller = await openController(config, {
       store,
-      journal: deployments.journal,
+      journal: outlets.watched(deployments.journal),
       plane,
       probes,
       notifier,
@@ -224,6 +240,8 @@ export async function start(options: StartOptions): Promise<Running> {
       flags: () => flags.stats(),
       unverified: () => unverifiedArms(config),
       shared: () => opened.figures(),
+      outlets: () => outlets.counts,
+      exemplars: (route, arm) => outlets.exemplars.of(route, arm),
     });
 
     /** Routes of drills, beside the configured ones. */
@@ -231,7 +249,7 @@ export async function start(options: StartOptions): Promise<Running> {
     const whole = (): Config => ({ ...config, routes: [...config.routes, ...drilled] });
     const reconfigurePlane = (): Promise<void> => {
       probes.reconfigure(whole());
-      return plane.reconfigure(withinFiles(whole(), options));
+      return plane.reconfigure(withinFiles(allowed(whole(), env), files, log));
     };
     const health = await openVitals({
       facts: () =>
@@ -270,6 +288,7 @@ export async function start(options: StartOptions): Promise<Running> {
           throw trouble;
         });
         pems.adopt(config);
+        await outlets.configure(allowed(config, env));
         controller.reconfigure(whole());
         await flags.adopt(nextFlags);
         admin.setTokens(tokens());
@@ -420,20 +439,6 @@ function backupsOf(
 function warnOfUnverified(config: Config, log: Log): void {
   for (const arm of unverifiedArms(config))
     log.warn("upstreams are taken with any certificate, for tls.verify is false", { ...arm });
-}
-
-/** The configuration with no more client connections than there are files for. */
-function withinFiles(config: Config, { files, log }: StartOptions): Config {
-  const configured = config.limits.connections;
-  const { connections, upstream } = fitInto(files ?? Infinity, config);
-  if (connections >= configured) return config;
-  log.warn("fewer client connections than limits.connections: the process may not open enough files", {
-    connections,
-    configured,
-    upstream,
-    files,
-  });
-  return { ...config, limits: { ...config.limits, connections } };
 }
 
 /** A promise and its key. */

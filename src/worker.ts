@@ -11,6 +11,7 @@ import { millis } from "./domain/units.ts";
 import type { Sample, Log, LogFields } from "./engine/ports.ts";
 import { clock, dice } from "./platform.ts";
 import { murmur3 } from "./domain/hash.ts";
+import { AccountQueue } from "./proxy/accounts.ts";
 import { Addresses } from "./proxy/addresses.ts";
 import { Connections } from "./proxy/connections.ts";
 import { EvidenceReader } from "./proxy/evidence-board.ts";
@@ -48,6 +49,10 @@ function serve(birth: Birth, port: MessagePort): void {
     evidence,
     bypass,
   );
+  const accounts = new AccountQueue(
+    (batch) => tell({ type: "accounts", accounts: batch }),
+    () => meter.event("account_dropped"),
+  );
   const late = new LoopDelay(clock);
   const pems = new PemShelf(birth.tls);
   const path = new DataPath(
@@ -74,6 +79,7 @@ function serve(birth: Birth, port: MessagePort): void {
       // The same seed in every worker, and one that no client knows.
       addresses: new Addresses(birth.addresses, birth.index, murmur3(birth.cookieSecret, 0)),
       crossed: (route, rule) => tell({ type: "crossed", route, rule }),
+      account: (account) => accounts.give(account),
     },
   );
 
@@ -103,10 +109,16 @@ function serve(birth: Birth, port: MessagePort): void {
         return pems.replace(order.material);
       case "close_long_lived":
         return path.closeLongLived(order.route, order.how, order.deadlineMs);
-      case "retire":
-        return tell({ type: "retired", ...(await path.retire(order.deadlineMs)) });
+      case "took":
+        return accounts.took(order.accounts);
+      case "retire": {
+        const left = await path.retire(order.deadlineMs);
+        accounts.flush();
+        return tell({ type: "retired", ...left });
+      }
       case "close":
         await path.close();
+        accounts.flush();
         return tell({ type: "closed" });
       default:
         return order satisfies never;

@@ -53,6 +53,10 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   commander: ["cli/"],
   "@openfeature/flagd-core": ["flags/evaluator.ts"],
   "lru-cache": ["admin/", "proxy/", "engine/"],
+  "@opentelemetry/api": ["telemetry/otlp.ts"],
+  "@opentelemetry/exporter-trace-otlp-http": ["telemetry/otlp.ts"],
+  "@opentelemetry/resources": ["telemetry/otlp.ts"],
+  "@opentelemetry/sdk-trace-base": ["telemetry/otlp.ts"],
   zod: ["config/", "admin/", "store/"],
 };
 

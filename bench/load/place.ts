@@ -38,6 +38,8 @@ export interface Setting {
   readonly weight?: 0 | 50 | 100;
   /** So many routes, told apart by host or by path; the one in the middle gets the requests. */
   readonly routes?: { readonly count: number; readonly by: "host" | "path" };
+  /** What one exchange in a hundred is told to: a collector, for which the upstream stands in, or the access log. */
+  readonly told?: "traces" | "log";
   /** Without split, measuring and judging. */
   readonly bypass?: boolean;
 }

@@ -21,7 +21,7 @@ const hostOf = (index: number): string => `r${String(index)}.example`;
 const prefixOf = (index: number): string => `/p${String(index)}`;
 
 function configOf(place: Place, setting: Setting): string {
-  const { routes = { count: 1, by: "path" }, workers, lane, clients } = setting;
+  const { routes = { count: 1, by: "path" }, workers, lane, clients, told: to } = setting;
   const endpoints = `{ endpoints: ["http://127.0.0.1:${String(place.upstreamPort)}"] }`;
   const match = (index: number): string =>
     routes.by === "host" ? `{ host: ${hostOf(index)} }` : `{ path: ${prefixOf(index)} }`;
@@ -46,6 +46,12 @@ function configOf(place: Place, setting: Setting): string {
     ...(workers === undefined ? [] : [`workers: ${String(workers)}`]),
     ...(lane === undefined ? [] : [`lane: ${lane}`]),
     ...(clients === undefined ? [] : [`limits: { connections: ${String(clients)} }`]),
+    ...(to === "traces"
+      ? [`tracing: { otlp: "http://127.0.0.1:${String(place.upstreamPort)}", sample: 1% }`]
+      : []),
+    ...(to === "log"
+      ? [`accessLog: { sample: 1%, to: { file: "${join(place.folder, "access.log")}" } }`]
+      : []),
     "routes:",
     ...Array.from({ length: routes.count }, (_, index) => route(index)),
   ];

@@ -141,6 +141,13 @@ export const WORKS: readonly Work[] = [
       { label: "general", setting: { lane: "general" } },
     ],
   }),
+  work("traces", "traces and access log: off, and each at 1 %", {
+    variants: [
+      { label: "off", setting: {} },
+      { label: "traces 1 %", setting: { told: "traces" } },
+      { label: "log 1 %", setting: { told: "log" } },
+    ],
+  }),
   work("bypass", "with and without split, measuring and judging", {
     inQuick: true,
     variants: [

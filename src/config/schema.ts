@@ -7,6 +7,7 @@
  */
 
 import { z } from "zod";
+import { accessLog } from "./access-log.ts";
 import { backups } from "./backups.ts";
 import { bulletins } from "./bulletins.ts";
 import { flags, flagsProblems } from "./flags.ts";
@@ -20,6 +21,7 @@ import { route, type RouteConfig } from "./route.ts";
 import type { secret } from "./shape.ts";
 import { state } from "./state.ts";
 import { cidr, name, path } from "./texts.ts";
+import { tracing } from "./tracing.ts";
 import { freezes } from "./window.ts";
 
 export type { MirrorConfig, RescueConfig, RouteConfig } from "./route.ts";
@@ -60,6 +62,8 @@ export const configSchema = z
     notify,
     bulletins,
     flags,
+    tracing,
+    accessLog,
   })
   .check((context) => {
     const seen = new Set<string>();
@@ -108,5 +112,9 @@ export type Config = z.output<typeof configSchema>;
 export type ArmConfig = RouteConfig["stable"];
 /** The probes of an arm. */
 export type HealthConfig = RouteConfig["health"];
+/** Traces, when there are any. */
+export type TracingConfig = Exclude<Config["tracing"], "off">;
+/** The access log, when there is one. */
+export type AccessLogConfig = Exclude<Config["accessLog"], "off">;
 /** Where a secret is. */
 export type SecretConfig = z.output<typeof secret>;

@@ -140,5 +140,8 @@ export function secretSourcesOf(config: Config): readonly NamedSecret[] {
       if (source !== undefined) found.push({ path: ["state", key], source, kind: "other" });
     }
   }
+  const headers = config.tracing === "off" ? {} : config.tracing.headers;
+  for (const [name, each] of Object.entries(headers))
+    found.push({ path: ["tracing", "headers", name], source: each, kind: "other" });
   return [...found, ...notifySecrets(config.notify)];
 }

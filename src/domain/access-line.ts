@@ -1,5 +1,6 @@
 /** A line of an access log in this program's own form. Data only. */
 
+import type { Why } from "./account.ts";
 import type { Reason } from "./outcome.ts";
 import type { Arm } from "./split.ts";
 
@@ -30,4 +31,14 @@ export interface AccessLine {
   readonly forced?: boolean;
   /** W3C trace id. */
   readonly traceId?: string;
+  /** Bucket of the key, below a million. Missing: there was no key. */
+  readonly bucket?: number;
+  /** Why this arm. */
+  readonly why?: Exclude<Why, "rescue">;
+  /** Stable was asked after the canary had failed; `answered` is what came of it. */
+  readonly rescued?: boolean;
+  /** The status that the client got. */
+  readonly answered?: number;
+  /** Request head read → exchange over, milliseconds with a fraction. */
+  readonly totalMs?: number;
 }

@@ -16,6 +16,7 @@ export const PLANE_EVENTS = [
   "safety_emergency", // a request answered by `emergency` in place of its route
   "safety_read_only", // a write refused by `read-only`
   "safety_maintenance", // a request answered by `maintenance` in place of its route
+  "account_dropped", // an exchange without its line or its spans, since too many waited
 ] as const;
 
 /** One of them. */

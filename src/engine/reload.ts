@@ -16,6 +16,8 @@ const FOLLOWED = [
   "bulletins",
   "safety",
   "flags",
+  "tracing",
+  "accessLog",
 ] as const;
 
 /** The parts of the configuration that differ: those in force at once, and those that wait for a restart. */

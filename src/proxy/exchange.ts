@@ -11,9 +11,11 @@
 import type { RescueConfig } from "../config/schema.ts";
 import { DEADLINE_EXCEEDED, httpOfGrpc, isGrpcIn, NO_GRPC_STATUS } from "../domain/grpc.ts";
 import type { Reason } from "../domain/outcome.ts";
-import { BUCKETS, armOf, type Arm } from "../domain/split.ts";
+import type { Arm } from "../domain/split.ts";
 import type { Millis } from "../domain/units.ts";
 import type { RouteSplit } from "../engine/routing.ts";
+import type { Story } from "./accounts.ts";
+import { choose, type Choice } from "./choice.ts";
 import { NO_ANSWER } from "./endpoints.ts";
 import { FAILURES, type Failure } from "./failure.ts";
 import {
@@ -25,7 +27,7 @@ import {
 } from "./lane.ts";
 import type { Mirror, Original } from "./mirror.ts";
 import type { ArmPool, Endpoint } from "./pool.ts";
-import { IDEMPOTENT, NO_KEY, type RequestView } from "./request.ts";
+import { IDEMPOTENT, type RequestView } from "./request.ts";
 import { isRescuable, isRescued } from "./rescue.ts";
 import type { Route, Surroundings } from "./route.ts";
 
@@ -37,49 +39,12 @@ const DEADLINE_MIN_MS = 100;
 const DEADLINE_SLACK_MS = 10;
 const LEAVING = "this replica is going away";
 
-/** Where one request goes, and as what it counts. */
-export interface Choice {
-  readonly arm: Arm;
-  readonly forced: boolean;
-  /** The key of a new anonymous client; undefined: ask the request again, should anybody want to know. */
-  readonly key: string | undefined;
-  /** Set-Cookie value for a new anonymous key; empty: none. */
-  readonly cookie: string;
-}
-
-// Nearly every exchange is one of these, so they are made once.
-const BY_KEY: Readonly<Record<Arm, Choice>> = {
-  stable: { arm: "stable", forced: false, key: undefined, cookie: "" },
-  canary: { arm: "canary", forced: false, key: undefined, cookie: "" },
-};
-const BY_FORCE: Readonly<Record<Arm, Choice>> = {
-  stable: { ...BY_KEY.stable, forced: true },
-  canary: { ...BY_KEY.canary, forced: true },
-};
-
-function byKey(arm: Arm): Choice {
-  return arm === "canary" ? BY_KEY.canary : BY_KEY.stable;
-}
-
-/** The arm of a request: an override if there is a valid one, else its key's bucket against the weight. */
-export function choose(route: Route, split: RouteSplit, view: RequestView, around: Surroundings): Choice {
-  const forced = route.override.armOf(view, split.forcedCanary);
-  if (forced !== undefined) return BY_FORCE[forced];
-  const bucket = view.bucketOf(route.identify.sources, split.salt);
-  if (bucket !== NO_KEY) return byKey(armOf(bucket, split.weight));
-  const anonymous = route.identify.anonymous(view, split.salt);
-  if (anonymous === undefined) return BY_KEY[armOf(Math.floor(around.dice.random() * BUCKETS), split.weight)];
-  const arm = armOf(anonymous.bucket, split.weight);
-  return anonymous.cookie === ""
-    ? byKey(arm)
-    : { arm, forced: false, key: anonymous.key, cookie: anonymous.cookie };
-}
-
 /**
  * Counts what an exchange, or an upgrade, came to: for the arm of its choice, and of the canary for the alarm and for people. A known issue is counted
  * and no evidence. Plain arguments, for it is called once for every exchange.
  *
  * @param rescued stable is asked now
+ * @param story   what is told of it one by one; undefined: nothing
  */
 export function settle(
   { meter, knownIssues, alarm, identify }: Route,
@@ -91,9 +56,11 @@ export function settle(
   startedAt: Millis,
   at: Millis,
   rescued: boolean,
+  story: Story | undefined,
 ): void {
   const isKnown = came === "status" && knownIssues?.(status, view.target) === true;
   const reason = isKnown ? "known_issue" : came;
+  story?.settled(reason, status, latencyUs, at, rescued);
   const isBad = meter.record(arm, forced, reason, status, latencyUs, (at - startedAt) * 1000);
   if (arm !== "canary" || forced) return;
   alarm?.settled(isBad, view, key !== undefined, at);
@@ -109,7 +76,8 @@ export function begin<R extends ResponseHead>(
   around: Surroundings,
 ): void {
   const choice = choose(route, split, side.view, around);
-  const exchange = new Exchange(route, choice, side, around);
+  const story = around.accounts.begin(route, choice, split.salt, side);
+  const exchange = new Exchange(route, choice, side, around, story);
   side.exchange = exchange;
   if (route.mirror?.wants(split, choice, side.view.method, around.dice) === true)
     exchange.copyTo(route.mirror);
@@ -125,6 +93,7 @@ export class Exchange<R extends ResponseHead> implements AttemptEvents<R> {
   readonly #downstream: Downstream<R>;
   readonly #choice: Choice;
   readonly #retryable: boolean;
+  readonly #story: Story | undefined;
   #state: State = "sending";
   #attempt: Attempt | undefined = undefined;
   #arm: Arm;
@@ -151,8 +120,15 @@ export class Exchange<R extends ResponseHead> implements AttemptEvents<R> {
   readonly #epoch: number;
   #total: NodeJS.Timeout | undefined = undefined;
 
-  constructor(route: Route, choice: Choice, downstream: Downstream<R>, around: Surroundings) {
+  constructor(
+    route: Route,
+    choice: Choice,
+    downstream: Downstream<R>,
+    around: Surroundings,
+    story: Story | undefined,
+  ) {
     this.#route = route;
+    this.#story = story;
     this.#around = around;
     this.#downstream = downstream;
     this.#choice = choice;
@@ -193,6 +169,7 @@ export class Exchange<R extends ResponseHead> implements AttemptEvents<R> {
     this.#sentAt = -1;
     const nth = ++this.#sends;
     if (nth === 1) this.#ownMs = this.#attemptAt - this.#downstream.startedAt;
+    if (this.#story !== undefined) this.#tell(this.#story, endpoint, this.#attemptAt);
     const attempt = this.#downstream.send(this.#route, endpoint, this.#retryable, this);
     // It may have failed, and been sent again, before `send` returned: that sending is the present attempt then.
     if (this.#sends !== nth) return;
@@ -207,7 +184,17 @@ export class Exchange<R extends ResponseHead> implements AttemptEvents<R> {
   mayRetry(): boolean {
     if (this.#isEnded || !this.#takeRetry()) return false;
     this.#hasRetried = true;
+    if (this.#story !== undefined && this.#endpoint !== undefined) {
+      const at = this.#around.clock.mono();
+      this.#story.became("reset", 0, at);
+      this.#tell(this.#story, this.#endpoint, at);
+    }
     return true;
+  }
+
+  #tell(story: Story, { url }: Endpoint, at: Millis): void {
+    const parent = story.sends(this.#arm, url, at);
+    if (parent !== "") this.#downstream.trace(parent, story.keepsState);
   }
 
   onInformational(head: R): void {
@@ -366,6 +353,7 @@ export class Exchange<R extends ResponseHead> implements AttemptEvents<R> {
     const endpoint = this.#endpoint;
     if (endpoint === undefined || this.#isTold) return;
     this.#isTold = true;
+    this.#story?.became(reason, status, at);
     switch (reason) {
       case "client_gone":
       case "refused":
@@ -453,6 +441,7 @@ export class Exchange<R extends ResponseHead> implements AttemptEvents<R> {
       else if (reason !== "client_gone" && reason !== "refused") this.#route.meter.rescues.failed++;
     }
     this.#settle(reason, status, at, false);
+    this.#story?.over(reason, status, at);
     this.#around.meter.overhead(this.#ownMs);
   }
 
@@ -460,7 +449,18 @@ export class Exchange<R extends ResponseHead> implements AttemptEvents<R> {
     if (this.#settled) return;
     this.#settled = true;
     const { view, startedAt } = this.#downstream;
-    settle(this.#route, this.#choice, view, came, status, this.#latencyUs, startedAt, at, rescued);
+    settle(
+      this.#route,
+      this.#choice,
+      view,
+      came,
+      status,
+      this.#latencyUs,
+      startedAt,
+      at,
+      rescued,
+      this.#story,
+    );
   }
 }
 

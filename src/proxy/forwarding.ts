@@ -81,6 +81,26 @@ export function requestId(dice: Dice): string {
   return dice.token(12);
 }
 
+/** What a request of a sampled trace carries in place of the client's own. */
+export interface TraceFields {
+  readonly parent: string;
+  readonly keepsState: boolean;
+}
+
+/** The outgoing list with our `traceparent`, and with the client's `tracestate` where that stays; in place. */
+export function retrace(fields: string[], { parent, keepsState }: TraceFields): void {
+  let to = 0;
+  for (let at = 0; at < fields.length; at += 2) {
+    const name = fields[at] ?? "";
+    const lower = name.length === 11 || name.length === 10 ? name.toLowerCase() : "";
+    if (lower === "traceparent" || (lower === "tracestate" && !keepsState)) continue;
+    fields[to++] = name;
+    fields[to++] = fields[at + 1] ?? "";
+  }
+  fields.length = to;
+  fields.push("traceparent", parent);
+}
+
 /** Adds the forwarding fields to an outgoing list from which the client's own were left out. */
 function addForwarding(
   out: string[],

@@ -40,6 +40,13 @@ export interface ResponseHead {
 /** The client's side of one exchange; `R` is the lane's own form of a response head. */
 export interface Downstream<R extends ResponseHead> {
   readonly view: RequestView;
+  /** The authority; empty only for HTTP/1.0 without one. */
+  readonly host: string;
+  readonly proto: "http" | "https";
+  /** What the client speaks. */
+  readonly version: "1.1" | "2";
+  /** The client's `traceparent`; undefined: it sent none. Only before `send`. */
+  readonly parent: string | undefined;
   /** Undefined when the request has none. */
   readonly body: RequestBody | undefined;
   /** Monotonic time at which the head was read. */
@@ -50,6 +57,12 @@ export interface Downstream<R extends ResponseHead> {
    * @param retryable may be sent again when a reused connection turns out to be dead (RFC 9110 §9.2.2)
    */
   send(route: Route, endpoint: Endpoint, retryable: boolean, events: AttemptEvents<R>): Attempt;
+  /**
+   * From now on the request goes upstream in a trace of ours: with this `traceparent` in place of the client's.
+   *
+   * @param keepsState with the client's `tracestate` too, which is of the same trace
+   */
+  trace(parent: string, keepsState: boolean): void;
   /** A 102 or 103. */
   informational(head: R): void;
   /** The response head, with a Set-Cookie value to add or "". False when the lane could not write it; nothing was sent then. */

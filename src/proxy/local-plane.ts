@@ -1,6 +1,7 @@
 /** The data plane in the thread that steers it: one `DataPath` with its own shared words, for tests and for whoever wants no other thread. */
 
 import type { Config } from "../config/schema.ts";
+import type { Account } from "../domain/account.ts";
 import type { HardRule } from "../domain/evidence/catastrophic.ts";
 import { murmur3 } from "../domain/hash.ts";
 import type { Millis } from "../domain/units.ts";
@@ -59,6 +60,7 @@ class LocalPlane implements Plane {
       connections: this.#connections,
       addresses: new Addresses(addressWords(1), 0, murmur3(options.cookieSecret, 0)),
       crossed: (route: string, rule: HardRule) => this.#crossed(route, rule),
+      account: (account: Account) => options.told?.([account]),
     };
     this.#path = new DataPath(options, shares);
   }

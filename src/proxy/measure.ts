@@ -213,7 +213,7 @@ export class RouteMeter {
       path: foldedPath(view.target),
       reason,
       status,
-      keyHash: key === undefined ? "" : murmur3(key, 0).toString(16).padStart(8, "0"),
+      keyHash: key === undefined ? "" : keyHashOf(key),
       traceId: traceIdOf(view.header("traceparent")),
       rescued,
     });
@@ -289,6 +289,11 @@ export class PlaneMeter {
   protected made(parts: RouteMeterParts): RouteMeter {
     return new RouteMeter(parts);
   }
+}
+
+/** What stands for a key wherever people read: no raw key leaves the data path. */
+export function keyHashOf(key: string): string {
+  return murmur3(key, 0).toString(16).padStart(8, "0");
 }
 
 function traceIdOf(traceparent: string | undefined): string {

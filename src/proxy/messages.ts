@@ -5,6 +5,7 @@
 
 import type { Place } from "./bind.ts";
 import type { Config } from "../config/schema.ts";
+import type { Account } from "../domain/account.ts";
 import type { ErrorCode } from "../domain/errors.ts";
 import type { Millis } from "../domain/units.ts";
 import type { Sample, FastLaneSteps, LogFields } from "../engine/ports.ts";
@@ -58,6 +59,8 @@ export type Order =
       readonly how: "drain" | "close";
       readonly deadlineMs: Millis;
     }
+  /** So many accounts were taken. */
+  | { readonly type: "took"; readonly accounts: number }
   | { readonly type: "retire"; readonly deadlineMs: Millis }
   | { readonly type: "close" };
 
@@ -71,6 +74,7 @@ export type Report =
   /** It has taken the canary's weight away. */
   | { readonly type: "crossed"; readonly route: string; readonly rule: HardRule }
   | { readonly type: "samples"; readonly samples: readonly (readonly [string, Sample])[] }
+  | { readonly type: "accounts"; readonly accounts: readonly Account[] }
   | { readonly type: "histograms"; readonly chunk: SharedArrayBuffer }
   | {
       readonly type: "log";

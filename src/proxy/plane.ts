@@ -15,6 +15,8 @@ import { networksOf } from "../config/networks.ts";
 import type { Clock, DataPlane, Dice, FastLaneSteps, Log } from "../engine/ports.ts";
 import type { RouteSplit } from "../engine/routing.ts";
 import { armedLimitsOf, hasFastTier } from "../domain/tiers.ts";
+import type { Account } from "../domain/account.ts";
+import { Accounts } from "./accounts.ts";
 import type { Addresses } from "./addresses.ts";
 import { identifier, type Identify } from "./affinity.ts";
 import { Alarm } from "./alarm.ts";
@@ -69,6 +71,8 @@ export interface PlaneOptions {
   readonly lookup?: Lookup;
   /** How late this thread's event loop is; left out: not known, and no load is shed for it. */
   readonly loopDelay?: (now: Millis) => Millis;
+  /** Takes what is told of exchanges one by one; left out: nobody does. */
+  readonly told?: (accounts: readonly Account[]) => void;
   /** The PEM files that the configuration names; left out: it names none. */
   readonly pems?: PemShelf;
   /** For the benchmark alone: everything to stable, nothing measured. */
@@ -112,6 +116,7 @@ export interface PathShares {
   readonly addresses: Addresses;
   /** The canary's weight was taken away in this thread. */
   readonly crossed: (route: string, rule: HardRule) => void;
+  readonly account: (account: Account) => void;
 }
 
 interface PlaneRoute extends Route {
@@ -132,6 +137,7 @@ export class DataPath {
   readonly #meter: PlaneMeter;
   readonly #around: Surroundings;
   readonly #overload: Overload;
+  readonly #accounts: Accounts;
   readonly #listeners: Listener[] = [];
   readonly #pool: EndpointPool;
   readonly #wheel = new Wheel();
@@ -151,7 +157,8 @@ export class DataPath {
     this.#config = config;
     this.#pems = options.pems ?? new PemShelf();
     this.#overload = new Overload(options.loopDelay);
-    this.#around = { clock, dice, healthy, meter, overload: this.#overload };
+    this.#accounts = new Accounts({ clock, dice }, shares.account);
+    this.#around = { clock, dice, healthy, meter, overload: this.#overload, accounts: this.#accounts };
     const { log, lookup = systemLookup } = options;
     const resolver = new Resolver({ clock, log, lookup });
     const pem = (path: string): string => this.#pems.pem(path);
@@ -312,6 +319,7 @@ export class DataPath {
 
   #compile(config: Config, before: Table | undefined): Table {
     this.#overload.configure(config.overload);
+    this.#accounts.configure(config);
     const limits = limitsOf(config, networksOf(config.trustedProxies));
     const routes = config.routes.map((each) => this.#compileRoute(each, before));
     this.#pool.keepOnly(config.routes);

@@ -7,6 +7,7 @@ import type { RouteConfig } from "../config/schema.ts";
 import type { Arm } from "../domain/split.ts";
 import type { Millis } from "../domain/units.ts";
 import type { Clock, Dice } from "../engine/ports.ts";
+import type { Accounts } from "./accounts.ts";
 import type { Identify } from "./affinity.ts";
 import type { Alarm } from "./alarm.ts";
 import type { KnownIssues } from "./known-issues.ts";
@@ -58,5 +59,7 @@ export interface Surroundings {
   readonly meter: PlaneMeter;
   /** What this thread has in flight. */
   readonly overload: Overload;
+  /** What is told of exchanges one by one. */
+  readonly accounts: Accounts;
   readonly healthy: (route: string, arm: Arm, endpoint: string) => boolean;
 }

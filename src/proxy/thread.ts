@@ -4,6 +4,7 @@
 
 import { Worker } from "node:worker_threads";
 import type { Config } from "../config/schema.ts";
+import type { Account } from "../domain/account.ts";
 import type { HardRule } from "../domain/evidence/catastrophic.ts";
 import { AppError } from "../domain/errors.ts";
 import type { Millis } from "../domain/units.ts";
@@ -24,6 +25,7 @@ export interface ThreadOptions {
   /** It has ended, asked or not; what it had in flight is counted. */
   readonly onEnd: (thread: Thread) => void;
   readonly onCrossing: (route: string, rule: HardRule) => void;
+  readonly told: (accounts: readonly Account[]) => void;
 }
 
 /** A running worker. */
@@ -39,6 +41,7 @@ export class Thread {
   readonly #worker: Worker;
   readonly #log: Log;
   readonly #onCrossing: ThreadOptions["onCrossing"];
+  readonly #told: ThreadOptions["told"];
   readonly #ended: Promise<void>;
   readonly #configures: { readonly resolve: () => void; readonly reject: (error: Error) => void }[] = [];
   fastLane: FastLaneSteps = NO_HANDLES;
@@ -47,10 +50,11 @@ export class Thread {
   #retired: (cut: number) => void = nothing;
   #closed: () => void = nothing;
 
-  constructor({ entry, birth, log, onEnd, onCrossing }: ThreadOptions) {
+  constructor({ entry, birth, log, onEnd, onCrossing, told }: ThreadOptions) {
     this.index = birth.index;
     this.#log = log;
     this.#onCrossing = onCrossing;
+    this.#told = told;
     this.readings = new Readings(birth.counters);
     this.serving = new Promise((resolve, reject) => {
       this.#serve = resolve;
@@ -132,6 +136,9 @@ export class Thread {
       case "samples":
         for (const [route, sample] of report.samples) this.readings.addSample(route, sample);
         return undefined;
+      case "accounts":
+        this.#told(report.accounts);
+        return this.tell({ type: "took", accounts: report.accounts.length });
       case "histograms":
         return this.readings.addHistograms(report.chunk);
       case "log":

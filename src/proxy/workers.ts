@@ -288,6 +288,7 @@ class Workers implements WorkersPlane {
       },
       onEnd: (ended) => this.#ended(index, ended),
       onCrossing: (route, rule) => this.#crossed(route, rule),
+      told: (accounts) => this.#options.told?.(accounts),
     });
     slot.thread = thread;
     slot.startedAt = this.#options.clock.mono();
@@ -346,7 +347,7 @@ class Workers implements WorkersPlane {
   #secretsOf(config: Config): SecretTexts {
     return new Map(
       secretSourcesOf(config)
-        .filter(({ path }) => path[0] !== "admin" && path[0] !== "notify")
+        .filter(({ path }) => path[0] !== "admin" && path[0] !== "notify" && path[0] !== "tracing")
         .map(({ source }) => [secretKey(source), this.#options.secretOf(source).reveal()]),
     );
   }

@@ -13,6 +13,7 @@ import { DURATION_BOUNDS, OVERHEAD_BOUNDS } from "../domain/slice.ts";
 import { FLEET_METRICS } from "./metric-fleet.ts";
 import { eachArm, eachArmStatus, eachRoute, latencies, refused, rollbacks, rulesOf } from "./metric-reads.ts";
 import { byClass, histogram } from "./samples.ts";
+import { OUTLET_METRICS } from "./outlet-metrics.ts";
 import type { Metric } from "./snapshot.ts";
 import { FLAG_METRICS } from "./flag-metrics.ts";
 import { ALERT_METRIC_TABLE } from "./alert-metrics.ts";
@@ -50,7 +51,8 @@ export const METRICS: readonly Metric[] = [
     read: (from) =>
       eachArm(from, (labels, route, arm) => {
         const { durations, durationSeconds } = route.arms[arm];
-        return histogram(labels, DURATION_BOUNDS, durations, durationSeconds);
+        const exemplars = from.exemplars(route.name, arm);
+        return histogram(labels, DURATION_BOUNDS, durations, durationSeconds, exemplars);
       }),
   },
   {
@@ -354,6 +356,7 @@ export const METRICS: readonly Metric[] = [
       ),
   },
   ...ALERT_METRIC_TABLE,
+  ...OUTLET_METRICS,
   {
     name: "sluice_config_last_reload_successful",
     help: "1 when the last attempt to read the configuration succeeded.",

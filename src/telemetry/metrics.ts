@@ -18,6 +18,8 @@ import type { Control } from "../engine/control.ts";
 import type { PlaneGauges } from "../engine/ports.ts";
 import { prefers } from "./accept.ts";
 import { METRICS } from "./metric-table.ts";
+import type { OutletCounts } from "./outlets.ts";
+import type { Exemplar } from "./samples.ts";
 import {
   LOOP_QUANTILES,
   type ArmName,
@@ -45,6 +47,10 @@ export interface MetricSources {
   readonly unverified?: () => readonly ArmName[];
   /** The store that replicas share; left out, or undefined: there is none. */
   readonly shared?: () => SharedFigures | undefined;
+  /** What became of spans and access lines; left out: there are none. */
+  readonly outlets?: () => OutletCounts;
+  /** Sampled traces; left out: there are none. */
+  readonly exemplars?: Snapshot["exemplars"];
   /** What runs; left out: the package's version on this Node. */
   readonly build?: Build;
 }
@@ -76,6 +82,11 @@ interface Custom {
   readonly type: string;
   readonly get: () => Promise<Collected>;
 }
+
+const NOTHING_TOLD: OutletCounts = {
+  spans: { sent: 0, failed: 0, dropped: 0 },
+  lines: { written: 0, dropped: 0 },
+};
 
 /** The metrics over `sources`, and those of the process. */
 export function createMetrics(sources: MetricSources): Metrics {
@@ -123,6 +134,8 @@ function take(sources: MetricSources, build: Build): Snapshot {
     flags: sources.flags?.(),
     unverified: sources.unverified?.() ?? [],
     shared: sources.shared?.(),
+    outlets: sources.outlets?.() ?? NOTHING_TOLD,
+    exemplars: sources.exemplars ?? (() => []),
     build,
   };
 }
@@ -134,14 +147,19 @@ function customOf(metric: Metric, from: () => Snapshot): Custom {
     help,
     type,
     get: () => {
-      const values = Array.from(metric.read(from()), ({ suffix, labels, value }) => ({
+      const values = Array.from(metric.read(from()), ({ suffix, labels, value, exemplar }) => ({
         labels,
         value,
         ...(suffix === undefined ? {} : { metricName: name + suffix }),
+        ...(exemplar === undefined ? {} : { exemplar: libraryForm(exemplar) }),
       }));
       return Promise.resolve({ name, help, type, values });
     },
   };
+}
+
+function libraryForm({ traceId, seconds, at }: Exemplar): object {
+  return { labelSet: { trace_id: traceId }, value: seconds, timestamp: at };
 }
 
 /** Gauges of prom-client's that are named like counters, which `promtool check metrics` refuses. Each exists by type without the suffix as well. */

@@ -4,11 +4,20 @@ import { CODE_CLASSES, OUTCOMES } from "../domain/outcome.ts";
 
 /** Labels of one sample. */
 export type Labels = Readonly<Record<string, string>>;
+/** A request that is in a bucket. */
+export interface Exemplar {
+  readonly traceId: string;
+  readonly seconds: number;
+  /** Seconds since the epoch. */
+  readonly at: number;
+}
 /** One sample; `suffix` for the series of a histogram or summary. */
 export interface Sample {
   readonly suffix?: "_bucket" | "_sum" | "_count";
   readonly labels: Labels;
   readonly value: number;
+  /** Of a bucket; shown in OpenMetrics alone. */
+  readonly exemplar?: Exemplar | undefined;
 }
 /**
  * Counts by outcome and code class. The everyday pairs are there from the start, at zero, so that a rate sees their first increment; the other
@@ -24,21 +33,28 @@ export function byClass(labels: Labels, counts: readonly number[]): readonly Sam
   );
 }
 
-/** Cumulated buckets, sum and count, from counts that are not cumulated and have one more entry than there are bounds. */
+/**
+ * Cumulated buckets, sum and count, from counts that are not cumulated and have one more entry than there are bounds.
+ *
+ * @param exemplars by bucket
+ */
 export function histogram(
   labels: Labels,
   bounds: readonly number[],
   counts: readonly number[],
   sum: number,
+  exemplars: readonly (Exemplar | undefined)[] = [],
 ): readonly Sample[] {
   const samples: Sample[] = [];
   let seen = 0;
   bounds.forEach((bound, index) => {
     seen += counts[index] ?? 0;
-    samples.push({ suffix: "_bucket", labels: { le: String(bound), ...labels }, value: seen });
+    const exemplar = exemplars[index];
+    samples.push({ suffix: "_bucket", labels: { le: String(bound), ...labels }, value: seen, exemplar });
   });
   seen += counts[bounds.length] ?? 0;
-  samples.push({ suffix: "_bucket", labels: { le: "+Inf", ...labels }, value: seen });
+  const exemplar = exemplars[bounds.length];
+  samples.push({ suffix: "_bucket", labels: { le: "+Inf", ...labels }, value: seen, exemplar });
   samples.push({ suffix: "_sum", labels, value: sum }, { suffix: "_count", labels, value: seen });
   return samples;
 }
@@ -54,4 +70,9 @@ export function folded(
   const other = Object.entries(counts).filter(([name]) => !isKnown(name));
   if (other.length === 0) return known;
   return [...known, ["other", other.reduce((sum, [, value]) => sum + value, 0)]];
+}
+
+/** Counts by result, in their order. */
+export function byResult(counts: Readonly<Record<string, number>>): readonly Sample[] {
+  return Object.entries(counts).map(([result, value]) => ({ labels: { result }, value }));
 }

@@ -4,7 +4,8 @@ import type { Arm } from "../domain/split.ts";
 import type { Totals } from "../engine/control.ts";
 import type { ChannelStats, PlaneGauges } from "../engine/ports.ts";
 import type { RouteStatus } from "../engine/status.ts";
-import type { Sample } from "./samples.ts";
+import type { OutletCounts } from "./outlets.ts";
+import type { Exemplar, Sample } from "./samples.ts";
 
 /** Everything a scrape reads, taken once. */
 export interface Snapshot {
@@ -21,6 +22,9 @@ export interface Snapshot {
   readonly unverified: readonly ArmName[];
   /** Undefined where no store is shared. */
   readonly shared: SharedFigures | undefined;
+  readonly outlets: OutletCounts;
+  /** Sampled traces by bucket of the duration histogram. */
+  readonly exemplars: (route: string, arm: Arm) => readonly (Exemplar | undefined)[];
   readonly build: Build;
 }
 /** The store that replicas share, as this one sees it. */

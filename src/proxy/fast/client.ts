@@ -12,7 +12,7 @@ import type { ErrorCode } from "../../domain/errors.ts";
 import { millis, type Millis } from "../../domain/units.ts";
 import { CLOSES, ownAnswer, rawAnswer, wholeAnswer, type OwnAnswer } from "../answer.ts";
 import type { Exchange } from "../exchange.ts";
-import type { Peer } from "../forwarding.ts";
+import type { Peer, TraceFields } from "../forwarding.ts";
 import { RETIRE_IDLE_MS, type Attempt, type AttemptEvents, type Copied, type Downstream } from "../lane.ts";
 import type { Limits } from "../listener.ts";
 import { Pace } from "../pace.ts";
@@ -45,6 +45,7 @@ export class FastClient extends PlainRequest implements Downstream<FastHead>, Re
   readonly #intake: Intake;
   readonly socket: Socket;
   readonly proto: "http" | "https";
+  readonly version = "1.1";
   exchange: Exchange<FastHead> | undefined = undefined;
   isRetiring = false;
   #phase: Phase = "head";
@@ -69,6 +70,8 @@ export class FastClient extends PlainRequest implements Downstream<FastHead>, Re
   #closes = false;
   #fault: readonly [number, string] | undefined = undefined;
   #attempt: FastAttempt | undefined = undefined;
+  /** Of a sampled trace. */
+  #trace: TraceFields | undefined = undefined;
   #sends = 0;
 
   readonly #response: Response;
@@ -189,6 +192,7 @@ export class FastClient extends PlainRequest implements Downstream<FastHead>, Re
     this.#closes = SCAN.closes || ++this.#served >= limits.requests;
     this.scanned(bytes, from, limits);
     this.text = "";
+    this.#trace = undefined;
     const { end } = SCAN;
     if (SCAN.chunked || SCAN.length > 0) {
       this.body = new FastBody(this, SCAN.chunked ? -1 : SCAN.length, limits.body.max, limits.head.head);
@@ -268,6 +272,16 @@ export class FastClient extends PlainRequest implements Downstream<FastHead>, Re
 
   // ── Sending ──
 
+  get parent(): string | undefined {
+    return SCAN.find(this.bytes, "traceparent") < 0 ? undefined : this.header("traceparent");
+  }
+
+  trace(parent: string, keepsState: boolean): void {
+    // Sent before: of the text only this differs, and no client knows it.
+    if (this.#trace !== undefined) this.text = this.text.replace(this.#trace.parent, parent);
+    this.#trace = { parent, keepsState };
+  }
+
   send(route: Route, endpoint: Endpoint, retryable: boolean, events: AttemptEvents<FastHead>): Attempt {
     if (this.text === "") {
       const { host, origin, proto } = this;
@@ -275,7 +289,8 @@ export class FastClient extends PlainRequest implements Downstream<FastHead>, Re
       const { dice } = this.#lane.reception;
       const drop = route.override.header;
       const { trusted } = origin;
-      this.text = outgoingHead(SCAN, this.bytes, this.from, this.head, host, drop, own, trusted, dice);
+      const { bytes, from, head } = this;
+      this.text = outgoingHead(SCAN, bytes, from, head, host, drop, own, trusted, dice, this.#trace);
       this.retryable = retryable;
       this.timeouts = route.timeouts;
       if (this.#bodyTo > 0) {

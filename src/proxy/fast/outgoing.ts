@@ -2,7 +2,14 @@
 
 import type { Dice } from "../../engine/ports.ts";
 import { linesOf } from "../answer.ts";
-import { addOwnFields, REQUEST_ID, requestId, type Origin } from "../forwarding.ts";
+import {
+  addOwnFields,
+  REQUEST_ID,
+  requestId,
+  retrace,
+  type Origin,
+  type TraceFields,
+} from "../forwarding.ts";
 import { copyRequestFields } from "../headers.ts";
 import { fieldsOfText } from "./head.ts";
 import type { RequestScan } from "./scan.ts";
@@ -40,6 +47,7 @@ export class OwnLines {
  * @param drop a lower-case name to leave out (the override's); empty: none
  * @param own  `OwnLines.of` the request
  * @param isTrusted whether it came from a trusted proxy
+ * @param trace what is put in place of the client's trace context; undefined: that goes on as it came
  */
 export function outgoingHead(
   scan: RequestScan,
@@ -51,11 +59,12 @@ export function outgoingHead(
   own: string,
   isTrusted: boolean,
   dice: Dice,
+  trace: TraceFields | undefined,
 ): string {
   const kept =
-    (drop === "" || scan.find(bytes, drop) < 0) && !(isTrusted && scan.hasTrusted)
+    trace === undefined && (drop === "" || scan.find(bytes, drop) < 0) && !(isTrusted && scan.hasTrusted)
       ? keptLines(scan, from, head)
-      : keptFields(scan, from, head, host, drop, isTrusted);
+      : keptFields(scan, from, head, host, drop, isTrusted, trace);
   const id = scan.hasId ? "" : `${REQUEST_ID}: ${requestId(dice)}\r\n`;
   const { method } = scan;
   // A server must not wait for a body that this method usually has (RFC 9110 §8.6).
@@ -78,7 +87,7 @@ function keptLines(scan: RequestScan, from: number, head: string): string {
   return text + head.slice(at, head.length - 2);
 }
 
-/** The same by the rules of `headers.ts`, for when a line more has to go, or may stay. */
+/** The same by the rules of `headers.ts`, for when a line more has to go or come, or may stay. */
 function keptFields(
   scan: RequestScan,
   from: number,
@@ -86,9 +95,11 @@ function keptFields(
   host: string,
   drop: string,
   isTrusted: boolean,
+  trace: TraceFields | undefined,
 ): string {
   const fields = ["host", host];
   copyRequestFields(fields, fieldsOfText(head), [], drop, isTrusted);
+  if (trace !== undefined) retrace(fields, trace);
   if (scan.length >= 0) fields.push("content-length", String(scan.length));
   if (scan.chunked) fields.push("transfer-encoding", "chunked");
   return head.slice(0, scan.fieldsFrom - from) + linesOf(fields);

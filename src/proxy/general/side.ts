@@ -7,7 +7,7 @@ import type { Millis } from "../../domain/units.ts";
 import type { Dice } from "../../engine/ports.ts";
 import { bucketByText } from "../affinity.ts";
 import type { Exchange } from "../exchange.ts";
-import type { Origin } from "../forwarding.ts";
+import { retrace, type Origin, type TraceFields } from "../forwarding.ts";
 import type { FieldedHead, RequestHead } from "../headers.ts";
 import type { Attempt, AttemptEvents, Copied } from "../lane.ts";
 import type { Endpoint } from "../pool.ts";
@@ -47,7 +47,8 @@ export abstract class RequestSide implements RequestView, BodySink {
   exchange: Exchange<FieldedHead> | undefined = undefined;
   protected attempt: StreamAttempt | undefined = undefined;
   readonly #dice: Dice;
-  #outgoing: Outgoing | undefined = undefined;
+  #outgoing: (Outgoing & { readonly fields: string[] }) | undefined = undefined;
+  #trace: TraceFields | undefined = undefined;
   #sends = 0;
 
   constructor(parts: RequestParts) {
@@ -93,6 +94,15 @@ export abstract class RequestSide implements RequestView, BodySink {
     return fieldOf(this.fields, name);
   }
 
+  get parent(): string | undefined {
+    return this.header("traceparent");
+  }
+
+  trace(parent: string, keepsState: boolean): void {
+    this.#trace = { parent, keepsState };
+    if (this.#outgoing !== undefined) retrace(this.#outgoing.fields, this.#trace);
+  }
+
   bucketOf(sources: readonly KeySource[], salt: string): number {
     return bucketByText(this, sources, salt);
   }
@@ -103,7 +113,7 @@ export abstract class RequestSide implements RequestView, BodySink {
       method: this.method,
       target: this.head.target,
       scheme: this.proto,
-      fields: outgoingFields(this, route.override.header, this.#dice),
+      fields: outgoingFields(this, route.override.header, this.#dice, this.#trace),
       body: this.body,
       retryable,
       isHttp2,

@@ -8,7 +8,8 @@ import type { RouteSplit } from "../../engine/routing.ts";
 import type { Reason } from "../../domain/outcome.ts";
 import { NO_ANSWER } from "../endpoints.ts";
 import { bucketByText } from "../affinity.ts";
-import { choose, settle } from "../exchange.ts";
+import { choose } from "../choice.ts";
+import { settle } from "../exchange.ts";
 import { FAILURES } from "../failure.ts";
 import type { Origin } from "../forwarding.ts";
 import { bound } from "../long-lived.ts";
@@ -43,6 +44,10 @@ export function upgradeExchange(
   const meter = route.meter.arm(arm);
   const pool = arm === "canary" ? route.canary : route.stable;
   const endpoint = pool.pick(startedAt);
+  const { host } = head;
+  const { proto, version } = side;
+  const told = { view, host, proto, version, startedAt, parent: view.header("traceparent") };
+  const story = around.accounts.begin(route, choice, split.salt, told);
   let inFlight = true;
   const { epoch, tunnels } = route.longLived;
   route.budget.count(startedAt);
@@ -60,7 +65,8 @@ export function upgradeExchange(
       const isAnswer = reason === "ok" || reason === "status";
       pool.answered(endpoint, isAnswer ? status : NO_ANSWER, now);
     }
-    settle(route, choice, view, reason, status, latencyUs, startedAt, now, false);
+    settle(route, choice, view, reason, status, latencyUs, startedAt, now, false, story);
+    story?.over(reason, status, now);
   };
   const isOverTunnels = tunnels[arm] >= route.config.longLived.connections;
   if (isOverTunnels || meter.inFlight > pool.concurrency) {
@@ -71,10 +77,12 @@ export function upgradeExchange(
     return;
   }
   tunnels[arm]++;
+  const parent = story?.sends(arm, endpoint.url, startedAt) ?? "";
   const outgoing = outgoingFields(
-    { head, fields, origin, proto: side.proto, version: side.version },
+    { head, fields, origin, proto, version },
     route.override.header,
     around.dice,
+    parent === "" ? undefined : { parent, keepsState: story?.keepsState === true },
   );
   const upgrade: Upgrade = {
     socket,

@@ -1,0 +1,218 @@
+/**
+ * The access log: a JSON line for each account that is to have one, in the form that `sluice backtest` reads.
+ *
+ * Lines are collected and written one batch after the other, never by whom they are about. A disk that is slow or full loses lines, which are counted,
+ * and nothing else. A file is renamed when it is long enough, and opened anew when it is asked for, so that another program may have renamed it.
+ */
+
+import { mkdir, open, rename, unlink, type FileHandle } from "node:fs/promises";
+import { dirname } from "node:path";
+import type { AccessLogConfig } from "../config/schema.ts";
+import type { AccessLine } from "../domain/access-line.ts";
+import type { Account } from "../domain/account.ts";
+import { asAppError } from "../domain/errors.ts";
+import type { Log } from "../engine/ports.ts";
+
+/** Lines by what became of them, since start. */
+export interface LineCounts {
+  readonly written: number;
+  readonly dropped: number;
+}
+
+/** An access log. */
+export interface AccessLog {
+  /** Queues the line and returns at once. */
+  take(account: Account): void;
+  /** Writes to the file of that name from now on, whatever became of the one that was open. */
+  reopen(): void;
+  readonly counts: LineCounts;
+  /** Writes what waits, within a bound. */
+  close(): Promise<void>;
+}
+
+/** Characters that wait for the disk at the most. */
+const MOST_WAITING = 8 * 1024 * 1024;
+/** What waits at the end has so long to be written. */
+const DRAIN_MS = 2000;
+
+/** @param write takes text for the standard output */
+export function openAccessLog(config: AccessLogConfig, write: (text: string) => void, log: Log): AccessLog {
+  const { to } = config;
+  return new Lines(to === "stdout" ? new Output(write) : new RotatingFile(to.file, config), log);
+}
+
+/** What an exchange's line says. */
+export function accessLine(account: Account): AccessLine {
+  const { startedAt, settledMs, latencyMs, why, bucket, keyHash, traceId, arm, reason, status } = account;
+  return {
+    time: new Date(startedAt + settledMs).toISOString(),
+    route: account.route,
+    arm,
+    status,
+    ms: latencyMs < 0 ? null : rounded(latencyMs),
+    method: account.method,
+    path: account.path,
+    reason,
+    ...(keyHash === "" ? {} : { key: keyHash }),
+    ...(bucket < 0 ? {} : { bucket }),
+    ...(why === "forced" ? { forced: true } : {}),
+    ...(why === "rescue" ? {} : { why }),
+    rescued: account.rescued,
+    answered: account.answered,
+    totalMs: rounded(account.totalMs),
+    ...(traceId === "" ? {} : { traceId }),
+  };
+}
+
+function rounded(ms: number): number {
+  return Math.round(ms * 1000) / 1000;
+}
+
+/** Where batches of lines go. */
+interface Sink {
+  /** Rejects when they could not be written. */
+  write(text: string): Promise<void>;
+  reopen(): void;
+  close(): Promise<void>;
+}
+
+class Lines implements AccessLog {
+  readonly counts = { written: 0, dropped: 0 };
+  readonly #sink: Sink;
+  readonly #log: Log;
+  #batch: string[] = [];
+  #waiting = 0;
+  #writing: Promise<void> | undefined = undefined;
+  #isFailing = false;
+
+  constructor(sink: Sink, log: Log) {
+    this.#sink = sink;
+    this.#log = log;
+  }
+
+  take(account: Account): void {
+    const line = `${JSON.stringify(accessLine(account))}\n`;
+    if (this.#waiting + line.length > MOST_WAITING) {
+      this.counts.dropped++;
+      return;
+    }
+    this.#waiting += line.length;
+    this.#batch.push(line);
+    this.#writing ??= this.#write().finally(() => (this.#writing = undefined));
+  }
+
+  reopen(): void {
+    this.#sink.reopen();
+  }
+
+  async close(): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, DRAIN_MS)));
+    const end = async (): Promise<void> => {
+      await this.#writing;
+      await this.#sink.close();
+    };
+    await Promise.race([end(), late]);
+    clearTimeout(timer);
+  }
+
+  async #write(): Promise<void> {
+    // Not in the turn in which they come: those of one batch go together.
+    await new Promise((resolve) => setImmediate(resolve));
+    while (this.#batch.length > 0) {
+      const lines = this.#batch;
+      this.#batch = [];
+      const text = lines.join("");
+      try {
+        await this.#sink.write(text);
+        this.counts.written += lines.length;
+        this.#isFailing = false;
+      } catch (error) {
+        this.counts.dropped += lines.length;
+        if (!this.#isFailing)
+          this.#log.error("the access log cannot be written", { detail: asAppError(error).message });
+        this.#isFailing = true;
+      }
+      this.#waiting -= text.length;
+    }
+  }
+}
+
+/** The standard output. */
+class Output implements Sink {
+  readonly #write: (text: string) => void;
+
+  constructor(write: (text: string) => void) {
+    this.#write = write;
+  }
+
+  write(text: string): Promise<void> {
+    this.#write(text);
+    return Promise.resolve();
+  }
+
+  reopen(): void {
+    // There is only the one.
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+/** A file that is renamed when it is long enough. */
+class RotatingFile implements Sink {
+  readonly #path: string;
+  readonly #most: number;
+  readonly #keep: number;
+  #file: FileHandle | undefined = undefined;
+  #length = 0;
+  #isStale = false;
+
+  constructor(path: string, { size, keep }: Pick<AccessLogConfig, "size" | "keep">) {
+    this.#path = path;
+    this.#most = size;
+    this.#keep = keep;
+  }
+
+  async write(text: string): Promise<void> {
+    if (this.#isStale) await this.close();
+    const bytes = Buffer.from(text);
+    if (this.#most > 0 && this.#length > 0 && this.#length + bytes.length > this.#most) await this.#rotate();
+    const file = (this.#file ??= await this.#opened());
+    try {
+      await file.appendFile(bytes);
+      this.#length += bytes.length;
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+  }
+
+  reopen(): void {
+    this.#isStale = true;
+  }
+
+  async close(): Promise<void> {
+    const file = this.#file;
+    this.#file = undefined;
+    this.#length = 0;
+    this.#isStale = false;
+    await file?.close().catch(() => {});
+  }
+
+  async #opened(): Promise<FileHandle> {
+    await mkdir(dirname(this.#path), { recursive: true, mode: 0o750 });
+    // Whom requests came from, hashed, and where they went is for this machine's operators.
+    const file = await open(this.#path, "a", 0o640);
+    this.#length = (await file.stat()).size;
+    return file;
+  }
+
+  async #rotate(): Promise<void> {
+    await this.close();
+    const nth = (n: number): string => (n === 0 ? this.#path : `${this.#path}.${n}`);
+    await unlink(nth(this.#keep)).catch(() => {});
+    for (let n = this.#keep - 1; n >= 0; n--) await rename(nth(n), nth(n + 1)).catch(() => {});
+  }
+}

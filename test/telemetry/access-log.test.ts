@@ -1,0 +1,185 @@
+/** The access log: lines that a backtest reads, files that stay within their bound, and a disk that fails. */
+
+import { mkdtemp, readFile, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import t from "tap";
+import type { BacktestReport } from "../../src/backtest/report.ts";
+import { configSchema, type AccessLogConfig } from "../../src/config/schema.ts";
+import type { Account } from "../../src/domain/account.ts";
+import { accessLine, openAccessLog } from "../../src/telemetry/access-log.ts";
+import { sluice } from "../support/cli.ts";
+import { failing, program } from "../support/program.ts";
+
+const QUIET = { debug() {}, info() {}, warn() {}, error() {} };
+const folder = await mkdtemp(join(tmpdir(), "sluice-access-"));
+t.teardown(() => rm(folder, { recursive: true, force: true }));
+
+const ACCOUNT: Account = {
+  route: "app",
+  arm: "canary",
+  why: "sticky",
+  bucket: 7,
+  keyHash: "0badcafe",
+  method: "GET",
+  path: "/a",
+  reason: "connect",
+  status: 0,
+  latencyMs: -1,
+  startedAt: 1_767_603_600_000.25,
+  settledMs: 4,
+  totalMs: 20.12345,
+  rescued: true,
+  answered: 200,
+  ended: "ok",
+  isLogged: true,
+  traceId: "",
+  trace: undefined,
+};
+
+function configOf(accessLog: object): AccessLogConfig {
+  const arm = { endpoints: ["http://a:1"] };
+  const parsed = configSchema.parse({ accessLog, routes: [{ name: "app", stable: arm, canary: arm }] });
+  if (parsed.accessLog === "off") throw new Error("off");
+  return parsed.accessLog;
+}
+
+t.test("a line says what an exchange came to, and leaves out what is not known", async (t) => {
+  t.strictSame(accessLine(ACCOUNT), {
+    time: "2026-01-05T09:00:00.004Z",
+    route: "app",
+    arm: "canary",
+    status: 0,
+    ms: null,
+    method: "GET",
+    path: "/a",
+    reason: "connect",
+    key: "0badcafe",
+    bucket: 7,
+    why: "sticky",
+    rescued: true,
+    answered: 200,
+    totalMs: 20.123,
+  });
+  const forced = accessLine({
+    ...ACCOUNT,
+    why: "forced",
+    bucket: -1,
+    keyHash: "",
+    latencyMs: 1.5,
+    traceId: "ab",
+  });
+  t.match(forced, { forced: true, why: "forced", ms: 1.5, traceId: "ab" });
+  t.notOk("key" in forced || "bucket" in forced);
+});
+
+t.test("a file is renamed when it is long enough, and only so many stay", async (t) => {
+  const file = join(folder, "rotated", "access.log");
+  const size = JSON.stringify(accessLine(ACCOUNT)).length + 1;
+  const log = openAccessLog(configOf({ to: { file }, size: `${size * 2}B`, keep: 2 }), () => {}, QUIET);
+  for (let nth = 0; nth < 9; nth++) {
+    log.take(ACCOUNT);
+    // Each is a batch of its own.
+    await new Promise<void>((resolve) => {
+      const look = (): void => void (log.counts.written > nth ? resolve() : setImmediate(look));
+      look();
+    });
+  }
+  await log.close();
+  t.strictSame((await readdir(join(folder, "rotated"))).sort(), [
+    "access.log",
+    "access.log.1",
+    "access.log.2",
+  ]);
+  t.equal((await readFile(`${file}.2`, "utf8")).length, size * 2);
+  t.equal((await readFile(file, "utf8")).length, size);
+});
+
+t.test("after somebody else has renamed the file, lines go to a new one when it is asked for", async (t) => {
+  const file = join(folder, "moved.log");
+  const log = openAccessLog(configOf({ to: { file } }), () => {}, QUIET);
+  const written = (count: number): Promise<void> =>
+    new Promise((resolve) => {
+      const look = (): void => void (log.counts.written >= count ? resolve() : setImmediate(look));
+      look();
+    });
+  log.take(ACCOUNT);
+  await written(1);
+  await rename(file, `${file}.old`);
+  log.take(ACCOUNT);
+  await written(2);
+  log.reopen();
+  log.take(ACCOUNT);
+  await log.close();
+  t.equal((await readFile(`${file}.old`, "utf8")).split("\n").length, 3);
+  t.equal((await readFile(file, "utf8")).split("\n").length, 2);
+});
+
+t.test("lines that cannot be written are counted, and told once", async (t) => {
+  const file = join(folder, "a file", "access.log");
+  await writeFile(join(folder, "a file"), "");
+  const told: string[] = [];
+  const log = openAccessLog(configOf({ to: { file } }), () => {}, {
+    ...QUIET,
+    error: (words) => void told.push(words),
+  });
+  log.take(ACCOUNT);
+  log.take(ACCOUNT);
+  await log.close();
+  t.strictSame(log.counts, { written: 0, dropped: 2 });
+  t.strictSame(told, ["the access log cannot be written"]);
+});
+
+t.test(
+  "an output that is never done with a batch loses what is behind it, and holds up no end",
+  async (t) => {
+    const texts: string[] = [];
+    const log = openAccessLog(configOf({}), (text) => void texts.push(text), QUIET);
+    // More than may wait, within one turn.
+    const path = "x".repeat(1000);
+    for (let nth = 0; nth < 20_000; nth++) log.take({ ...ACCOUNT, path });
+    await log.close();
+    t.ok(log.counts.dropped > 0 && log.counts.written > 0);
+    t.equal(log.counts.dropped + log.counts.written, 20_000);
+    t.equal(texts.join("").split("\n").length - 1, log.counts.written);
+  },
+);
+
+t.test(
+  "what a real run has written a backtest reads, every line of it, and finds the same failures",
+  async (t) => {
+    const file = join(folder, "run.log");
+    const p = await program(
+      { rescue: {}, override: { header: "x-arm", secret: { env: "S" } } },
+      { accessLog: { sample: "100%", to: { file } } },
+    );
+    await p.setWeight(50);
+    for (let nth = 0; nth < 40; nth++) await p.get(`u${nth}`, { path: `/items/${nth}?token=secret` });
+    p.canary.answer = failing;
+    for (let nth = 0; nth < 40; nth++) await p.get(`u${nth}`, { path: "/items" });
+    await p.get("forced", { headers: { "x-arm": "canary:S" } });
+    await p.close();
+    const lines = (await readFile(file, "utf8"))
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    t.equal(lines.length, 81);
+    const bad = lines.filter(({ reason }) => reason === "status");
+    t.ok(bad.length > 5);
+    t.ok(bad.every((line) => line["arm"] === "canary" && line["status"] === 500));
+    t.match(bad.at(-1), { forced: true, why: "forced", rescued: false, answered: 500 });
+    t.match(bad[0], { why: "sticky", rescued: true, answered: 200, bucket: Number });
+    t.notMatch(JSON.stringify(lines), /secret|"u\d|token/);
+
+    const config = join(folder, "sluice.yaml");
+    await writeFile(
+      config,
+      "routes:\n  - { name: app, stable: { endpoints: [http://a:1] }, canary: { endpoints: [http://b:1] }, plan: p }\n" +
+        "plans: { p: { promotion: off, steps: [{ setWeight: 50%, hold: 1h }] } }\n",
+    );
+    const { out, err } = await sluice(["backtest", "-c", config, "--log", file, "--json"]);
+    t.equal(err, "");
+    const report = JSON.parse(out) as BacktestReport;
+    t.match(report, { log: { lines: 81, bad: [], unattributed: 0, late: 0 }, trips: 1 });
+  },
+);
