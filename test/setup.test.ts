@@ -108,7 +108,8 @@ t.test(
     const all = Object.entries({ ...manifest.dependencies, ...manifest.devDependencies });
     t.ok(all.length >= 15, `looked at ${String(all.length)} packages`);
     for (const [name, version] of all) t.match(version, /^(?:npm:[\w@/-]+@)?\d+\.\d+\.\d+$/, name);
-    t.ok(Object.keys(manifest.dependencies).length <= 10, "few at run time");
+    // Beside the eight of traffic and control: flags (2), traces (4), the shared store, e-mail, the console's charts.
+    t.ok(Object.keys(manifest.dependencies).length <= 17, "few at run time");
     t.match(manifest.devDependencies["node"], /^24\./);
     t.equal(manifest.private, true, "not published: there is nothing yet that could be signed");
   },
@@ -148,7 +149,8 @@ const runtime = Object.entries(lock.packages)
 t.test(
   "SECURITY.md answers for every package that runs in production, at the version that runs (reliability 46)",
   async (t) => {
-    t.ok(runtime.length >= 10 && runtime.length <= 30, `looked at ${String(runtime.length)} packages`);
+    // Eight of them come with the exporter of traces, four with flagd's evaluator, five with ioredis.
+    t.ok(runtime.length >= 10 && runtime.length <= 42, `looked at ${String(runtime.length)} packages`);
     const [, section = ""] = read("SECURITY.md").split("## Advisories of what it is built on");
     const rows = [...section.matchAll(/^\| `([^`]+)` +\| ([\d.]+) +\|/gm)].map(
       ([, name, version]) => `${name} ${version}`,
