@@ -33,6 +33,7 @@ import {
 } from "./inputs.ts";
 import { measuredOf } from "./measured.ts";
 import { MESSAGE_ROWS } from "./message-rows.ts";
+import { NEIGHBOUR_ROWS } from "./neighbour-rows.ts";
 import { REPORT_ROWS } from "./report-rows.ts";
 import { SAFETY_ROWS } from "./safety-rows.ts";
 import {
@@ -273,6 +274,7 @@ export const ROUTES = {
   ...REPORT_ROWS,
   ...DRILL_ROWS,
   ...MESSAGE_ROWS,
+  ...NEIGHBOUR_ROWS,
   events: read({
     path: "/v1/events",
     summary: "Server-sent events: `status` of each route, at each change and every second",

@@ -50,12 +50,12 @@ export interface DeployOptions {
   readonly yes?: boolean;
 }
 
-/** Starts a rollout. Throws SPLIT_USAGE for options that do not go together. */
-export async function deploy(context: Context, route: string, options: DeployOptions): Promise<number> {
+/** Starts a rollout; resolves the route as it is then. Throws SPLIT_USAGE for options that do not go together. */
+export async function deploy(context: Context, route: string, options: DeployOptions): Promise<RouteStatus> {
   const body = startRequestOf(options);
   const what = options.steps ?? options.strategy ?? "the route's plan";
   await confirm(context, `start a rollout of ${route} (${what})`, options.yes);
-  return show(context, await context.client.start(route, body));
+  return context.client.start(route, body);
 }
 
 /** What `deploy` sends. Throws SPLIT_USAGE for options that do not go together. */

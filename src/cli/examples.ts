@@ -20,7 +20,10 @@ export const EXAMPLES: Readonly<Record<string, readonly (readonly [typed: string
   ],
   deploy: [
     ["sluice deploy app --strategy safe --version 4.0.0 --reason CHG-1234", "asks for the word yes"],
-    ["sluice deploy app --steps 0,5,25,100 --hold 10m --yes", "for a pipeline"],
+    [
+      "sluice deploy app --steps 0,5,25,100 --hold 10m --yes --follow --timeout 1h",
+      "for a pipeline: exits by how it ended",
+    ],
     ["sluice deploy app --strategy safe --dry-run", "only say what would come of it"],
   ],
   status: [

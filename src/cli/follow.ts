@@ -1,12 +1,12 @@
 /**
- * `status --watch`: follows routes until each has come to an end, and exits by how it ended. Made for pipelines as much as for people: a
- * look that fails now and then (a restart, a busy machine) does not end it, the deadline does.
+ * `status --watch` and `deploy --follow`: follow routes until each has come to an end, and exit by how it ended. Made for pipelines as much as for
+ * people: a look that fails now and then (a restart, a busy machine) does not end it, the deadline does.
  */
 
 import { AppError, asAppError } from "../domain/errors.ts";
-import type { Millis } from "../domain/units.ts";
+import { millis, type Millis } from "../domain/units.ts";
 import type { RouteStatus } from "../engine/status.ts";
-import { exitOf, type Context } from "./commands.ts";
+import { EXIT, exitOf, type Context } from "./commands.ts";
 import { redrawing, styleOf } from "./io.ts";
 import { routeLine, routesTable } from "./render.ts";
 import { LOOKS, watchPage } from "./watch.ts";
@@ -17,8 +17,13 @@ export interface FollowOptions {
   readonly timeoutMs: Millis | undefined;
 }
 
+/** The exit code with which what was seen ends it; undefined: look again. */
+type EndOf = (routes: readonly RouteStatus[]) => number | undefined;
+
 /** So many looks in a row may fail. */
 const PATIENCE = 10;
+/** A pipeline is in no hurry. */
+const LOOK_EVERY_MS = millis(1000);
 /** Without a terminal, an unchanged route is printed at every so many looks. */
 const REPEAT = 30;
 
@@ -29,7 +34,36 @@ const REPEAT = 30;
 export async function follow(
   context: Context,
   route: string | undefined,
+  options: FollowOptions,
+): Promise<number> {
+  return followTo(context, route, options, (routes) => (routes.every(hasEnded) ? exitOf(routes) : undefined));
+}
+
+/**
+ * Follows one rollout of a route for a pipeline, which has nobody to ask: exits 0 when it has succeeded, 1 when not, 3 as soon as it waits for a
+ * person. Throws SPLIT_TIMED_OUT at the deadline, and SPLIT_STATE_CONFLICT when another rollout has taken its place.
+ */
+export async function followRollout(
+  context: Context,
+  { name, rollout }: Pick<RouteStatus, "name" | "rollout">,
+  timeoutMs: Millis | undefined,
+): Promise<number> {
+  return followTo(context, name, { intervalMs: LOOK_EVERY_MS, timeoutMs }, ([found]) => {
+    if (found === undefined) return undefined;
+    // Who is put back to idle has been called off.
+    if (found.phase === "idle") return EXIT.failed;
+    if (found.rollout !== rollout)
+      throw new AppError("SPLIT_STATE_CONFLICT", `another rollout of ${name} has taken its place`);
+    const exit = exitOf([found]);
+    return hasEnded(found) || exit === EXIT.waiting ? exit : undefined;
+  });
+}
+
+async function followTo(
+  context: Context,
+  route: string | undefined,
   { intervalMs, timeoutMs }: FollowOptions,
+  endOf: EndOf,
 ): Promise<number> {
   const draw = drawing(context);
   const deadline = timeoutMs === undefined ? undefined : alarm(timeoutMs);
@@ -41,7 +75,8 @@ export async function follow(
           route === undefined ? await context.client.routes() : [await context.client.route(route)];
         failures = 0;
         await draw(routes);
-        if (routes.every(hasEnded)) return exitOf(routes);
+        const end = endOf(routes);
+        if (end !== undefined) return end;
       } catch (error) {
         failures += 1;
         // A first look that fails is a wrong address, not a restart.

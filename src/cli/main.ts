@@ -15,6 +15,7 @@ import { runBacktest, type BacktestTyped } from "./backtest.ts";
 import * as backups from "./backups.ts";
 import * as commands from "./commands.ts";
 import { completionScript, type Completed } from "./completion.ts";
+import { deployTyped, type DeployTyped } from "./deploy.ts";
 import { drill, type DrillOptions } from "./drill.ts";
 import { flagCommands } from "./flags.ts";
 import { EXAMPLES } from "./examples.ts";
@@ -24,7 +25,7 @@ import { healthCommands } from "./health.ts";
 import { incidentCommands } from "./incidents.ts";
 import type { Io } from "./io.ts";
 import { verifyJournal, type VerifyOptions } from "./journal.ts";
-import { checkNotForecast, plan, type PlanOptions } from "./plan.ts";
+import { plan, type PlanOptions } from "./plan.ts";
 import { preflight, type PreflightOptions } from "./preflight.ts";
 import { report, type ReportOptions } from "./report.ts";
 import { remote } from "./remote.ts";
@@ -248,13 +249,11 @@ function rolloutCommands(program: Command, io: Io, done: (exit: number) => void)
     .option("--reason <text>", "why; goes into the journal")
     .option("--no-announce", "sooner than the plan promises to tell people; needs --reason")
     .option("--yes", "do not ask")
+    .option("--follow", "stay until it has succeeded (0), has not (1) or waits for a person (3)")
+    .option("--timeout <duration>", "with --follow: give up after so long (exit 124); the rollout goes on")
     .option("--dry-run", "as `plan`: start nothing; the options below go with it");
-  assuming(deploying).action((route: string, options: Access & PlanOptions & { dryRun?: boolean }) =>
-    act(options, io, done, (context) => {
-      if (options.dryRun === true) return plan(context, route, options);
-      checkNotForecast(options);
-      return commands.deploy(context, route, options);
-    }),
+  assuming(deploying).action((route: string, options: Access & DeployTyped) =>
+    act(options, io, done, (context) => deployTyped(context, route, options)),
   );
   remote(program, "status [route]", "show one route in full, or all")
     .option("--watch", "follow until it has succeeded or rolled back")

@@ -61,6 +61,7 @@ export const CODES = {
     "The command does not fit the rollout's phase; see status.",
   ),
   SPLIT_COOLDOWN: row(409, 4, true, "downstream", "Wait for the cooldown to pass, or force with a reason."),
+  SPLIT_HELD: row(409, 4, true, "downstream", "Wait, or do what the message asks for, and ask again."),
   SPLIT_INPUT_INVALID: row(400, 2, false, "downstream", "Correct the field named."),
   SPLIT_FLAG_CRITICAL: row(409, 4, false, "downstream", "Force it, and say why."),
   SPLIT_FLAG_FOLLOWS: row(

@@ -19,6 +19,8 @@ const BODIES: { readonly [O in Operation]?: InputOf<O> } = {
   reject: { step: 1, role: "on-call", answer: "extend", extend: "24h", reason: "not on a Friday" },
   extend: { by: "24h", reason: "more data" },
   resolveIncident: { reason: "stable is well" },
+  routerSetWeight: { desiredWeight: 20 },
+  routerVerifyWeight: { desiredWeight: 20 },
   emergency: { on: true, reason: "a leak" },
   readOnly: { on: true },
   maintenance: { on: false },
@@ -29,9 +31,11 @@ const BODIES: { readonly [O in Operation]?: InputOf<O> } = {
 t.test(
   "every row answers with what its schema describes, guarded against pages (reliability 43)",
   async (t) => {
-    const { ask } = await testAdmin(t);
+    const { ask, control } = await testAdmin(t);
     for (const [name, row] of ROWS) {
       if (typeof row.output === "string") continue;
+      // A controller that asks whether to go on is refused where it should not.
+      control.change({ verdict: name === "rollbackHook" ? "failed" : "successful" });
       // The table's names are the operations.
       const body = BODIES[name as Operation];
       const path = pathOf(row);

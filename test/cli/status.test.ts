@@ -67,6 +67,41 @@ t.test("status --watch gives up at the deadline", async (t) => {
   t.match(late.err, /\(SPLIT_TIMED_OUT\)\n$/);
 });
 
+t.test(
+  "deploy --follow exits by how the rollout that it started has ended, or waits for people",
+  async (t) => {
+    const gate: RouteStatus["waiting"] = { for: "gate", words: "waits for on-call" };
+    const cases: readonly (readonly [number, RegExp, ...Partial<RouteStatus>[]])[] = [
+      [0, /succeeded/, { phase: "progressing" }, { phase: "baking" }, { phase: "succeeded" }],
+      [1, /rolled_back/, { phase: "progressing" }, { phase: "rolled_back" }],
+      [1, /idle/, { phase: "scheduled" }, { phase: "idle", rollout: "" }],
+      [3, /paused/, { phase: "progressing" }, { phase: "paused" }],
+      [3, /progressing/, { phase: "progressing", waiting: gate }],
+      [4, /SPLIT_STATE_CONFLICT/, { phase: "progressing", rollout: "r-another" }],
+    ];
+    let looks: readonly Partial<RouteStatus>[] = [];
+    let look = 0;
+    const admin = await fakeAdmin((call) => {
+      if (call.method === "POST") return [200, routeStatus({ phase: "progressing" })];
+      return [200, routeStatus(looks[Math.min(look++, looks.length - 1)])];
+    });
+    t.teardown(() => admin.close());
+    for (const [exit, said, ...seen] of cases) {
+      [looks, look] = [seen, 0];
+      const run = await sluice(["deploy", "app", "--yes", "--follow", "--admin", admin.address]);
+      t.equal(run.code, exit, run.out + run.err);
+      t.match(run.out + run.err, said);
+      t.equal(look, seen.length, "and looks no further");
+    }
+    [looks, look] = [[{ phase: "progressing" }], 0];
+    const argv = ["deploy", "app", "--yes", "--admin", admin.address];
+    const late = await sluice([...argv, "--follow", "--timeout", "20ms"]);
+    t.equal(late.code, 124);
+    t.equal((await sluice([...argv, "--timeout", "20ms"])).code, 2);
+    t.equal((await sluice([...argv, "--follow", "--dry-run"])).code, 2);
+  },
+);
+
 t.test("on a terminal the watch redraws in place, with colour unless it was asked for none", async (t) => {
   let look = 0;
   const admin = await fakeAdmin(() => [
