@@ -10,7 +10,7 @@ import { percent, reason, weightOf } from "../config/start.ts";
 import { summary as checked } from "../domain/preflight.ts";
 import { LONGEST_PREFLIGHT_MS } from "../config/preflight.ts";
 import type { RouteStatus } from "../engine/status.ts";
-import { answerTo, isInForce, resultOf, RESULTS, SUMMARIES, summaryOf, type Question } from "./neighbours.ts";
+import { answerTo, resultOf, RESULTS, SUMMARIES, summaryOf, type Question } from "./neighbours.ts";
 import { noRoute, nothing, read, row, type Call, type Reply } from "./row.ts";
 import { phase, weight } from "./shapes.ts";
 
@@ -69,14 +69,14 @@ const verified = z
   .strictObject({
     desiredWeight: weight,
     weight,
-    verified: z.boolean().meta({ description: "the weight is in force, and recorded" }),
+    verified: z.boolean().meta({ description: "the weight is in force" }),
   })
   .meta({ id: "VerifiedWeight", description: "what was wanted, and what is" });
 
 type Verified = z.output<typeof verified>;
 
 function verifiedOf(route: RouteStatus, desiredWeight: number, version?: number): Reply<Verified> {
-  const body = { desiredWeight, weight: route.weight, verified: isInForce(route, desiredWeight) };
+  const body = { desiredWeight, weight: route.weight, verified: route.weight === desiredWeight };
   return { kind: "json", status: 200, body, ...(version === undefined ? {} : { version }) };
 }
 
@@ -150,7 +150,7 @@ export const NEIGHBOUR_ROWS = {
       if (found === undefined) return noRoute();
       const { desiredWeight, reason: why } = input;
       // A controller says the same at every turn of its loop.
-      if (isInForce(found, desiredWeight) && ifVersion === undefined) return verifiedOf(found, desiredWeight);
+      if (found.weight === desiredWeight && ifVersion === undefined) return verifiedOf(found, desiredWeight);
       if (found.phase === "rolled_back" && desiredWeight > found.weight && why === undefined) {
         const message = `${found.reason}: a loop must not raise it again; start anew with a reason`;
         return { kind: "problem", code: "SPLIT_HELD", message };

@@ -107,8 +107,3 @@ export function summaryOf(phase: RouteStatus["phase"]): (typeof SUMMARIES)[numbe
   if (phase === "paused") return "Paused";
   return phase === "idle" || phase === "succeeded" ? "Healthy" : "Progressing";
 }
-
-/** Whether a weight is in force, and will be after a restart. */
-export function isInForce({ weight, recorded }: RouteStatus, desired: number): boolean {
-  return recorded && weight === desired;
-}

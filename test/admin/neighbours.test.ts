@@ -156,7 +156,7 @@ t.test("SetWeight is said at every turn of a loop and acts once; VerifyWeight te
   t.match(control.asked[0]?.command, { reason: "operator wants 40 %" });
   control.change({ weight: 40 });
   t.match(await call("verify-weight", body), { status: 200, json: { weight: 40, verified: true } });
-  control.change({ recorded: false });
+  control.change({ weight: 0 });
   t.match(await call("verify-weight", body), { status: 200, json: { verified: false } });
   for (const bad of [{}, { desiredWeight: 101 }, { desiredWeight: "5" }])
     t.equal((await call("set-weight", bad)).status, 400);
