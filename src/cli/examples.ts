@@ -7,7 +7,10 @@ export const EXAMPLES: Readonly<Record<string, readonly (readonly [typed: string
   demo: [["sluice demo --break", "watch a rollback without setting anything up"]],
   backtest: [
     ["sluice backtest --plan safe -c sluice.yaml --log access.log.gz", "what the plan would have done"],
-    ['sluice backtest --rps 20 --duration 6h --fault "errors=2% from=1h"', "over a made-up world"],
+    [
+      'sluice backtest --plan fast --rps 20 --duration 6h --fault "errors=2% from=1h"',
+      "over a made-up world",
+    ],
   ],
   plan: [
     ["sluice plan app", "from what is measured now"],
