@@ -37,9 +37,7 @@ t.test(
       // A controller that asks whether to go on is refused where it should not.
       control.change({ verdict: name === "rollbackHook" ? "failed" : "successful" });
       // The table's names are the operations.
-      const body = BODIES[name as Operation];
-      const path = pathOf(row);
-      const answer = await ask(row.method, path, { body });
+      const answer = await ask(row.method, pathOf(row), { body: BODIES[name as Operation] });
       t.ok(row.statuses.includes(answer.status), `${name}: ${answer.status}`);
       const parsed = row.output.safeParse(answer.json);
       t.ok(parsed.success, `${name}: ${parsed.success ? "" : parsed.error.message}`);
