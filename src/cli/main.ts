@@ -38,6 +38,8 @@ export interface DemoOptions {
   readonly break: boolean;
   /** One JSON object per line instead of a table. */
   readonly json: boolean;
+  /** Goes on after its end until it is interrupted. */
+  readonly stay: boolean;
 }
 
 /** The programs that the command line starts but does not contain; each resolves its exit code. */
@@ -175,9 +177,11 @@ function localCommands(program: Command, programs: Programs, io: Io, done: (exit
     .command("demo")
     .description("two sample upstreams, the proxy and a little traffic: a rollout in under a minute")
     .option("--break", "break the canary at 25 % and watch the rollback")
+    .option("--stay", "go on until it is interrupted, to look around in the console")
     .option("--json", "print one JSON object per line")
-    .action(async (options: { break?: boolean; json?: boolean }) => {
-      done(await programs.demo({ break: options.break === true, json: options.json === true }));
+    .action(async (options: { break?: boolean; json?: boolean; stay?: boolean }) => {
+      const { break: breaks = false, json = false, stay = false } = options;
+      done(await programs.demo({ break: breaks, json, stay }));
     });
 }
 

@@ -178,7 +178,8 @@ function introduce({ io, options }: DemoNeeds, running: Running, folder: string)
     `Sluice is listening on ${proxy}, in front of two sample upstreams; ${USERS} users send ${PER_SECOND} requests/s.\n` +
       `Try in another terminal:\n` +
       `  curl -H 'x-user-id: you' ${proxy}/\n` +
-      `  npm run -s sluice -- status --admin ${admin} --state ${join(folder, "state")}\n\n`,
+      `  npm run -s sluice -- status --admin ${admin} --state ${join(folder, "state")}\n` +
+      `or open the console, ${admin}/, with the token in ${join(folder, "state", "admin.token")}\n\n`,
   );
 }
 
@@ -215,6 +216,11 @@ function watch({ io, clock, options }: DemoNeeds, stage: Stage, signal: AbortSig
       const brokeMs = brokenAt === undefined || endedAt === undefined ? undefined : endedAt - brokenAt;
       resolve({ kind, route, brokeMs });
     }
+    function endOf({ phase }: RouteStatus, now: number): End["kind"] | undefined {
+      if (phase === "succeeded") return "succeeded";
+      if (endedAt !== undefined && now - endedAt >= AFTER_MS) return "rolled_back";
+      return now - startedAt > DEADLINE_MS ? "stuck" : undefined;
+    }
     function look(): void {
       const route = stage.control.route(DEMO_ROUTE);
       if (route === undefined) throw new AppError("SPLIT_INTERNAL", "the demonstration's route is gone");
@@ -227,12 +233,9 @@ function watch({ io, clock, options }: DemoNeeds, stage: Stage, signal: AbortSig
           brokenAt = now;
         }
       }
-      if (route.phase === "succeeded") return finish("succeeded", route);
-      if (route.phase === "rolled_back") {
-        endedAt ??= now;
-        if (now - endedAt >= AFTER_MS) return finish("rolled_back", route);
-      }
-      if (now - startedAt > DEADLINE_MS) return finish("stuck", route);
+      if (route.phase === "rolled_back") endedAt ??= now;
+      const end = options.stay ? undefined : endOf(route, now);
+      if (end !== undefined) return finish(end, route);
       const shown = rated(route, now);
       if (looks++ % every === 0) draw(shown, now - startedAt);
       return undefined;

@@ -297,7 +297,7 @@ t.test("run and demo are handed on, and their exit code is the program's", async
   await sluice(["demo", "--break", "--json"]);
   t.same(ran, [
     ["run", { config: "x.yaml" }],
-    ["demo", { break: false, json: false }],
-    ["demo", { break: true, json: true }],
+    ["demo", { break: false, json: false, stay: false }],
+    ["demo", { break: true, json: true, stay: false }],
   ]);
 });
