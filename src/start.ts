@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { createAdmin } from "./admin/server.ts";
 import { channelNames } from "./config/notify.ts";
+import { openPages } from "./console/serve.ts";
 import type { Config, RouteConfig } from "./config/schema.ts";
 import type { Secret, SecretSource } from "./config/secret.ts";
 import { stateWords } from "./config/state.ts";
@@ -41,6 +42,7 @@ import { openOutbox } from "./store/outbox.ts";
 import { keepDeployments } from "./telemetry/deployment.ts";
 import { keepIncidents } from "./telemetry/incident.ts";
 import { openJournal } from "./telemetry/journal.ts";
+import { keepHistory } from "./telemetry/history.ts";
 import { buildOf, createMetrics } from "./telemetry/metrics.ts";
 import { allowed, Outlets } from "./telemetry/outlets.ts";
 import { createReports } from "./telemetry/report.ts";
@@ -97,6 +99,10 @@ export async function start(options: StartOptions): Promise<Running> {
   const { clock, dice, log, files, env = {} } = options;
   let { config, secretOf, bytes } = options;
   const closers: (() => unknown)[] = [];
+  const closing = <T extends { close(): unknown }>(each: T): T => {
+    closers.push(() => each.close());
+    return each;
+  };
   const undo = async (): Promise<void> => {
     for (const close of closers.splice(0).reverse()) await close();
   };
@@ -107,13 +113,11 @@ export async function start(options: StartOptions): Promise<Running> {
     closers.push(() => store.close());
     const [cookieSecret, token] = [await opened.cookieSecret(), await opened.key("admin.token")];
     const journalPath = folder === null ? null : join(folder, "journal.jsonl");
-    const journal = await openJournal({ path: journalPath, clock, log });
-    closers.push(() => journal.close());
+    const journal = closing(await openJournal({ path: journalPath, clock, log }));
     const paperwork = { folder: config.reports, environment: config.environment, clock, log };
     const reports = createReports(paperwork);
     // Ends after the workers: what they say to the last is told in the reports, too.
-    const deployments = keepDeployments({ ...paperwork, journal });
-    closers.push(() => deployments.close());
+    const deployments = closing(keepDeployments({ ...paperwork, journal }));
     const incidents = keepIncidents({ ...paperwork, journal });
     closers.push(() => incidents.close());
 
@@ -156,12 +160,10 @@ export async function start(options: StartOptions): Promise<Running> {
       },
     };
     const notifier = keepMessages(everybody, clock);
-    const pems = new PemWatch({ clock, dice, log });
-    closers.push(() => pems.close());
+    const pems = closing(new PemWatch({ clock, dice, log }));
     await pems.open(config);
     warnOfUnverified(config, log);
-    const probes = createProbes({ config, clock, log, pem: (path) => pems.shelf.pem(path) });
-    closers.push(() => probes.close());
+    const probes = closing(createProbes({ config, clock, log, pem: (path) => pems.shelf.pem(path) }));
     const plane = createWorkers({
       entry: WORKER,
       config: withinFiles(allowed(config, env), files, log),
@@ -351,6 +353,8 @@ export async function start(options: StartOptions): Promise<Running> {
       preflight,
       tokens: tokens(),
       metrics: (accept) => metrics.render(accept),
+      history: closing(keepHistory(controller, clock)),
+      pages: openPages(log),
       reports: reportShelf(config.reports),
       messages: notifier,
       reload,

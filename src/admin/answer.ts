@@ -4,6 +4,8 @@
  * An answer is a value so that the same one can be given twice (`Idempotency-Key`), for HEAD without its body, and be looked at in a test.
  */
 
+import { promisify } from "node:util";
+import { gzip } from "node:zlib";
 import type { ErrorCode } from "../domain/errors.ts";
 import { PROBLEM_TYPE, problemOf, type ProblemMore } from "./problem.ts";
 
@@ -25,7 +27,7 @@ export interface Answer {
   readonly status: number;
   /** Lower-case names. */
   readonly headers: Readonly<Record<string, string>>;
-  readonly body: string;
+  readonly body: string | Buffer;
   /** The connection cannot be used again: something of the request was left unread. */
   readonly close: boolean;
 }
@@ -70,4 +72,22 @@ export function problemAnswer(
     body: `${JSON.stringify(problem)}\n`,
     close: more.close ?? false,
   };
+}
+
+const gzipped = promisify(gzip);
+/** Below it packing saves nothing that anybody would notice. */
+const PACKED_BYTES = 4096;
+
+/**
+ * `answer`, packed when it is long JSON and the caller takes gzip: an hour of history is a fifth of its size. What has an ETag stays as it is, for the tag
+ * names the very bytes.
+ */
+export async function packed(answer: Answer, accept: string): Promise<Answer> {
+  const { headers, body } = answer;
+  const isLong = typeof body === "string" && body.length >= PACKED_BYTES && headers["etag"] === undefined;
+  if (!isLong || headers["content-type"] !== "application/json") return answer;
+  const varied = { ...headers, vary: "accept-encoding" };
+  // As a browser says it; whoever says it otherwise gets it as it is.
+  if (!/(?:^|,) *gzip *(?:,|$)/i.test(accept)) return { ...answer, headers: varied };
+  return { ...answer, headers: { ...varied, "content-encoding": "gzip" }, body: await gzipped(body) };
 }

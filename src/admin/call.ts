@@ -18,13 +18,23 @@ import {
   unchangedAnswer,
   type Answer,
 } from "./answer.ts";
-import type { Auth } from "./auth.ts";
+import type { Auth, Scope } from "./auth.ts";
 import { MAX_BODY, checkInput, parseJson, parseQuery, readBody } from "./body.ts";
 import type { Events } from "./events.ts";
 import { findRow } from "./find.ts";
 import { isIdempotencyKey, type Answers } from "./idempotency.ts";
 import type { Caller, OriginRefusal } from "./origin.ts";
 import type { AdminSources, Call, Reply, Row } from "./row.ts";
+
+/** Files for a browser, beside the table: they hold no data and take no token. */
+export interface ServedPages {
+  has(path: string): boolean;
+  answer(asked: {
+    readonly path: string;
+    readonly acceptEncoding: string | undefined;
+    readonly ifNoneMatch: string | undefined;
+  }): Promise<Omit<Answer, "close">>;
+}
 
 /** What answering takes. */
 export interface CallParts {
@@ -35,6 +45,8 @@ export interface CallParts {
   readonly onKnown: (request: IncomingMessage) => void;
   readonly answers: Answers;
   readonly events: Events;
+  /** Undefined: there are none. */
+  readonly pages: ServedPages | undefined;
   readonly log: Log;
   /** Told of each caller that is not let in. */
   readonly onRefused: (caller: { readonly code: ErrorCode; readonly address: string }) => void;
@@ -58,6 +70,7 @@ interface Admitted {
   readonly id: string;
   readonly query: string;
   readonly actor: Actor;
+  readonly scopes: ReadonlySet<Scope>;
 }
 
 /** A function's value, or the answer that ends the call. */
@@ -78,6 +91,9 @@ function invalid(field: string, message: string, status?: number): { ok: false; 
 export function createCalls(parts: CallParts): Calls {
   return {
     async answer(request, response) {
+      const trouble = headTrouble(parts, request);
+      if (trouble !== undefined) return trouble;
+      if (parts.pages?.has(pathOf(request)) === true) return showing(parts.pages, request);
       const admitted = admit(parts, request, response);
       if (!admitted.ok) return admitted.answer;
       return admitted.value.row.method === "GET"
@@ -114,7 +130,8 @@ function headTrouble(parts: CallParts, request: IncomingMessage): Answer | undef
   const refused = checkOrigin({
     hosts,
     origins: fieldsOf(request, "origin"),
-    fetchSite: fieldsOf(request, "sec-fetch-site"),
+    // A link in a chat may lead to the console: the page holds no data, and following a link does nothing.
+    fetchSite: isFollowed(parts, request) ? [] : fieldsOf(request, "sec-fetch-site"),
     isWrite: request.method !== "GET" && request.method !== "HEAD",
     isEncrypted: request.socket instanceof TLSSocket,
     localAddress: request.socket.localAddress,
@@ -125,21 +142,55 @@ function headTrouble(parts: CallParts, request: IncomingMessage): Answer | undef
   return refuse("SPLIT_INPUT_INVALID", "Expect: only 100-continue is known", { status: 417, close: true });
 }
 
-function admit(parts: CallParts, request: IncomingMessage, response: ServerResponse): Step<Admitted> {
-  const trouble = headTrouble(parts, request);
-  if (trouble !== undefined) return { ok: false, answer: trouble };
-  const url = request.url ?? "";
+/** Whether a person has followed a link to a page. */
+function isFollowed({ pages }: CallParts, request: IncomingMessage): boolean {
+  const { "sec-fetch-mode": mode, "sec-fetch-dest": to } = request.headers;
+  const isPage = request.method === "GET" && pages?.has(pathOf(request)) === true;
+  return isPage && mode === "navigate" && to === "document";
+}
+
+/** The target without its query. */
+function pathOf({ url = "" }: IncomingMessage): string {
   const mark = url.indexOf("?");
-  const path = mark < 0 ? url : url.slice(0, mark);
+  return mark < 0 ? url : url.slice(0, mark);
+}
+
+async function showing(pages: ServedPages, request: IncomingMessage): Promise<Answer> {
+  const { method, headers } = request;
+  if (method !== "GET" && method !== "HEAD") return refusedMethod(["GET", "HEAD"], hasBody(request)).answer;
+  if (hasBody(request)) return bodyRefused();
+  const asked = {
+    path: pathOf(request),
+    acceptEncoding: headers["accept-encoding"]?.toString(),
+    ifNoneMatch: headers["if-none-match"],
+  };
+  return { ...(await pages.answer(asked)), close: false };
+}
+
+function refusedMethod(methods: readonly string[], close = false): { ok: false; answer: Answer } {
+  const allow = methods.join(", ");
+  return stop("SPLIT_METHOD_NOT_ALLOWED", `this path takes ${allow}`, { headers: { allow }, close });
+}
+
+function hasBody({ headers }: IncomingMessage): boolean {
+  return Number(headers["content-length"] ?? 0) > 0 || headers["transfer-encoding"] !== undefined;
+}
+
+function bodyRefused(): Answer {
+  return problemAnswer("SPLIT_INPUT_INVALID", "a read takes no body", { close: true });
+}
+
+function admit(parts: CallParts, request: IncomingMessage, response: ServerResponse): Step<Admitted> {
+  const path = pathOf(request);
   const found = findRow(request.method ?? "", path);
   if (found.kind === "none") {
     if (found.allow.length === 0) return stop("SPLIT_NOT_FOUND", "there is nothing at this path");
-    const allow = found.allow.join(", ");
-    return stop("SPLIT_METHOD_NOT_ALLOWED", `this path takes ${allow}`, { headers: { allow } });
+    return refusedMethod(found.allow);
   }
   const { row, route, id } = found;
-  const admitted = { request, response, row, route, id, query: mark < 0 ? "" : url.slice(mark + 1) };
-  if (row.scope === "none") return { ok: true, value: { ...admitted, actor: { name: "anonymous" } } };
+  const admitted = { request, response, row, route, id, query: (request.url ?? "").slice(path.length + 1) };
+  if (row.scope === "none")
+    return { ok: true, value: { ...admitted, actor: { name: "anonymous" }, scopes: new Set() } };
   const address = request.socket.remoteAddress ?? "unix";
   const caller = parts.auth.authenticate(fieldsOf(request, "authorization"), address);
   if (!caller.ok) {
@@ -156,15 +207,12 @@ function admit(parts: CallParts, request: IncomingMessage, response: ServerRespo
       },
     });
   }
-  return { ok: true, value: { ...admitted, actor: caller.actor } };
+  return { ok: true, value: { ...admitted, actor: caller.actor, scopes: caller.scopes } };
 }
 
 async function reading(parts: CallParts, admitted: Admitted): Promise<Answer | undefined> {
   const { request, response } = admitted;
-  const { headers } = request;
-  if (Number(headers["content-length"] ?? 0) > 0 || headers["transfer-encoding"] !== undefined) {
-    return problemAnswer("SPLIT_INPUT_INVALID", "a read takes no body", { close: true });
-  }
+  if (hasBody(request)) return bodyRefused();
   const call = callOf(parts, admitted, undefined, undefined);
   if (!call.ok) return call.answer;
   const reply = await admitted.row.handle(call.value);
@@ -235,13 +283,13 @@ async function bodyOf(request: IncomingMessage, response: ServerResponse): Promi
   const types = fieldsOf(request, "content-type");
   const isJson =
     types.length === 1 && /^application\/json\s*(?:;\s*charset="?utf-8"?\s*)?$/i.test(types[0] ?? "");
-  const hasBody = Number(headers["content-length"] ?? 0) > 0 || headers["transfer-encoding"] !== undefined;
+  const close = hasBody(request);
   // Without a body there is nothing that a type could say; a verb that needs a field refuses the empty object by itself.
-  if (!isJson && (hasBody || types.length > 0)) {
-    return stop("SPLIT_MEDIA_TYPE", "expected Content-Type: application/json", { close: hasBody });
+  if (!isJson && (close || types.length > 0)) {
+    return stop("SPLIT_MEDIA_TYPE", "expected Content-Type: application/json", { close });
   }
   if (headers["content-encoding"] !== undefined) {
-    return stop("SPLIT_MEDIA_TYPE", "expected a body without Content-Encoding", { close: hasBody });
+    return stop("SPLIT_MEDIA_TYPE", "expected a body without Content-Encoding", { close });
   }
   // Only now is a client that waits for it told to send.
   const isTooLong = Number(headers["content-length"] ?? 0) > MAX_BODY;
@@ -269,7 +317,7 @@ function ifVersionOf(fields: readonly string[], current: number): Step<number | 
 
 function callOf(
   parts: CallParts,
-  { request, row, route, id, query, actor }: Admitted,
+  { request, row, route, id, query, actor, scopes }: Admitted,
   body: unknown,
   ifVersion: number | undefined,
 ): Step<Call<unknown, unknown>> {
@@ -289,6 +337,7 @@ function callOf(
     value: {
       sources: parts.sources,
       actor,
+      scopes,
       route,
       id,
       input: input.value,

@@ -19,7 +19,7 @@ import { createServer as createTlsServer, type Server as TlsServer } from "node:
 import type { Duplex } from "node:stream";
 import { asAppError, codeOf } from "../domain/errors.ts";
 import type { Dice, Log } from "../engine/ports.ts";
-import { GUARDS, problemAnswer, type Answer } from "./answer.ts";
+import { GUARDS, packed, problemAnswer, type Answer } from "./answer.ts";
 import type { Calls } from "./call.ts";
 import type { Pair } from "./certificate.ts";
 import type { AdminConnections } from "./connections.ts";
@@ -193,6 +193,8 @@ export class Listener {
     let answer: Answer | undefined;
     try {
       answer = await this.#calls.answer(request, response);
+      if (answer !== undefined)
+        answer = await packed(answer, request.headers["accept-encoding"]?.toString() ?? "");
     } catch (error) {
       answer = this.#unexpected(request, error);
     }
@@ -241,7 +243,7 @@ function writeRefusal(socket: Duplex, { status, headers, body }: Answer): void {
   const lines = Object.entries({ ...GUARDS, ...headers, ...length });
   const head = lines.map(([name, value]) => `${name}: ${value}\r\n`).join("");
   const phrase = STATUS_CODES[status] ?? "Refused";
-  socket.end(`HTTP/1.1 ${status} ${phrase}\r\n${head}connection: close\r\n\r\n${body}`);
+  socket.end(`HTTP/1.1 ${status} ${phrase}\r\n${head}connection: close\r\n\r\n${body.toString()}`);
   setTimeout(() => socket.destroy(), LINGER_MS).unref();
 }
 

@@ -15,6 +15,7 @@ import { summary as summaryOf } from "../domain/preflight.ts";
 import type { RouteStatus } from "../engine/status.ts";
 import { ALERT_ROWS } from "./alert-rows.ts";
 import { backupRows } from "./backup-rows.ts";
+import { CONSOLE_ROWS } from "./console-rows.ts";
 import { DRILL_ROWS } from "./drill-rows.ts";
 import { HEALTH_ROWS } from "./health-rows.ts";
 import { flagRows } from "./flag-rows.ts";
@@ -129,15 +130,6 @@ export const ROUTES = {
     summary: "One route: weight, phase, step, both arms, the verdict with its evidence",
     output: shapes.routeStatusSchema,
     handle: status,
-  }),
-  histograms: read({
-    path: "/v1/routes/{route}/histograms",
-    summary: "Latency of both arms over the window, as HdrHistogram",
-    output: shapes.histogramsSchema,
-    handle({ sources, route }) {
-      const found = sources.control.histograms(route);
-      return found === undefined ? noRoute() : { kind: "json", status: 200, body: found };
-    },
   }),
   setWeight: verb("/v1/routes/{route}/weight", "Set the weight by hand", weightInput, (input) => ({
     type: "set_weight",
@@ -275,6 +267,7 @@ export const ROUTES = {
   ...DRILL_ROWS,
   ...MESSAGE_ROWS,
   ...NEIGHBOUR_ROWS,
+  ...CONSOLE_ROWS,
   events: read({
     path: "/v1/events",
     summary: "Server-sent events: `status` of each route, at each change and every second",

@@ -14,6 +14,7 @@ import type { RouteStatus } from "../engine/status.ts";
 import type { ReportShelf } from "../telemetry/report-shelf.ts";
 import type { Scope } from "./auth.ts";
 import type { BackupSources } from "./backup-rows.ts";
+import type { HistorySources } from "./console-rows.ts";
 import type { DrillSources } from "./drill-rows.ts";
 import type { FlagSources } from "./flag-rows.ts";
 import type { HealthSources } from "./health-rows.ts";
@@ -22,7 +23,7 @@ import { routeStatusSchema } from "./shapes.ts";
 
 /** What the handlers work on. */
 export interface AdminSources
-  extends BackupSources, DrillSources, FlagSources, HealthSources, MessageSources {
+  extends BackupSources, DrillSources, FlagSources, HealthSources, HistorySources, MessageSources {
   readonly control: Control;
   readonly config: () => Config;
   readonly preflight: Preflight;
@@ -35,12 +36,16 @@ export interface AdminSources
   readonly clock: Pick<Clock, "wall">;
   /** The OpenAPI document. */
   readonly document: () => unknown;
+  /** The ids of all operations. */
+  readonly operations: () => readonly string[];
 }
 
 /** One call, validated. */
 export interface Call<I, Q> {
   readonly sources: AdminSources;
   readonly actor: Actor;
+  /** What the caller may do. */
+  readonly scopes: ReadonlySet<Scope>;
   /** `{route}` of the path; empty when it has none. */
   readonly route: string;
   /** `{id}` or `{key}` of the path; empty when it has none. */

@@ -14,9 +14,10 @@ import type { ReportShelf } from "../telemetry/report-shelf.ts";
 import { createAuth, type Token } from "./auth.ts";
 import type { BackupSources } from "./backup-rows.ts";
 import type { FlagSources } from "./flag-rows.ts";
-import { createCalls } from "./call.ts";
+import { createCalls, type ServedPages } from "./call.ts";
 import { readPair, watchPair } from "./certificate.ts";
 import { createConnections } from "./connections.ts";
+import type { HistorySources } from "./console-rows.ts";
 import type { DrillSources } from "./drill-rows.ts";
 import { createEvents } from "./events.ts";
 import type { HealthSources } from "./health-rows.ts";
@@ -27,10 +28,11 @@ import type { MessageSources } from "./message-rows.ts";
 import { openApiDocument } from "./openapi.ts";
 import { createOriginCheck } from "./origin.ts";
 import { createRefusals } from "./refusals.ts";
+import { ROWS } from "./routes.ts";
 
 /** What the admin API needs. */
 export interface AdminOptions
-  extends BackupSources, DrillSources, FlagSources, HealthSources, MessageSources {
+  extends BackupSources, DrillSources, FlagSources, HealthSources, HistorySources, MessageSources {
   /** `host:port`, `[v6]:port`, `:port` or `unix:PATH`. */
   readonly address: string;
   /** Further names by which it may be called. */
@@ -52,6 +54,8 @@ export interface AdminOptions
   readonly dice: Dice;
   readonly log: Log;
   readonly limits?: Partial<AdminLimits>;
+  /** What people are shown in a browser; left out: nothing. */
+  readonly pages?: ServedPages;
 }
 
 /** The API in service. */
@@ -84,14 +88,16 @@ export async function createAdmin(options: AdminOptions): Promise<Admin> {
   const auth = createAuth(options.tokens, clock);
   const events = createEvents(control, clock, log);
   const document = openApiDocument();
+  const operations = (): readonly string[] => ROWS.map(([name]) => name);
   const calls = createCalls({
-    sources: { ...options, metrics: oncePerTurn(options.metrics), document: () => document },
+    sources: { ...options, metrics: oncePerTurn(options.metrics), document: () => document, operations },
     checkOrigin: createOriginCheck(address, options.hosts),
     auth,
     onKnown: (request) => connections.setKnown(request),
     onRefused: createRefusals("an admin call was refused", clock, log),
     answers: createAnswers(clock),
     events,
+    pages: options.pages,
     log,
     maxFields: limits.fields,
   });

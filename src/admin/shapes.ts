@@ -31,7 +31,8 @@ import type { ReportEntry } from "../telemetry/report-shelf.ts";
 /** How many. */
 export const count = z.int().min(0);
 const fraction = z.number().min(0).max(1);
-const ms = z.number().min(0);
+/** A time in milliseconds. */
+export const ms = z.number().min(0);
 /** A weight in percent. */
 export const weight = z.number().min(0).max(100).meta({ description: "the canary's share in percent" });
 const verdict = z.enum(["successful", "failed", "inconclusive"]);
@@ -329,15 +330,6 @@ export const preflightShape = z
     results: z.array(preflightResult).readonly(),
   })
   .meta({ id: "Preflight", description: "the checks before a rollout, all of them" });
-
-const histograms = z
-  .strictObject({ all: z.base64(), successes: z.base64(), failures: z.base64() })
-  .meta({ id: "ArmHistograms", description: "HdrHistogram V2, compressed, base64; values in microseconds" });
-
-/** Both arms' histograms. */
-export const histogramsSchema = z
-  .strictObject({ stable: histograms, canary: histograms })
-  .meta({ id: "Histograms", description: "latency over the window, per arm" });
 
 const point = z
   .strictObject({ phase, step: z.int(), weight })

@@ -3,6 +3,7 @@
 import type { Actor, Command } from "../domain/rollout-types.ts";
 import type { IncidentRecord } from "../domain/incident.ts";
 import type { ErrorCode } from "../domain/errors.ts";
+import type { Percentile } from "../domain/latency.ts";
 import type { Arm } from "../domain/split.ts";
 import type { Alerting } from "./alerting.ts";
 import type { JournalLine, RescueCounts } from "./ports.ts";
@@ -29,6 +30,8 @@ export interface ArmHistograms {
   readonly all: string;
   readonly successes: string;
   readonly failures: string;
+  /** `all` in the clear: points of the distribution, rising. */
+  readonly percentiles: readonly Percentile[];
 }
 
 /** What one arm measured since start, for metrics. Arrays as in `domain/slice.ts`. */

@@ -12,7 +12,6 @@ import type { RouteStand } from "../domain/flag-change.ts";
 import type { HardRule } from "../domain/evidence/catastrophic.ts";
 import type { IncidentRecord } from "../domain/incident.ts";
 import type { Config } from "../config/schema.ts";
-import { encode } from "../domain/latency.ts";
 import { IDLE } from "../domain/rollout-move.ts";
 import { decide } from "../domain/rollout.ts";
 import { passTime } from "../domain/rollout-tick.ts";
@@ -48,7 +47,7 @@ import { Routing } from "./routing.ts";
 import { SafetyDesk } from "./safety.ts";
 import { storeNotice } from "./telling.ts";
 import type { RouteStatus } from "./status.ts";
-import { SHOWN_WINDOW } from "./view.ts";
+import { SHOWN_WINDOW, histogramsOf } from "./view.ts";
 
 /** The time between two ticks. */
 export const TICK_MS = millis(1000);
@@ -416,14 +415,8 @@ export class Controller implements Control {
     if (route === undefined) return undefined;
     const now = this.#ports.clock.mono();
     this.#observe(now);
-    const of = (arm: Arm): ArmHistograms => {
-      const { all, successes, failures } = route.stats.arms[arm].window.histograms(
-        SHOWN_WINDOW,
-        now,
-        millis(0),
-      );
-      return { all: encode(all), successes: encode(successes), failures: encode(failures) };
-    };
+    const of = (arm: Arm): ArmHistograms =>
+      histogramsOf(route.stats.arms[arm].window.histograms(SHOWN_WINDOW, now, millis(0)));
     return { stable: of("stable"), canary: of("canary") };
   }
 

@@ -2,15 +2,17 @@
 
 import type { Verdict } from "../domain/judge.ts";
 import type { Check } from "../domain/rule.ts";
+import { encode, percentilesOf } from "../domain/latency.ts";
 import { OUTCOMES, CODE_CLASSES, REASONS, type BadKind, type Reason } from "../domain/outcome.ts";
 import type { RolloutState } from "../domain/rollout-types.ts";
 import { holdOf, type Wait } from "../domain/rollout-tick.ts";
 import { gateReading } from "../domain/signatures.ts";
 import type { Throws } from "../domain/safety.ts";
 import type { Arm } from "../domain/split.ts";
-import { byOutcome } from "../domain/window.ts";
+import { byOutcome, type Histograms } from "../domain/window.ts";
 import { millis, percentOf, type Millis, type Ppm } from "../domain/units.ts";
 import type { EndpointHealth, PlaneGauges } from "./ports.ts";
+import type { ArmHistograms } from "./control.ts";
 import { adviceFor, explainRollback } from "./explain.ts";
 import type { RouteStats } from "./stats.ts";
 import type {
@@ -256,5 +258,15 @@ export function evidenceOf(
     breachMs: breaches.length === 0 ? null : Math.max(...breaches),
     tookMs: rollback.tookMs,
     stableHealthy: rollback.stableHealthy,
+  };
+}
+
+/** One arm's histograms in the form that travels. */
+export function histogramsOf({ all, successes, failures }: Histograms): ArmHistograms {
+  return {
+    all: encode(all),
+    successes: encode(successes),
+    failures: encode(failures),
+    percentiles: percentilesOf(all),
   };
 }

@@ -10,6 +10,7 @@ import {
   encode,
   highestOf,
   indexOfMicros,
+  percentilesOf,
   quantilesOf,
   type Counts,
 } from "../../src/domain/latency.ts";
@@ -112,6 +113,26 @@ t.test("an empty histogram has no quantiles, and a damaged slice adds nothing", 
   addSparse(counts, [-1, 5, COUNTS_LENGTH, 5, 3, 0, 4, Number.NaN, 7]);
   t.equal(counts.total, 0);
   t.same(quantilesOf(counts, [0.5, 0.99]), [null, null]);
+});
+
+t.test("a distribution is told by rising points, as far as there are latencies to tell it by", async (t) => {
+  t.same(percentilesOf(of([])), []);
+  t.same(percentilesOf(of([20_000])), [{ percentile: 0, ms: 20.095 }], "of one there is no tail");
+  const points = percentilesOf(of(Array.from({ length: 1000 }, (_, i) => (i + 1) * 1000)));
+  t.same(
+    points.map(({ percentile }) => percentile),
+    [0, 10, 25, 50, 75, 90, 95, 97.5, 99, 99.5, 99.75, 99.9],
+  );
+  t.ok(Math.abs((points[3]?.ms ?? 0) - 500) < 4, `the median is ${points[3]?.ms}`);
+  fc.assert(
+    fc.property(fc.array(fc.integer({ min: 1, max: 5_000_000 }), { maxLength: 300 }), (values) => {
+      const told = percentilesOf(of(values));
+      return told.every(
+        ({ percentile, ms }, i) =>
+          i === 0 || (percentile > told[i - 1]!.percentile && ms >= told[i - 1]!.ms && percentile < 100),
+      );
+    }),
+  );
 });
 
 t.test("other tools read what is encoded", async (t) => {

@@ -366,6 +366,8 @@ t.test("what people see adds up: totals, histograms, journal", async (t) => {
   b.plane.refused = { "400": 1 };
   t.match(b.controller.totals(), { refused: { "400": 3 } });
   t.equal(typeof b.controller.histograms("app")?.canary.all, "string");
+  t.match(b.controller.histograms("app")?.canary.percentiles.at(-1), { percentile: 90 }, "of ten");
+  t.same(b.controller.histograms("app")?.stable.percentiles, []);
   t.equal(b.controller.histograms("nope"), undefined);
   t.match(await b.controller.journal({ limit: 5 }), [{ event: "WEIGHT_SET", after: { weight: 5 } }]);
   t.ok(b.controller.version > 0);

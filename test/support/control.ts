@@ -175,7 +175,7 @@ function fakeControl(): FakeControl {
   const turned: TurnAsked[] = [];
   let status = routeStatus();
   const other = routeStatus({ name: "api", weight: 0, phase: "idle" });
-  const histograms = { all: "SElTVA==", successes: "SElTVA==", failures: "SElTVA==" };
+  const histograms = { all: "SElTVA==", successes: "SElTVA==", failures: "SElTVA==", percentiles: [] };
   const control: FakeControl = {
     asked,
     switches: turned,
@@ -400,6 +400,7 @@ export async function testAdmin(t: Test, options: Partial<AdminOptions> = {}): P
           NO_FIGURES,
         ),
       }),
+    history: { of: () => undefined },
     drills: { list: () => Promise.resolve([]) },
     health: () => Promise.resolve(healthReport(UNWELL)),
     backups: fakeShelf(),

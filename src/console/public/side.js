@@ -1,0 +1,187 @@
+/** What is around a rollout: rescues, endpoints, replicas, alerts, and the safety switches. What this program does not tell is not shown. */
+
+/** @import { RouteStatus } from "../../engine/status.ts" */
+/** @import { Icon } from "./dom.js" */
+/** @import { Live } from "./live.js" */
+import { h, icon } from "./dom.js";
+import { count, duration, moment, percent, sentence } from "./format.js";
+import { plural } from "./words.js";
+
+/**
+ * @typedef {{ replica?: string, name?: string, isLeader?: boolean, applied?: number, weights?: Record<string, number>, at?: string | number, isStale?: boolean }} Replica
+ */
+
+/** @param {RouteStatus} route */
+export function rescues({ rescues: { answered, failed, refused } }) {
+  return h(
+    "section",
+    { key: "rescues", class: "card", "aria-labelledby": "rescues-title" },
+    h("h2", { id: "rescues-title" }, "Rescues"),
+    answered + failed + refused === 0
+      ? h("p", { class: "empty" }, "None were needed since the start.")
+      : h(
+          "dl",
+          { class: "figures" },
+          figure("answered by stable", answered),
+          figure("failed there, too", failed),
+          figure("over the budget", refused),
+        ),
+  );
+}
+
+/** @param {string} name @param {number} value */
+function figure(name, value) {
+  return h("div", { key: name }, h("dt", null, name), h("dd", null, count(value)));
+}
+
+/** @type {(healthy: boolean | null) => { tone: string, icon: Icon, word: string }} */
+function stateOf(healthy) {
+  if (healthy === null) return { tone: "quiet", icon: "quiet", word: "unknown" };
+  return healthy
+    ? { tone: "good", icon: "good", word: "healthy" }
+    : { tone: "bad", icon: "bad", word: "unhealthy" };
+}
+
+/** What the program says of itself. @param {Live} live */
+function ownHealth(live) {
+  /** @type {{ sentence: string, healthy: boolean, checks: { name: string, ok: boolean, detail: string }[] } | undefined} */
+  const health = live.extras.get("health");
+  if (health === undefined) return null;
+  const wrong = health.checks.filter(({ ok }) => !ok);
+  return h(
+    "li",
+    { key: "own", class: `endpoint tone-${health.healthy ? "good" : "bad"}` },
+    icon(health.healthy ? "good" : "bad"),
+    h("span", null, "this proxy"),
+    h("span", { class: "state" }, health.sentence),
+    ...wrong.map(({ name, detail }) => h("span", { key: name, class: "why" }, `${name}: ${detail}`)),
+  );
+}
+
+/** @param {Live} live @param {RouteStatus} route */
+export function endpoints(live, { arms }) {
+  const rows = /** @type {const} */ (["stable", "canary"]).flatMap((arm) =>
+    arms[arm].endpoints.map((endpoint) => {
+      const state = stateOf(endpoint.healthy);
+      return h(
+        "li",
+        { key: arm + endpoint.url, class: `endpoint tone-${state.tone}` },
+        icon(state.icon),
+        h("span", { class: `arm ${arm}-text` }, arm),
+        h("span", { class: "url" }, endpoint.url.replace(/^http:\/\//, "")),
+        h("span", { class: "state" }, state.word),
+        endpoint.detail === ""
+          ? null
+          : h("span", { class: "why" }, `${endpoint.detail}, ${plural(endpoint.failures, "probe")} in a row`),
+      );
+    }),
+  );
+  return h(
+    "section",
+    { key: "endpoints", class: "card", "aria-labelledby": "endpoints-title" },
+    h("h2", { id: "endpoints-title" }, "Health"),
+    h("ul", { class: "endpoints" }, ...rows, ownHealth(live)),
+  );
+}
+
+/** @param {RouteStatus} route */
+export function alerts({ name, alerts: open }) {
+  return h(
+    "section",
+    { key: "alerts", class: "card", "aria-labelledby": "alerts-title" },
+    h("h2", { id: "alerts-title" }, "Alerts"),
+    open.length === 0
+      ? h("p", { class: "empty" }, `None are open for ${name}.`)
+      : h(
+          "ul",
+          { class: "alerts" },
+          ...open.map((alert) =>
+            h(
+              "li",
+              { key: alert.id + alert.rule, class: `tone-${alert.severity === "warning" ? "wait" : "bad"}` },
+              h("strong", null, alert.severity),
+              h("span", null, ` ${alert.rule}, for ${duration(alert.openMs)}`),
+              alert.acknowledged === null
+                ? null
+                : h("span", { class: "sub" }, ` seen by ${alert.acknowledged.by}`),
+              alert.muted === null ? null : h("span", { class: "sub" }, ` ${alert.muted}`),
+            ),
+          ),
+        ),
+  );
+}
+
+/** @param {Live} live @param {RouteStatus} route */
+export function replicas(live, { name }) {
+  /** @type {readonly Replica[] | undefined} */
+  const known = live.extras.get("replicas")?.replicas;
+  if (known === undefined) return null;
+  return h(
+    "section",
+    { key: "replicas", class: "card", "aria-labelledby": "replicas-title" },
+    h("h2", { id: "replicas-title" }, "Replicas"),
+    h(
+      "ul",
+      { class: "replicas" },
+      ...known.map((each) => {
+        const called = each.replica ?? each.name ?? "";
+        const weight = each.weights?.[name];
+        return h(
+          "li",
+          { key: called },
+          h("strong", null, called),
+          each.isLeader === true ? h("span", { class: "tag" }, "leader") : null,
+          weight === undefined ? null : h("span", null, ` ${percent(weight)}`),
+          each.isStale === true ? h("span", { class: "sub" }, " silent") : null,
+        );
+      }),
+    ),
+  );
+}
+
+/** @param {Live} live */
+export function messages(live) {
+  /** @type {readonly { at: string, id: string, severity: string, summary: string }[] | undefined} */
+  const told = live.extras.get("messages")?.messages;
+  if (told === undefined || told.length === 0) return null;
+  return h(
+    "section",
+    { key: "messages", class: "card", "aria-labelledby": "messages-title" },
+    h("h2", { id: "messages-title" }, "What people were told"),
+    h(
+      "ul",
+      { class: "messages" },
+      ...told
+        .slice(-6)
+        .reverse()
+        .map(({ at, id, severity, summary }) =>
+          h("li", { key: at + id }, h("span", { class: "sub" }, `${moment(at)} ${severity} `), summary),
+        ),
+    ),
+  );
+}
+
+/** That what is shown is of before. @param {Live} live */
+export function stale({ connection, seenAt }) {
+  if (connection !== "lost") return null;
+  const words = seenAt === 0 ? "." : `: what is shown is of ${moment(seenAt)}.`;
+  return h(
+    "p",
+    { key: "stale", class: "banner tone-bad", role: "alert" },
+    icon("bad"),
+    h("span", null, `The proxy does not answer${words} `),
+  );
+}
+
+/** The safety switches that a route is under. @param {RouteStatus} route */
+export function safety({ safety: on }) {
+  return Object.entries(on).map(([name, { since, by, reason }]) =>
+    h(
+      "p",
+      { key: `safety-${name}`, class: "banner tone-bad", role: "alert" },
+      icon("bad"),
+      h("strong", null, `${sentence(name)} is on`),
+      h("span", null, ` since ${moment(since)}, by ${by}: ${reason}`),
+    ),
+  );
+}

@@ -1,0 +1,239 @@
+/**
+ * The console, driven in Chromium through a whole rollout as a person would: sign in, start, approve with a checklist, pause, a breach, the evidence, a rollback by
+ * hand. Whatever the browser has to complain about, a request to anybody else and every finding of axe-core fails. Without Chromium it is skipped, but not
+ * where CI runs.
+ */
+
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import type { Browser, Page } from "playwright-core";
+import t, { type Test } from "tap";
+import {
+  BROWSER,
+  LEAD,
+  READER,
+  openBrowser,
+  openConsole,
+  signIn,
+  stage,
+  type Stage,
+} from "../support/console.ts";
+
+t.setTimeout(100_000);
+
+const isCi = process.env["CI"] === "true";
+const skip = BROWSER === undefined && !isCi ? "there is no Chromium here" : false;
+const AXE = readFileSync(fileURLToPath(import.meta.resolve("axe-core/axe.min.js")), "utf8");
+/** What the first view may take over the wire, compressed as it is. */
+const FIRST_VIEW_BYTES = 150 * 1024;
+
+interface Finding {
+  readonly id: string;
+  readonly nodes: readonly { readonly html: string; readonly failureSummary?: string }[];
+}
+
+/** What axe-core finds in the page as it is, in light and in dark. */
+async function accessible(t: Test, page: Page, state: string): Promise<void> {
+  // By the debugger: the page itself may not run what is not its own.
+  await page.evaluate(AXE);
+  // In the dark nothing is different but the colours.
+  const rules = { light: {}, dark: { runOnly: ["color-contrast"] } };
+  for (const colorScheme of ["light", "dark"] as const) {
+    await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+    const options = JSON.stringify({ resultTypes: ["violations"], ...rules[colorScheme] });
+    const found = await page.evaluate(`axe.run(document, ${options}).then(({ violations }) => violations)`);
+    // What axe-core documents that it answers.
+    const findings = (found as readonly Finding[]).map(({ id, nodes }) => [
+      id,
+      nodes[0]?.html,
+      nodes[0]?.failureSummary,
+    ]);
+    t.same(findings, [], `${state}, ${colorScheme}`);
+  }
+}
+
+const button = (page: Page, name: string) => page.getByRole("button", { name, exact: true });
+const heading = (page: Page, name: RegExp) => page.getByRole("heading", { level: 1, name });
+
+t.test("Chromium and the console", { skip }, async (t) => {
+  const scene = await stage("2s");
+  const browser = await openBrowser();
+  t.teardown(async () => {
+    await browser.close();
+    await scene.close();
+  });
+  await t.test("a whole rollout, with nothing to complain about", (t) => wholeRollout(t, scene, browser));
+  await t.test("a token that may only read gets no buttons, and a wrong one no page", (t) =>
+    rights(t, scene, browser),
+  );
+  await t.test("the console says that the proxy is lost, and goes on when it is back", (t) =>
+    lost(t, scene, browser),
+  );
+});
+
+async function wholeRollout(t: Test, scene: Stage, browser: Browser): Promise<void> {
+  const { page, wrong } = await openConsole(browser, scene.url);
+  await page.addInitScript(
+    "addEventListener('securitypolicyviolation', (event) => console.error('CSP: ' + event.violatedDirective))",
+  );
+  const network = await page.context().newCDPSession(page);
+  await network.send("Network.enable");
+  await network.send("Network.setCacheDisabled", { cacheDisabled: true });
+  let bytes = 0;
+  network.on("Network.loadingFinished", ({ encodedDataLength }) => (bytes += encodedDataLength));
+  await page.reload();
+  await heading(page, /Sluice/).waitFor();
+  await accessible(t, page, "sign-in");
+
+  await signIn(page, scene.running.token);
+  await heading(page, /^Routes$/).waitFor();
+  await accessible(t, page, "routes");
+  await page.getByRole("main").getByRole("link", { name: /^app/ }).click();
+  await heading(page, /No rollout is under way/).waitFor();
+  await page.getByRole("img", { name: /Requests\/s over time/ }).waitFor();
+  await page.locator(".connection.live").waitFor();
+  t.ok(bytes > 40_000 && bytes < FIRST_VIEW_BYTES, `the first view takes ${bytes} bytes`);
+  t.notMatch(page.url(), new RegExp(scene.running.token), "the token is in no address");
+  await accessible(t, page, "idle");
+
+  await page.keyboard.press("Tab");
+  t.equal(await page.locator(":focus").textContent(), "Skip to the page", "the first thing that Tab finds");
+  await page.keyboard.press("Enter");
+  t.equal(await page.locator(":focus").getAttribute("id"), "main", "and it leads there");
+
+  await button(page, "Start a rollout…").click();
+  await page.getByRole("dialog").waitFor();
+  await page.keyboard.press("Escape");
+  await page.getByRole("dialog").waitFor({ state: "detached" });
+  t.equal(
+    await page.locator(":focus").textContent(),
+    "Start a rollout…",
+    "the focus goes back to where it was",
+  );
+  await page.keyboard.press("Enter");
+  await page.getByLabel("Reason").fill("4.0 is ready");
+  await button(page, "Start").click();
+
+  await heading(page, /Waiting for people to sign/).waitFor();
+  await accessible(t, page, "gate");
+  await button(page, "Approve…").click();
+  for (const item of ["stakeholders notified", "on call assigned", "dashboards ready"])
+    await page.getByLabel(item).check();
+  await page.getByLabel("Comment").fill("go");
+  await accessible(t, page, "approve");
+  await button(page, "Sign").click();
+
+  await scene.until((route) => route.weight === 5);
+  await page.locator(".rung.here", { hasText: "5 %" }).waitFor();
+  await button(page, "Pause…").click();
+  await button(page, "Pause").click();
+  await heading(page, /^Paused at 5 %$/).waitFor();
+  await accessible(t, page, "paused");
+  await button(page, "Resume…").click();
+  await button(page, "Resume").click();
+  await heading(page, /^Paused/).waitFor({ state: "detached" });
+
+  // Somebody else promotes while a question about this step is open: it is not signed by a click that comes late.
+  await scene.until((route) => route.weight === 25);
+  await page.locator(".rung.here", { hasText: "25 %" }).waitFor();
+  await button(page, "Approve…").click();
+  const { name, step } = scene.status();
+  await scene.running.control.command(
+    name,
+    { type: "promote", full: false, step, force: true, reason: "enough seen" },
+    { name: "somebody else" },
+  );
+  await page.getByRole("alert").filter({ hasText: "has moved on" }).waitFor();
+  t.ok(await button(page, "Sign").isDisabled(), "a late click signs nothing");
+  await button(page, "Cancel").click();
+
+  scene.canary.failFrom(1);
+  await heading(page, /^Rolled back: 3\.9 serves everybody$/).waitFor();
+  scene.canary.failFrom(0);
+  const evidence = page.getByRole("region", { name: "Evidence" });
+  await evidence.getByText("failed on the canary", { exact: true }).waitFor();
+  const { lastRollback } = scene.status();
+  t.ok((lastRollback?.requestsFailed ?? 0) > 0);
+  t.match(await evidence.textContent(), /status 500/);
+  await page.getByRole("listitem").filter({ hasText: "Rolled back" }).first().waitFor();
+  await accessible(t, page, "rolled back");
+
+  await button(page, "Set weight…").click();
+  await page.getByLabel("The canary's share in percent").fill("10");
+  await button(page, "Set weight").click();
+  await page.getByRole("alert").getByText("SPLIT_COOLDOWN").waitFor();
+  t.match(
+    await page.getByRole("alert").textContent(),
+    /Wait for the cooldown to pass/,
+    "with what to do about it",
+  );
+  await accessible(t, page, "refused");
+  await page.getByLabel("Also during a cooldown").check();
+  await page.getByLabel("Reason").fill("one more look");
+  // The refusal was the browser's to log, and is what was asked for.
+  const logged = wrong.filter((each) => !/status of 409/.test(each));
+  await button(page, "Set weight").click();
+  await scene.until((route) => route.weight === 10);
+  await button(page, "Roll back…").click();
+  await button(page, "Roll back now").click();
+  await scene.until((route) => route.weight === 0);
+  await heading(page, /^Rolled back/).waitFor();
+
+  await button(page, "Emergency…").click();
+  await page.getByLabel("Reason").fill("the database is gone");
+  await button(page, "Emergency, now").click();
+  await heading(page, /^Emergency/).waitFor();
+  await page.getByRole("alert").filter({ hasText: "the database is gone" }).waitFor();
+  await accessible(t, page, "emergency");
+  await button(page, "End emergency…").click();
+  await button(page, "End it").click();
+  await heading(page, /^Rolled back/).waitFor();
+  t.same(logged, [], "nothing to complain about");
+  t.same(
+    wrong.filter((each) => !/status of 409/.test(each)),
+    [],
+  );
+  await page.context().close();
+}
+
+async function rights(t: Test, scene: Stage, browser: Browser): Promise<void> {
+  const { page, wrong } = await openConsole(browser, scene.url, {
+    viewport: { width: 390, height: 844 },
+    hasTouch: true,
+  });
+  await page.getByLabel("Token").fill("wrong-token-0123456789");
+  await button(page, "Sign in").click();
+  await page.getByRole("alert").getByText("SPLIT_UNAUTHORIZED").waitFor();
+  await accessible(t, page, "wrong token");
+  t.match(wrong, [/401/], "the browser says it, too");
+  await signIn(page, READER);
+  await page.goto(`${scene.url}#/app`);
+  await page.getByText("This token may only read.").waitFor();
+  t.equal(await button(page, "Roll back…").count(), 0, "nothing to press");
+  const isTooWide = await page.evaluate("document.documentElement.scrollWidth > innerWidth");
+  t.equal(isTooWide, false, "nothing sticks out on a phone");
+  await accessible(t, page, "phone");
+  await page.reload();
+  await page.getByText("This token may only read.").waitFor();
+  await button(page, "Sign out").click();
+  await page.reload();
+  await page.getByLabel("Token").waitFor();
+  t.equal(wrong.length, 1, "and nothing else to complain about");
+  await page.context().close();
+}
+
+async function lost(t: Test, scene: Stage, browser: Browser): Promise<void> {
+  const { page } = await openConsole(browser, scene.url);
+  await signIn(page, LEAD);
+  await page.goto(`${scene.url}#/app`);
+  await page.locator(".connection.live").waitFor();
+  let isAway = true;
+  await page.route("**/v1/events*", (route) => (isAway ? route.abort() : route.continue()));
+  // What was open ends: another route is followed, and its stream does not come.
+  await page.getByRole("navigation").getByRole("link", { name: "api" }).click();
+  await page.locator(".connection.lost").waitFor();
+  await accessible(t, page, "lost");
+  isAway = false;
+  await page.locator(".connection.live").waitFor();
+  await page.context().close();
+}
