@@ -109,8 +109,8 @@ export async function start(options: StartOptions): Promise<Running> {
   try {
     const secrets = (source: SecretSource): Secret => secretOf(source);
     const opened = await openStore(config.state, { ...options, secretOf: secrets });
-    const { store, folder } = opened;
-    closers.push(() => store.close());
+    const { folder } = opened;
+    const store = closing(opened.store);
     const [cookieSecret, token] = [await opened.cookieSecret(), await opened.key("admin.token")];
     const journalPath = folder === null ? null : join(folder, "journal.jsonl");
     const journal = closing(await openJournal({ path: journalPath, clock, log }));
@@ -118,8 +118,7 @@ export async function start(options: StartOptions): Promise<Running> {
     const reports = createReports(paperwork);
     // Ends after the workers: what they say to the last is told in the reports, too.
     const deployments = closing(keepDeployments({ ...paperwork, journal }));
-    const incidents = keepIncidents({ ...paperwork, journal });
-    closers.push(() => incidents.close());
+    const incidents = closing(keepIncidents({ ...paperwork, journal }));
 
     const backups = backupsOf(options, {
       state: folder,
@@ -128,19 +127,19 @@ export async function start(options: StartOptions): Promise<Running> {
     });
     closers.push(() => backups?.close());
 
-    const outlets = new Outlets({
-      secretOf: (source) => secretOf(source),
-      write: options.write ?? (() => undefined),
-      program: buildOf().version,
-      clock,
-      log,
-    });
     // Ends after the workers, too.
-    closers.push(() => outlets.close());
+    const outlets = closing(
+      new Outlets({
+        secretOf: secrets,
+        write: options.write ?? (() => undefined),
+        program: buildOf().version,
+        clock,
+        log,
+      }),
+    );
     await outlets.configure(allowed(config, env));
 
-    const outbox = await openOutbox({ folder, clock, log });
-    closers.push(() => outbox.close());
+    const outbox = closing(await openOutbox({ folder, clock, log }));
     const { fanout, channels } = await openNotifier({
       config,
       secretOf,
