@@ -80,5 +80,6 @@ export const EXAMPLES: Readonly<Record<string, readonly (readonly [typed: string
     ["sluice flags set beta --percentage 10% --reason 'a first look'", "of the keys"],
   ],
   "flags import": [["sluice flags import old.json > flags.json", "the older form, in flagd's"]],
+  version: [["sluice version --json", "for a program"]],
   completion: [["sluice completion bash > /etc/bash_completion.d/sluice", "for the next shell"]],
 };

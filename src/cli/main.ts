@@ -31,6 +31,7 @@ import { report, type ReportOptions } from "./report.ts";
 import { remote } from "./remote.ts";
 import { restoreOffline } from "./restore-offline.ts";
 import { safetyCommands } from "./safety.ts";
+import { versionCommands } from "./version.ts";
 
 /** What the demonstration is told. */
 export interface DemoOptions {
@@ -102,6 +103,7 @@ function programOf(programs: Programs, io: Io, done: (exit: number) => void): Co
       "\nExit codes: 0 done or healthy, 1 failed or rolled back, 2 usage or configuration, 3 paused or waiting for a\n" +
         "person, 4 conflict, 5 unreachable, 124 timed out.",
     );
+  versionCommands(program, io, done);
   localCommands(program, programs, io, done);
   trialCommands(program, io, done);
   rolloutCommands(program, io, done);

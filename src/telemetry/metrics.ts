@@ -7,7 +7,6 @@
  * the first time that it writes OpenMetrics.
  */
 
-import { readFileSync } from "node:fs";
 import {
   Registry,
   collectDefaultMetrics,
@@ -17,13 +16,13 @@ import {
 import type { Control } from "../engine/control.ts";
 import type { PlaneGauges } from "../engine/ports.ts";
 import { prefers } from "./accept.ts";
+import { buildOf, type Build } from "./build.ts";
 import { METRICS } from "./metric-table.ts";
 import type { OutletCounts } from "./outlets.ts";
 import type { Exemplar } from "./samples.ts";
 import {
   LOOP_QUANTILES,
   type ArmName,
-  type Build,
   type FlagFigures,
   type Metric,
   type Reload,
@@ -114,13 +113,6 @@ export function createMetrics(sources: MetricSources): Metrics {
       return { contentType: registry.contentType, body: await rendered };
     },
   };
-}
-
-/** What runs here: from the package's own file, which lies at the same place beside `src/` and beside `dist/`. */
-export function buildOf(): Build {
-  const file: unknown = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
-  const version = typeof file === "object" && file !== null && "version" in file ? file.version : undefined;
-  return { version: typeof version === "string" ? version : "unknown", node: process.versions.node };
 }
 
 function take(sources: MetricSources, build: Build): Snapshot {

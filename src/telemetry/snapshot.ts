@@ -4,6 +4,7 @@ import type { Arm } from "../domain/split.ts";
 import type { Totals } from "../engine/control.ts";
 import type { ChannelStats, PlaneGauges } from "../engine/ports.ts";
 import type { RouteStatus } from "../engine/status.ts";
+import type { Build } from "./build.ts";
 import type { OutletCounts } from "./outlets.ts";
 import type { Exemplar, Sample } from "./samples.ts";
 
@@ -56,12 +57,6 @@ export interface FlagFigures {
   /** Evaluations since start, by reason or error code. */
   readonly evaluations: Readonly<Record<string, number>>;
 }
-/** What runs. */
-export interface Build {
-  readonly version: string;
-  readonly node: string;
-}
-
 /** One metric. */
 export interface Metric {
   readonly name: string;
