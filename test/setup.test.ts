@@ -361,19 +361,6 @@ t.test("the image runs as a number that is not root, reports its health, and sto
   }
 });
 
-t.test("compose stands the proxy before two upstreams, with a configuration that is valid", async (t) => {
-  const compose = z
-    .looseObject({
-      services: z.record(z.string(), z.looseObject({ ports: z.array(z.string()).optional() })),
-      configs: z.object({ sluice: z.object({ content: z.string() }) }),
-    })
-    .parse(parse(read("docker/compose.yaml"), { merge: true }));
-  t.same(Object.keys(compose.services), ["stable", "canary", "sluice"]);
-  t.same(compose.services["sluice"]?.ports, ["127.0.0.1:8080:8080"], "the admin API is not published");
-  const config = configSchema.parse(parse(compose.configs.sluice.content));
-  t.equal(config.routes[0]?.canary.endpoints.length, 1);
-});
-
 t.test("the README's configuration is valid, and its commands exist", async (t) => {
   const text = read("README.md");
   const [, example = ""] = /```yaml\n([\s\S]*?)```/.exec(text) ?? [];

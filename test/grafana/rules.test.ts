@@ -21,7 +21,8 @@ t.test("promtool finds nothing wrong with rules, tests and configuration", { ski
   for (const args of [
     ["check", "rules", `${DOCKER}prometheus/rules.yml`],
     ["test", "rules", `${DOCKER}prometheus/rules.test.yml`],
-    ["check", "config", `${DOCKER}prometheus/prometheus.yml`],
+    // The certificate is where the containers have it; test/packaging/compose.test.ts starts a Prometheus with one.
+    ["check", "config", "--syntax-only", `${DOCKER}prometheus/prometheus.yml`],
   ]) {
     const { status, said } = run("promtool", args);
     t.equal(status, 0, `${args.join(" ")}: ${said}`);
