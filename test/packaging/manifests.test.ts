@@ -16,7 +16,7 @@ import { configSchema, type Config } from "../../src/config/schema.ts";
 import { secretSourcesOf } from "../../src/config/secret.ts";
 import { temporaryFolder } from "../support/disk.ts";
 import { program, service } from "../support/program.ts";
-import { freePort, missing } from "../support/servers.ts";
+import { freePort, missing, programOf } from "../support/servers.ts";
 
 const DOCKER = fileURLToPath(new URL("../../docker/", import.meta.url));
 const read = (path: string): string => readFileSync(join(DOCKER, path), "utf8");
@@ -279,7 +279,9 @@ t.test(
     // The program is not installed on the machine of a test, and that alone is not looked at.
     writeFileSync(file, unit.replaceAll("/usr/local/bin/sluice", process.execPath));
     const analyze = (...args: readonly string[]) => {
-      const { status, stdout, stderr } = spawnSync("systemd-analyze", [...args, file], { encoding: "utf8" });
+      const { status, stdout, stderr } = spawnSync(programOf("systemd-analyze") ?? "", [...args, file], {
+        encoding: "utf8",
+      });
       return { status, said: `${stdout}${stderr}` };
     };
     t.match(analyze("verify", "--man=no"), { status: 0, said: "" });
