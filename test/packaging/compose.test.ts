@@ -41,6 +41,10 @@ const compose = z
   .parse(parse(read("compose.yaml"), { merge: true }));
 const configuration = compose.configs.sluice.content;
 const named = (name: string): z.output<typeof service> => service.parse(compose.services[name]);
+/** The image's own health check, in words. */
+const HEALTHCHECK = z
+  .array(z.string())
+  .parse(JSON.parse(/HEALTHCHECK [^[]*CMD (\[.*\])/.exec(read("Dockerfile"))?.[1] ?? "[]"));
 const REPLICAS = ["sluice-1", "sluice-2"];
 /** A service and its port, or every address and a port. */
 const ADDRESS = /\b(?:[a-z]+(?:-\d)?|0\.0\.0\.0):\d{4,5}\b/g;
@@ -78,9 +82,21 @@ t.test(
         else t.ok(statSync(join(DOCKER, source)).isDirectory() && mode === "ro", `${name} mounts ${source}`);
       }
     }
-    t.equal(compose.networks["admin"]?.internal, true);
-    const seen = Object.keys(compose.services).filter((name) => named(name).networks.includes("admin"));
-    t.same(seen, [...REPLICAS, "prometheus"], "nobody else sees the admin listeners");
+    const on = (network: string): readonly string[] =>
+      Object.keys(compose.services).filter((name) => named(name).networks.includes(network));
+    t.match(compose.networks, { admin: { internal: true }, state: { internal: true } });
+    t.same(on("admin"), [...REPLICAS, "prometheus"], "nobody else sees the admin listeners");
+    t.same(on("state").toSorted(), ["redis", ...REPLICAS], "nor Redis");
+    const allowed = (text: string): readonly string[] =>
+      text.match(/ \+[a-z]+\b/g)?.map((each) => each.trim()) ?? [];
+    const [line = ""] = /^user sluice .*$/m.exec(read("../SECURITY.md")) ?? [];
+    const script = named("keys").command.at(-1)?.replaceAll('"', " ") ?? "";
+    t.ok(allowed(line).length > 20);
+    t.same(
+      allowed(script),
+      allowed(line),
+      "where the replicas' user may do what SECURITY.md says and no more",
+    );
     t.end();
   },
 );
@@ -121,7 +137,7 @@ function askAdmin(port: number, host: string, path: string, ca: Buffer): Promise
   });
 }
 
-const skip = missing("prometheus", "openssl");
+const skip = missing("prometheus", "openssl", "redis-server");
 
 t.test(
   "both replicas serve its traffic and are scraped by the Prometheus that it configures",
@@ -152,7 +168,8 @@ t.test(
     const script = rest.map((each) =>
       each
         .replaceAll("/run/sluice", keys)
-        .replaceAll("65532:65532", `${process.getuid?.()}:${process.getgid?.()}`),
+        .replaceAll("$$", () => "$")
+        .replaceAll(/\b(?:65532:65532|999:999)\b/g, `${process.getuid?.()}:${process.getgid?.()}`),
     );
     for (const run of ["makes keys", "keeps them"]) {
       const done = spawnSync(shell, script, { encoding: "utf8" });
@@ -162,6 +179,15 @@ t.test(
     t.equal(statSync(join(keys, "token")).mode & 0o777, 0o600);
     const ca = readFileSync(join(keys, "cert.pem"));
 
+    const [redis = "", ...options] = named("redis").command;
+    const store = serve(redis, [
+      ...options.map((each) => each.replace("/run/sluice", keys).replace("/data", folder)),
+      "--bind",
+      "127.0.0.1",
+      "--port",
+      (await portOf("redis:6379")).split(":")[1] ?? "",
+    ]);
+    t.teardown(() => store.close());
     for (const name of ["stable", "canary"]) {
       const [, ...args] = named(name).command;
       const port = (await portOf(`${name}:8080`)).split(":")[1] ?? "";
@@ -187,12 +213,15 @@ t.test(
       t.equal(await askAdmin(admin, name, "/v1/routes", ca), 401, "more than that takes a token");
       const answer = await ask(`http://${await portOf(`${name}:8080`)}`, { headers: { "x-user-id": "ada" } });
       t.match(answer, { status: 200, body: "this is version 3.9\n" }, name);
-      const { SLUICE_CA = "", SLUICE_ADMIN = "" } = named(name).environment;
-      const status = command(["status", "--json"], {
-        SLUICE_CA: SLUICE_CA.replace("/run/sluice", keys),
-        SLUICE_ADMIN: SLUICE_ADMIN.replace("9900", String(admin)),
-        SLUICE_STATE: join(folder, name, "state"),
-      });
+      const env = Object.fromEntries(
+        Object.entries(named(name).environment).map(([key, value]) => [
+          key,
+          value.replace("/run/sluice", keys).replace("9900", String(admin)),
+        ]),
+      );
+      const health = spawnSync(process.execPath, HEALTHCHECK.slice(1), { env });
+      t.equal(health.status, 0, `the image finds it well: ${health.stderr.toString()}`);
+      const status = command(["status", "--json"], { ...env, SLUICE_STATE: join(folder, name, "state") });
       t.equal(await status.ended, 0, `the command line finds its way in: ${status.output()}`);
     }
     const [, ...traffic] = named("traffic").command;
@@ -223,6 +252,10 @@ t.test(
       return JSON.stringify(await query(serving)) === JSON.stringify(both);
     });
     t.same(await query("up == 1"), both);
+    await until(`both have one state: ${store.output()}`, async () => {
+      const isUp = JSON.stringify(await query("sluice_store_up == 1")) === JSON.stringify(both);
+      return isUp && (await query("sluice_leader == 1")).length === 1;
+    });
     const rules = await ask(`http://${origin}`, { path: "/api/v1/rules" });
     t.match(rules.body, /SluiceRolledBack/, "the rules are loaded");
   },

@@ -14,6 +14,7 @@ import { z } from "zod";
 import { parseConfig } from "../../src/config/load.ts";
 import { configSchema, type Config } from "../../src/config/schema.ts";
 import { secretSourcesOf } from "../../src/config/secret.ts";
+import { folderOfState, stateOf } from "../../src/config/state.ts";
 import { temporaryFolder } from "../support/disk.ts";
 import { program, service } from "../support/program.ts";
 import { freePort, missing, programOf } from "../support/servers.ts";
@@ -133,7 +134,7 @@ const selects = (selector: z.output<typeof labels>, labelled: z.output<typeof la
 
 /** Every path that a configuration writes to. */
 const written = ({ state, reports, backups }: Config): readonly string[] => [
-  ...(typeof state === "string" && state.startsWith("file:") ? [state.slice("file:".length)] : []),
+  folderOfState(state) ?? "nowhere",
   reports,
   ...(backups === "off" ? [] : [backups.folder]),
 ];
@@ -185,6 +186,7 @@ for (const file of FILES) {
       t.equal(mountOf(path)?.readOnly, true, path);
     t.equal(mountOf("/etc/sluice/sluice.yaml")?.readOnly, true, "where the image looks for it");
     t.equal(config.admin.insecure, false);
+    t.match(stateOf(config.state), { kind: "redis", tls: true }, "its replicas have one state");
     t.end();
   });
 
