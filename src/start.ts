@@ -141,14 +141,8 @@ export async function start(options: StartOptions): Promise<Running> {
     await outlets.configure(allowed(config, env));
 
     const outbox = closing(await openOutbox({ folder, clock, log }));
-    const { fanout, channels } = await openNotifier({
-      config,
-      secretOf,
-      outbox,
-      lookup: systemLookup,
-      clock,
-      log,
-    });
+    const lookup = systemLookup;
+    const { fanout, channels } = await openNotifier({ config, secretOf, outbox, lookup, clock, log });
     closers.push(() => fanout.close());
     const paged = new Set(["log", ...channelNames(config.notify, "emergency")]);
     const everybody: Notifier = {

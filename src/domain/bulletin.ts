@@ -68,7 +68,7 @@ const MOST_UPDATES = 12;
 const MOST_INCIDENTS = 5;
 
 /** The first time after `wall` at which a digest is due. */
-export function nextDigest({ digest }: BulletinSettings, wall: number): number | null {
+function nextDigest({ digest }: BulletinSettings, wall: number): number | null {
   if (digest === "off") return null;
   const { at, timezone } = digest;
   const day = Math.floor(localMs(wall, timezone) / DAY) * DAY;

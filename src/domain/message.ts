@@ -71,7 +71,7 @@ export function messageOf(summary: string, lines: readonly string[], look: strin
 }
 
 /** `"step 2 of 8, the canary has 5%"`; without a plan the weight alone. */
-export function placeOf({ step, steps, weight }: RolloutState): string {
+function placeOf({ step, steps, weight }: RolloutState): string {
   const has = `the canary has ${formatRate(weight)}`;
   return steps.length === 0 ? has : `step ${step + 1} of ${steps.length}, ${has}`;
 }
