@@ -50,7 +50,7 @@ t.test(
     await listener.next(/"name":"app"[^]*"name":"api".*\n\n/);
     control.change({ weight: 0, phase: "rolled_back" });
     await clock.advance("100ms");
-    await listener.next(/"name":"app","weight":0,"phase":"rolled_back"/);
+    await listener.next(/"name":"app"[^\n]*"weight":0,[^\n]*"phase":"rolled_back"/);
     await ask("POST", "/v1/rollouts/app/pause");
     await listener.next(new RegExp(`"version":${control.version}`));
     await clock.advance("15s");
