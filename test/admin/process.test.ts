@@ -99,6 +99,8 @@ t.test(
     t.match(readdirSync(reports).toSorted(), [
       /^deployment_test_\d{8}T\d{6}Z\.json$/,
       /^deployment_test_\d{8}T\d{6}Z\.md$/,
+      /^incident_test_app_.*\.json$/,
+      /^incident_test_app_.*\.md$/,
       /^rollback_test_app_.*\.json$/,
     ]);
     t.same(readdirSync(folder).toSorted(), ["backups", "reports", "sluice.yaml", "state"]);
