@@ -61,7 +61,9 @@ t.test("another shell is refused, with those that there are", async (t) => {
 
 t.test("every command has an example, and every option in it is one that the command takes", async (t) => {
   const overview = (await sluice(["--help"])).out;
-  const commands = [...overview.matchAll(/^ {2}([a-z][a-z-]*)(?:\|[a-z]+)? .*$/gm)].map((each) => each[1] ?? "");
+  const commands = [...overview.matchAll(/^ {2}([a-z][a-z-]*)(?:\|[a-z]+)? .*$/gm)].map(
+    (each) => each[1] ?? "",
+  );
   t.ok(commands.length > 20);
   t.same(
     Object.keys(EXAMPLES).filter((words) => !commands.includes(words.split(" ", 1)[0] ?? "")),
