@@ -309,19 +309,20 @@ export class RouteControl {
   /** What people are told of a decision; undefined: nothing. */
   #draft({ effects, state: to, reason }: Accepted, from: RolloutState, actor: string, now: Millis) {
     const tell = effects.find((effect) => effect.type === "notify");
-    return tell === undefined
-      ? undefined
-      : this.#telling.draft({
-          ...tell,
-          from,
-          to,
-          actor,
-          reason,
-          calendar: this.calendar(),
-          figures: figuresOf(this.#seen(now)),
-          failed: this.#checks(now, to).filter((check) => check.verdict === "failed"),
-          rollback: this.#lastRollback,
-        });
+    return (
+      tell &&
+      this.#telling.draft({
+        ...tell,
+        from,
+        to,
+        actor,
+        reason,
+        calendar: this.calendar(),
+        figures: figuresOf(this.#seen(now)),
+        failed: this.#checks(now, to).filter((check) => check.verdict === "failed"),
+        rollback: this.#lastRollback,
+      })
+    );
   }
 
   /** Tells again what was recorded, for it may not have been told. */

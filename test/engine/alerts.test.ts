@@ -316,6 +316,24 @@ t.test("an event is over when it is true no more", async (t) => {
   t.equal(statusOf(b).phase, "progressing");
 });
 
+t.test("checks before a step that failed are an alert until they pass", async (t) => {
+  let isWell = false;
+  const run = () => Promise.resolve([{ name: "arms", ok: isWell, required: true, detail: "3/4", tookMs: 1 }]);
+  const alerts = [{ severity: "warning", when: [{ event: "validation_failed" }] }];
+  const b = await bench(config({ alerts, targets: [] }), { preflight: { run } });
+  await b.controller.command("app", startOf([{ ...step(0, 0), preflight: true }, step(5, 60)]), ADA);
+  await b.run(3);
+  await new Promise(setImmediate);
+  await b.run(2);
+  t.match(b.controller.alerting.open(), [{ metric: "validation_failed" }]);
+  isWell = true;
+  await b.controller.command("app", { type: "retry", force: false, reason: "fixed" }, ADA);
+  await b.run(3);
+  await new Promise(setImmediate);
+  await b.run(2);
+  t.same(b.controller.alerting.open(), []);
+});
+
 t.test("trouble with the alerts stands in no decision's way", async (t) => {
   const b = await running({ rollback: { onAny: [{ metric: "error_rate", above: "1%", for: "3m" }] } });
   let asked = 0;
