@@ -321,7 +321,8 @@ t.test("checks before a step that failed are an alert until they pass", async (t
   const run = () => Promise.resolve([{ name: "arms", ok: isWell, required: true, detail: "3/4", tookMs: 1 }]);
   const alerts = [{ severity: "warning", when: [{ event: "validation_failed" }] }];
   const b = await bench(config({ alerts, targets: [] }), { preflight: { run } });
-  await b.controller.command("app", startOf([{ ...step(0, 0), preflight: true }, step(5, 60)]), ADA);
+  const checked = { ...step(0, 0), preflight: true as const };
+  await b.controller.command("app", startOf([checked, step(5, 60)]), ADA);
   await b.run(3);
   await new Promise(setImmediate);
   await b.run(2);
