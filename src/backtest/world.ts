@@ -62,6 +62,9 @@ export interface WorldEvent {
   readonly allFailures: number;
 }
 
+/** What the journal has of people being told; a backtest is about what becomes of the weight. */
+const BESIDE = /^(?:ALERT_|SILENCE_|INCIDENT_|STAKEHOLDERS_TOLD$)/;
+
 const QUIET: Log = { debug() {}, info() {}, warn() {}, error() {} };
 const ACTOR = { name: "backtest" };
 /** A log holds no probes. */
@@ -119,7 +122,7 @@ export class World {
       store: noStore(),
       journal: {
         append: (entry) => {
-          this.#note(entry);
+          if (!BESIDE.test(entry.event)) this.#note(entry);
           return Promise.resolve(true);
         },
         read: () => Promise.resolve([]),
