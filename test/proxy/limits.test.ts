@@ -410,7 +410,7 @@ void inEveryLane(
     const arms = { stable: { endpoints: [server.url] }, canary: { endpoints: [server.url] } };
     const running = await startPlane(
       { stable: server.url, canary: server.url },
-      { longLived: { idle: "80ms" } },
+      { longLived: { idle: "500ms" } },
       { limits: { connections: 2 } },
     );
     const [busy, idle] = [await raw(running.address), await raw(running.address)];
