@@ -70,7 +70,7 @@ void inEveryLane(
     });
     const running = await startPlane(
       { stable: server.url, canary: server.url },
-      { timeouts: { total: "500ms" } },
+      { timeouts: { total: "2s" } },
     );
     const slow = await raw(running.address);
     slow.socket.pause();
