@@ -6,7 +6,7 @@
  * start, an upstream that is down does not.
  */
 
-import { join } from "node:path";
+import { extname, join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { createAdmin } from "./admin/server.ts";
 import { channelNames } from "./config/notify.ts";
@@ -36,6 +36,7 @@ import { createWorkers } from "./proxy/workers.ts";
 import { createProbes } from "./probe/health.ts";
 import { openBackups } from "./store/backups.ts";
 import { flagStore } from "./store/flag-record.ts";
+import { threadMerger } from "./store/merger.ts";
 import { openStore } from "./store/open.ts";
 import { buildOf } from "./telemetry/build.ts";
 import { drillShelf } from "./telemetry/drills.ts";
@@ -91,8 +92,8 @@ export interface Running {
   readonly drainAsked: Promise<void>;
 }
 
-/** What each worker runs; it lies beside this file in `src/` and in `dist/`. */
-const WORKER = new URL(import.meta.url.endsWith(".ts") ? "./worker.ts" : "./worker.js", import.meta.url);
+/** What a thread runs; it lies beside this file in `src/` and in `dist/`. */
+const fileOf = (name: string): URL => new URL(`./${name}${extname(import.meta.url)}`, import.meta.url);
 const LAG_SAMPLE_MS = 10;
 
 /** Starts the program. Rejects with AppError (state, address) when it cannot; nothing listens then. */
@@ -159,7 +160,7 @@ export async function start(options: StartOptions): Promise<Running> {
     warnOfUnverified(config, log);
     const probes = closing(createProbes({ config, clock, log, pem: (path) => pems.shelf.pem(path) }));
     const plane = createWorkers({
-      entry: WORKER,
+      entry: fileOf("worker"),
       config: withinFiles(allowed(config, env), files, log),
       told: (accounts) => outlets.take(accounts),
       clock,
@@ -195,6 +196,7 @@ export async function start(options: StartOptions): Promise<Running> {
     let vitals: Vitals | undefined;
     const controller = await openController(config, {
       store,
+      merger: closing(threadMerger(fileOf("merge-worker"), log)),
       journal: outlets.watched(deployments.journal),
       plane,
       probes,

@@ -31,6 +31,7 @@ const FLOORS: Readonly<Record<string, number>> = {
   "main.ts": 4,
   "start.ts": 4,
   "worker.ts": 4,
+  "merge-worker.ts": 4,
   "platform.ts": 4,
   "sluice.js": 4,
 };

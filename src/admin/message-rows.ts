@@ -97,6 +97,10 @@ async function resolve({
     return { kind: "problem", code: "SPLIT_NOT_FOUND", message: "there is no incident of this id" };
   // Asked twice is done once.
   const resolved = await sources.control.resolveIncident(id, actor, input.reason);
+  if (resolved !== undefined && "code" in resolved) {
+    const { code, message } = resolved;
+    return { kind: "problem", code, message };
+  }
   return { kind: "json", status: 200, body: resolved ?? found };
 }
 

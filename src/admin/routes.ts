@@ -35,6 +35,7 @@ import {
 import { measuredOf } from "./measured.ts";
 import { MESSAGE_ROWS } from "./message-rows.ts";
 import { NEIGHBOUR_ROWS } from "./neighbour-rows.ts";
+import { FLEET_ROWS } from "./fleet-rows.ts";
 import { REPORT_ROWS } from "./report-rows.ts";
 import { SAFETY_ROWS } from "./safety-rows.ts";
 import {
@@ -264,6 +265,7 @@ export const ROUTES = {
     },
   }),
   ...REPORT_ROWS,
+  ...FLEET_ROWS,
   ...DRILL_ROWS,
   ...MESSAGE_ROWS,
   ...NEIGHBOUR_ROWS,

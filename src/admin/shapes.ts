@@ -10,6 +10,7 @@ import type { DryRun, DryRunStep } from "../config/dry-run.ts";
 import type { Need, Takes } from "../domain/needs.ts";
 import type { ReloadResult } from "../engine/control.ts";
 import type { EndpointHealth, JournalLine, RescueCounts } from "../engine/ports.ts";
+import { fleetSchema, names } from "./fleet-shapes.ts";
 import type {
   ArmStatus,
   CheckStatus,
@@ -124,7 +125,6 @@ const check: z.ZodType<CheckStatus> = z
   })
   .meta({ id: "CheckStatus", description: "one rule's part of the verdict, with its evidence" });
 
-const names = z.array(z.string());
 const gateSpec: z.ZodType<GateAsked> = z
   .strictObject({
     roles: names,
@@ -223,6 +223,7 @@ export const routeStatusSchema: z.ZodType<RouteStatus> = z
     rescues,
     rollbacks: count,
     lastRollback: evidence.nullable(),
+    fleet: fleetSchema.nullable().meta({ description: "null where the state is not shared" }),
     arms: z.strictObject({ stable: arm, canary: arm }),
   })
   .meta({ id: "RouteStatus", description: "one route: what is in force, what is measured, what is judged" });

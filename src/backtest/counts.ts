@@ -20,7 +20,7 @@ import { indexOfMicros } from "../domain/hdr.ts";
 import type { Rule } from "../domain/rule.ts";
 import type { Arm } from "../domain/split.ts";
 import { armedLimitsOf, slowFromOf, type SlowFrom } from "../domain/tiers.ts";
-import type { EvidencePort } from "../engine/ports.ts";
+import type { CanaryKeys, EvidencePort } from "../engine/ports.ts";
 
 /** The seconds that a peek gives the present block: blocks are a second. */
 const BLOCK_S = 1;
@@ -92,8 +92,8 @@ export class ReplayCounts implements EvidencePort {
     this.#isArmed = hard !== undefined;
   }
 
-  keys(): { readonly failed: number; readonly seen: number } {
-    return { failed: this.#failedKeys.size, seen: this.#seenKeys.size };
+  keys(): CanaryKeys {
+    return { failed: [...this.#failedKeys], seen: [...this.#seenKeys] };
   }
 
   forgetKeys(): void {

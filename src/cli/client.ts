@@ -21,7 +21,7 @@ import type { IncidentRecord } from "../domain/incident.ts";
 import { isRecord } from "../domain/record.ts";
 import type { Switch } from "../domain/safety.ts";
 import type { BackupInfo, JournalLine } from "../engine/ports.ts";
-import type { AlertStatus, RouteStatus, SilenceStatus } from "../engine/status.ts";
+import type { AlertStatus, ReplicaStatus, RouteStatus, SilenceStatus } from "../engine/status.ts";
 
 const JSON_TYPE = "application/json";
 
@@ -71,6 +71,8 @@ export interface AdminClient {
       "pause" | "resume" | "promote" | "rollback" | "approve" | "reject" | "extend" | "step-back" | "retry",
     body: VerbBody,
   ): Promise<RouteStatus>;
+  /** The replicas that share the state. */
+  replicas(): Promise<readonly ReplicaStatus[]>;
   journal(options: { readonly limit: number; readonly route?: string }): Promise<readonly JournalLine[]>;
   /** The newest reports of rollouts, newest first. */
   reports(options: {
@@ -238,10 +240,9 @@ export function adminClient({ address, token, noTokenHint, ca }: ClientOptions):
       return found as OutputOf<"reports">["reports"];
     },
     report: (id, type) => textOf("GET", `/v1/reports/${at(id)}`, type, undefined, TIMEOUT_MS),
-    async backups() {
-      // As with the journal.
-      return listOf(await call("GET", "/v1/backups"), "backups", address) as BackupInfo[];
-    },
+    // As with the journal.
+    replicas: async () => listOf(await call("GET", "/v1/replicas"), "replicas", address) as ReplicaStatus[],
+    backups: async () => listOf(await call("GET", "/v1/backups"), "backups", address) as BackupInfo[],
     async backup(body) {
       const found = recordOf(await call("POST", "/v1/backup", body), address);
       if (typeof found["name"] !== "string") throw strange(address);

@@ -54,6 +54,7 @@ export const EXAMPLES: Readonly<Record<string, readonly (readonly [typed: string
   unsilence: [["sluice unsilence ID", "with an id that `silences` shows"]],
   retry: [["sluice retry app --reason 'the cause is mended'", "after a rollback, from step 0"]],
   health: [["sluice health", "exit code 1: something is not well"]],
+  replicas: [["sluice replicas", "exit code 1: one of them is silent"]],
   journal: [["sluice journal --route app --limit 20", "the last lines about one route"]],
   "journal verify": [["sluice journal verify --state ./state", "nobody has changed a line"]],
   report: [["sluice report app --markdown", "the newest, to be read"]],

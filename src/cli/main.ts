@@ -27,6 +27,7 @@ import type { Io } from "./io.ts";
 import { verifyJournal, type VerifyOptions } from "./journal.ts";
 import { plan, type PlanOptions } from "./plan.ts";
 import { preflight, type PreflightOptions } from "./preflight.ts";
+import { replicaCommand } from "./replicas.ts";
 import { report, type ReportOptions } from "./report.ts";
 import { remote } from "./remote.ts";
 import { restoreOffline } from "./restore-offline.ts";
@@ -115,6 +116,7 @@ function programOf(programs: Programs, io: Io, done: (exit: number) => void): Co
   backupCommands(program, io, done);
   flagCommands(program, io, done);
   incidentCommands(program, io, done);
+  replicaCommand(program, io, done);
   alertCommands(program, io, done);
   program
     .command("completion <shell>")

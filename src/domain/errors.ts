@@ -113,6 +113,13 @@ export const CODES = {
   SPLIT_MAINTENANCE: row(503, 1, true, "internal", "Wait until `maintenance` is switched off; see status."),
   SPLIT_DRAINING: row(503, 1, true, "internal", "This replica is going away; try again."),
   SPLIT_OVERLOADED: row(503, 1, true, "internal", "Too many requests wait for this upstream; try again."),
+  SPLIT_NO_LEADER: row(
+    503,
+    1,
+    true,
+    "internal",
+    "See `sluice replicas`; lowering works on every replica meanwhile.",
+  ),
   SPLIT_UNREACHABLE: row(
     503,
     5,

@@ -5,8 +5,14 @@
  * HdrHistogram tools read).
  */
 
-import { build, encodeIntoCompressedBase64, type Histogram } from "hdr-histogram-js";
-import { COUNTS_LENGTH, HIGHEST_MICROS, highestOf } from "./hdr.ts";
+import {
+  build,
+  decodeFromCompressedBase64,
+  encodeIntoCompressedBase64,
+  type Histogram,
+  type JsHistogram,
+} from "hdr-histogram-js";
+import { COUNTS_LENGTH, HIGHEST_MICROS, highestOf, indexOfMicros } from "./hdr.ts";
 import type { SparseCounts } from "./slice.ts";
 
 export { COUNTS_LENGTH, HIGHEST_MICROS, highestOf, indexOfMicros } from "./hdr.ts";
@@ -32,6 +38,17 @@ export function addSparse(into: Counts, sparse: SparseCounts): void {
     into.counts[index]! += count;
     into.total += count;
   }
+}
+
+/** The same counts, each bucket once and in order. */
+export function compactSparse(sparse: SparseCounts): SparseCounts {
+  const whole = emptyCounts();
+  addSparse(whole, sparse);
+  const compact: number[] = [];
+  whole.counts.forEach((count, index) => {
+    if (count > 0) compact.push(index, count);
+  });
+  return compact;
 }
 
 /**
@@ -79,11 +96,11 @@ export function percentilesOf(histogram: Counts): readonly Percentile[] {
   }));
 }
 
-function library(): Histogram {
+function library(digits: 1 | 2 = 2): Histogram {
   return build({
     lowestDiscernibleValue: 1,
     highestTrackableValue: HIGHEST_MICROS,
-    numberOfSignificantValueDigits: 2,
+    numberOfSignificantValueDigits: digits,
     autoResize: false,
   });
 }
@@ -95,4 +112,29 @@ export function encode(histogram: Counts): string {
     if (count > 0) target.recordValueWithCount(highestOf(index), count);
   });
   return encodeIntoCompressedBase64(target);
+}
+
+/** A slice's counts as HdrHistogram V2, compressed, base64. @param digits one: a tenth of the room, and latencies to a tenth */
+export function encodeHistogram(sparse: SparseCounts, digits: 1 | 2): string {
+  const whole = emptyCounts();
+  addSparse(whole, sparse);
+  const target = library(digits);
+  whole.counts.forEach((count, index) => {
+    if (count > 0) target.recordValueWithCount(highestOf(index), count);
+  });
+  return encodeIntoCompressedBase64(target);
+}
+
+/** The counts in such a text. Throws when it is none. */
+export function decodeHistogram(text: string): SparseCounts {
+  // Packed: whoever has sent it says how large it is.
+  const histogram = decodeFromCompressedBase64(text, "packed") as JsHistogram;
+  const values = histogram.recordedValuesIterator;
+  values.reset();
+  const sparse: number[] = [];
+  while (values.hasNext()) {
+    const { valueIteratedTo, countAtValueIteratedTo } = values.next();
+    sparse.push(indexOfMicros(valueIteratedTo), countAtValueIteratedTo);
+  }
+  return sparse;
 }

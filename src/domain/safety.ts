@@ -71,6 +71,48 @@ export function switched(state: SafetyState, { which, on, route, thrown }: Safet
   return { ok: true, state: { ...state, routes } };
 }
 
+/**
+ * What becomes of `mine` when somebody else has made `theirs` of what was `known` to both: what either has changed is changed. Where both have, on is
+ * towards safe.
+ */
+export function mergedSafety(known: SafetyState, mine: SafetyState, theirs: SafetyState): SafetyState {
+  const names = [...Object.keys(mine.routes), ...Object.keys(theirs.routes)];
+  const routes = [...new Set(names)].flatMap((name) => {
+    const merged = mergedThrows(known.routes[name], mine.routes[name], theirs.routes[name]);
+    return Object.keys(merged).length === 0 ? [] : [[name, merged] as const];
+  });
+  return { all: mergedThrows(known.all, mine.all, theirs.all), routes: Object.fromEntries(routes) };
+}
+
+function mergedThrows(known: Throws = {}, mine: Throws = {}, theirs: Throws = {}): Throws {
+  const merged = SWITCHES.flatMap((each) => {
+    const isChanged = mine[each]?.since !== known[each]?.since;
+    const thrown = isChanged ? (mine[each] ?? newer(theirs[each], known[each])) : theirs[each];
+    return thrown === undefined ? [] : [[each, thrown] as const];
+  });
+  return Object.fromEntries(merged);
+}
+
+/** What was thrown since; what was on before was taken back. */
+function newer(theirs: Thrown | undefined, known: Thrown | undefined): Thrown | undefined {
+  return theirs?.since === known?.since ? undefined : theirs;
+}
+
+/** How the switches get from one state to another, one at a time; those of all routes first. */
+export function changesBetween(from: SafetyState, to: SafetyState): readonly SafetyOrder[] {
+  const names = [...new Set([...Object.keys(from.routes), ...Object.keys(to.routes)])];
+  const scopes: readonly (string | null)[] = [null, ...names];
+  return scopes.flatMap((route) => {
+    const of = ({ all, routes }: SafetyState): Throws => (route === null ? all : (routes[route] ?? {}));
+    return SWITCHES.flatMap((which): readonly SafetyOrder[] => {
+      const [before, after] = [of(from)[which], of(to)[which]];
+      const thrown = after ?? before;
+      if (thrown === undefined || (before === undefined) === (after === undefined)) return [];
+      return [{ which, on: after !== undefined, route, thrown }];
+    });
+  });
+}
+
 /** Whoever takes back what is not on, but is on elsewhere, would think that all is normal. */
 function alreadyOff(state: SafetyState, which: Switch, route: string | null): SafetyChange {
   if (route !== null && state.all[which] !== undefined)

@@ -41,12 +41,18 @@ export interface AlertingParts {
   readonly routes: () => readonly RouteControl[];
   readonly clock: Pick<Clock, "wall">;
   readonly dice: Pick<Dice, "token">;
+  /** Whether answers are this replica's to record. */
+  readonly leads: () => boolean;
 }
 
+const NOT_HERE = refused(
+  "SPLIT_NO_LEADER",
+  "alerts are answered and silenced at the replica that leads, and this one does not",
+);
 const UNRECORDED = "it is in force, and could not be recorded: a restart would forget it";
 
 /** The alerts of all routes. */
-export function alertingOf({ routes, clock, dice }: AlertingParts): Alerting {
+export function alertingOf({ routes, clock, dice, leads }: AlertingParts): Alerting {
   const named = (name: string | undefined): readonly RouteControl[] =>
     routes().filter(({ config }) => name === undefined || config.name === name);
 
@@ -59,6 +65,7 @@ export function alertingOf({ routes, clock, dice }: AlertingParts): Alerting {
     id: string,
     answer: (route: RouteControl) => Refusal | undefined,
   ): Promise<AlertResult<readonly AlertStatus[]>> {
+    if (!leads()) return NOT_HERE;
     const route = routes().find(({ alerts }) => alerts.has(id));
     if (route === undefined) return refused("SPLIT_NOT_FOUND", "no alert of this id is open");
     const refusal = answer(route);
@@ -77,6 +84,7 @@ export function alertingOf({ routes, clock, dice }: AlertingParts): Alerting {
     silences: (name) =>
       named(name).flatMap(({ config, alerts }) => alerts.silences.map((each) => shown(config.name, each))),
     async silence({ route: name, ...order }, by) {
+      if (!leads()) return NOT_HERE;
       const [route] = named(name);
       if (route === undefined) return refused("SPLIT_NOT_FOUND", "there is no route of this name");
       // A name that does not begin like an option.
@@ -84,6 +92,7 @@ export function alertingOf({ routes, clock, dice }: AlertingParts): Alerting {
       return "ok" in made ? made : kept(route, shown(name, made));
     },
     async unsilence(id, by) {
+      if (!leads()) return NOT_HERE;
       for (const route of routes()) {
         const silence = route.alerts.unsilence(id, by);
         if (silence !== undefined) return kept(route, shown(route.config.name, silence));

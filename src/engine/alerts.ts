@@ -109,6 +109,8 @@ export class AlertKeeper {
     this.#readings = readings;
     // What a decision has left to be said.
     this.flush();
+    // Of several replicas one keeps the alerts; what it has recorded is known here.
+    if (!this.#ports.recorder.leads) return;
     this.#guarded(() => {
       const { onWarning } = this.#config.alerting;
       const isClimb = isClimbing(rollout.phase);
@@ -121,6 +123,13 @@ export class AlertKeeper {
       const sights = alertSights(this.#policy.rules, rollout, readings);
       this.#take(passAlerts(this.#state, this.#policy, sights, (alert) => overWhy(alert, rollout), moment));
     });
+  }
+
+  /** Another replica has recorded something else. */
+  follow(rollout: RolloutState, recorded: AlertState = NO_ALERTS): void {
+    this.#rollout = rollout;
+    this.#state = recorded;
+    this.#recorded = recorded;
   }
 
   /** What a step may ask for, as of the last look. */
@@ -304,6 +313,11 @@ export class AlertKeeper {
     return open
       .map((alert) => this.#statusOf(alert, wall))
       .sort((a, b) => rank.indexOf(a.severity) - rank.indexOf(b.severity));
+  }
+
+  /** The same in words. */
+  get words(): readonly string[] {
+    return this.open.map(({ severity, rule }) => `${severity}: ${rule}`);
   }
 
   #statusOf(alert: Alert, wall: number): AlertStatus {

@@ -80,6 +80,11 @@ export class Bulletins {
     return this.#book;
   }
 
+  /** Another replica has told. */
+  follow(book: BulletinBook): void {
+    this.#book = book;
+  }
+
   /** The book as it is once a decision is in force. */
   preview({ told, notice: { summary } }: Draft): BulletinBook {
     // A drill is none of the stakeholders' business.

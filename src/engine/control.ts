@@ -2,13 +2,14 @@
 
 import type { Actor, Command } from "../domain/rollout-types.ts";
 import type { IncidentRecord } from "../domain/incident.ts";
+import type { Refusal } from "../domain/refusal.ts";
 import type { ErrorCode } from "../domain/errors.ts";
 import type { Percentile } from "../domain/latency.ts";
 import type { Arm } from "../domain/split.ts";
 import type { Alerting } from "./alerting.ts";
 import type { JournalLine, RescueCounts } from "./ports.ts";
 import type { SafetyDesk } from "./safety.ts";
-import type { RouteStatus } from "./status.ts";
+import type { ReplicaStatus, RouteStatus } from "./status.ts";
 
 /** What became of a command. A refusal changes nothing. */
 export type CommandResult =
@@ -86,7 +87,9 @@ export interface Control {
   /** The last few of each route, oldest first. */
   incidents(): readonly IncidentRecord[];
   /** A person says that an incident is over; resolves it once that is recorded or tried, undefined where none of this id is open. */
-  resolveIncident(id: string, actor: Actor, how: string): Promise<IncidentRecord | undefined>;
+  resolveIncident(id: string, actor: Actor, how: string): Promise<IncidentRecord | Refusal | undefined>;
+  /** The replicas that share the state, by name; none where nobody does. */
+  replicas(): readonly ReplicaStatus[];
   totals(): Totals;
   /** The safety switches. */
   readonly safety: Pick<SafetyDesk, "state" | "turn">;

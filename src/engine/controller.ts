@@ -6,48 +6,36 @@
  * still being recorded is simply not decided again.
  */
 
-import { addEvents, PLANE_EVENTS } from "../domain/event.ts";
 import { NOTHING_SET_UP, foundBy } from "../domain/preflight.ts";
 import type { RouteStand } from "../domain/flag-change.ts";
 import type { HardRule } from "../domain/evidence/catastrophic.ts";
 import type { IncidentRecord } from "../domain/incident.ts";
 import type { Config } from "../config/schema.ts";
 import { IDLE } from "../domain/rollout-move.ts";
+import { lowersOrStops, overtakes } from "../domain/lowering.ts";
+import { refused, type Refusal } from "../domain/refusal.ts";
 import { decide } from "../domain/rollout.ts";
 import { passTime } from "../domain/rollout-tick.ts";
-import type { Accepted, Actor, Command, RolloutEvent, RolloutState } from "../domain/rollout-types.ts";
-import type { Arm } from "../domain/split.ts";
-import { OVERHEAD_BOUNDS } from "../domain/slice.ts";
-import { addCounts } from "../domain/window.ts";
+import type { Accepted, Actor, Command, RolloutEvent } from "../domain/rollout-types.ts";
 import { ruleOfAlarm } from "../domain/tiers.ts";
 import { NONE, millis, percentOf, type Millis } from "../domain/units.ts";
 import { alertingOf, type Alerting } from "./alerting.ts";
 import { refusal, type ArmHistograms, type CommandResult, type Control, type Totals } from "./control.ts";
-import type {
-  Backups,
-  Clock,
-  Confirm,
-  DataPlane,
-  Dice,
-  IncidentFiles,
-  Journal,
-  JournalLine,
-  Log,
-  Notifier,
-  Preflight,
-  Probes,
-  Reports,
-  StateDocument,
-  Store,
-} from "./ports.ts";
-import { Recorder } from "./recorder.ts";
-import { restoreRoutes, type RestoreOrder, type RestoreResult } from "./restore.ts";
-import { RouteControl, type RoutePorts } from "./route-control.ts";
+import type { ControllerPorts } from "./controller-ports.ts";
+import { Fleet, INLINE, mayNow, ownOf, sharedOf, takeOver, takeShare } from "./fleet.ts";
+import { adopt } from "./following.ts";
+import { FleetNotices } from "./fleet-notices.ts";
+import type { JournalLine, SharedStore } from "./ports.ts";
+import { PlaneTotals } from "./plane-totals.ts";
+import { NO_DOCUMENT, Recorder, type RecorderStart, type SharedRecord } from "./recorder.ts";
+import { NOT_HERE, restoreRoutes, type RestoreOrder, type RestoreResult } from "./restore.ts";
+import { RouteControl } from "./route-control.ts";
+import type { RoutePorts } from "./route-ports.ts";
 import { Routing } from "./routing.ts";
 import { SafetyDesk } from "./safety.ts";
-import { storeNotice } from "./telling.ts";
-import type { RouteStatus } from "./status.ts";
-import { SHOWN_WINDOW, histogramsOf } from "./view.ts";
+import { healthNotice, storeNotice } from "./telling.ts";
+import type { ReplicaStatus, RouteStatus } from "./status.ts";
+import { shownHistograms } from "./view.ts";
 
 /** The time between two ticks. */
 export const TICK_MS = millis(1000);
@@ -56,29 +44,6 @@ const GAP_MS = 5 * TICK_MS;
 /** The time in service that a tick may stand for. */
 const LONGEST_MS = millis(2 * TICK_MS);
 
-/** What the controller works with. */
-export interface ControllerPorts {
-  readonly store: Store;
-  readonly journal: Journal;
-  readonly plane: DataPlane;
-  readonly probes: Probes;
-  readonly notifier: Notifier;
-  readonly reports: Reports;
-  /** Left out: there is nothing to check before a step. */
-  readonly preflight?: Preflight | undefined;
-  /** Left out: no copies are kept. */
-  readonly backups?: Backups | undefined;
-  /** Left out: no other program is asked whether the weight may rise. */
-  readonly confirm?: Confirm | undefined;
-  /** Left out: an incident has no files. */
-  readonly incidents?: IncidentFiles | undefined;
-  /** The health checks that fail now, in words; left out: there are none. */
-  readonly unwell?: () => string | undefined;
-  readonly clock: Clock;
-  readonly dice: Dice;
-  readonly log: Log;
-}
-
 /**
  * A controller with what the store remembers in force: each route at its recorded weight, never above it. A corrupt record means weight 0
  * everywhere, said loudly. Rejects with SPLIT_STATE_UNWRITABLE when the store cannot be read at all.
@@ -86,7 +51,7 @@ export interface ControllerPorts {
 export async function openController(config: Config, ports: ControllerPorts): Promise<Controller> {
   const loaded = await ports.store.load();
   const document = loaded.kind === "found" ? loaded.document : undefined;
-  const controller = new Controller(config, ports, document);
+  const controller = new Controller(config, ports, document ?? NO_DOCUMENT);
   controller.tellAgain();
   if (loaded.kind === "corrupt") await controller.reportCorrupt(loaded.detail, loaded.keptAs);
   return controller;
@@ -96,6 +61,8 @@ export async function openController(config: Config, ports: ControllerPorts): Pr
 export class Controller implements Control {
   readonly #ports: ControllerPorts;
   readonly #recorder: Recorder;
+  /** Undefined where nobody else has the state. */
+  readonly #fleet: Fleet | undefined;
   readonly #routing: Routing;
   readonly safety: SafetyDesk;
   readonly #routePorts: RoutePorts;
@@ -103,20 +70,21 @@ export class Controller implements Control {
   readonly alerting: Alerting;
   #config: Config;
   #lastTick: Millis;
-  #refused: Record<string, number> = {};
-  #events: readonly number[] = PLANE_EVENTS.map(() => 0);
-  #overhead: { counts: readonly number[]; seconds: number } = {
-    counts: new Array<number>(OVERHEAD_BOUNDS.length + 1).fill(0),
-    seconds: 0,
-  };
+  readonly #totals = new PlaneTotals();
 
-  constructor(config: Config, ports: ControllerPorts, document: StateDocument | undefined) {
+  constructor(config: Config, ports: ControllerPorts, found: RecorderStart) {
     this.#config = config;
     this.#ports = ports;
     this.#lastTick = ports.clock.mono();
     this.#routing = new Routing((split) => ports.plane.apply(split));
-    const onHealth = (healthy: boolean, detail: string): void => this.#tellStoreHealth(healthy, detail);
-    this.#recorder = new Recorder({ ...ports, onHealth }, document);
+    const shared = sharedOf(ports.store);
+    const notices = shared && new FleetNotices(shared, ports.notifier, () => ports.clock.mono());
+    const notifier = notices ?? ports.notifier;
+    const onHealth = (healthy: boolean, detail: string): void =>
+      notifier.notify(healthNotice(ports.dice, healthy, detail));
+    this.#recorder = new Recorder({ ...ports, shared: this.#sharedRecord(shared), onHealth }, found);
+    this.#fleet = shared && notices && this.#fleetOver(shared, notices);
+    // A switch is told by the replica at which it was thrown.
     this.safety = new SafetyDesk({
       ...ports,
       recorder: this.#recorder,
@@ -126,6 +94,8 @@ export class Controller implements Control {
     });
     this.#routePorts = {
       ...ports,
+      notifier,
+      fleet: () => this.#fleet?.status ?? null,
       routing: this.#routing,
       recorder: this.#recorder,
       environment: () => this.#config.environment,
@@ -135,9 +105,42 @@ export class Controller implements Control {
       answersEmergency: () => this.#config.safety.emergency.answer !== "stable",
       unwell: () => ports.unwell?.(),
     };
-    this.alerting = alertingOf({ ...ports, routes: () => [...this.#routes.values()] });
+    this.alerting = alertingOf({
+      ...ports,
+      routes: () => [...this.#routes.values()],
+      leads: () => this.#recorder.leads,
+    });
     ports.plane.onCrossing((route, rule) => void this.#alarmed(route, rule));
     this.reconfigure(config);
+  }
+
+  #sharedRecord(store: SharedStore | undefined): SharedRecord | undefined {
+    if (store === undefined) return undefined;
+    return {
+      store,
+      leads: () => this.#fleet?.leads === true,
+      onAdopted: (states) => {
+        const now = this.#ports.clock.mono();
+        for (const [name, state] of Object.entries(states)) adopt(this.#routes.get(name), state, now);
+      },
+      onSafety: (known, theirs) => this.safety.adopt(known, theirs),
+    };
+  }
+
+  #fleetOver(store: SharedStore, notices: FleetNotices): Fleet {
+    const { clock, log } = this.#ports;
+    return new Fleet({
+      store,
+      notices,
+      clock,
+      log,
+      own: () => ownOf(this.version, [...this.#routes.values()]),
+      run: (route, command, actor, ifVersion) => this.command(route, command, actor, ifVersion),
+      merger: this.#ports.merger ?? INLINE,
+      takeOver: () => takeOver([...this.#routes.values()], this.#recorder),
+      restoreLost: () => this.#recorder.restoreLost(),
+      yield: () => this.#recorder.yield(),
+    });
   }
 
   /** A thread has taken a canary's weight away: what that means is decided here, and now. */
@@ -148,8 +151,13 @@ export class Controller implements Control {
     this.#observe(now);
     const event = { type: "alarm", rule: ruleOfAlarm(route.config.rollback.onAny, alarm) } as const;
     route.judgeAlarm(now, event.rule, LONGEST_MS);
+    this.#fleet?.shareBlock(route, now);
     const decision = decide(route.state, event, route.policy(), route.stableCondition(now));
-    const done = decision.ok && decision.effects.length > 0 && route.carryOut(decision, "sluice", now);
+    const done =
+      decision.ok &&
+      decision.effects.length > 0 &&
+      mayNow(route, decision.state, this.#recorder) &&
+      route.carryOut(decision, "sluice", now);
     // Nobody may have meant it by now: then what the thread took away is given back.
     if (route.state.weight > NONE) this.#routing.set(route.split());
     await done;
@@ -207,6 +215,7 @@ export class Controller implements Control {
     const passed = now - this.#lastTick;
     this.#lastTick = now;
     this.#observe(now);
+    this.#takeOthers(now);
     this.#recorder.retry();
     // Time for which the process stood still was no time in service.
     const elapsed = millis(Math.min(Math.max(0, passed), LONGEST_MS));
@@ -216,8 +225,9 @@ export class Controller implements Control {
       try {
         const done = this.#decideTick(route, now, elapsed);
         if (done !== undefined) carried.push(done);
-        const told = route.tellDue(now);
+        const told = this.#recorder.leads ? route.tellDue(now) : undefined;
         if (told !== undefined) carried.push(told);
+        if (!this.#recorder.leads) continue;
         if (route.checks.areDue(route.state, now)) void this.#checkBeforehand(route);
         void this.#askToConfirm(route, now);
       } catch (error) {
@@ -225,11 +235,20 @@ export class Controller implements Control {
         this.#ports.log.error("a route could not be judged", { route: route.config.name, error });
       }
     }
-    return Promise.all(carried);
+    return Promise.all([...carried, this.#fleet?.exchange(now)]);
+  }
+
+  /** Takes in what other replicas measured: it is judged with what was measured here. */
+  #takeOthers(now: Millis): void {
+    if (this.#fleet?.leads !== true) return;
+    const { shares, upTo } = this.#fleet.arrived();
+    for (const share of shares) takeShare(this.#routes.get(share.route), share, now);
+    for (const route of this.#routes.values()) route.evidence.upTo = upTo;
   }
 
   #decideTick(route: RouteControl, now: Millis, elapsedMs: Millis): Promise<boolean> | undefined {
     const verdict = route.judge(now, elapsedMs, LONGEST_MS);
+    this.#fleet?.shareBlock(route, now);
     const event = { type: "tick", verdict, elapsedMs, responses: route.evidence.responses } as const;
     const decision = passTime(
       route.state,
@@ -238,8 +257,7 @@ export class Controller implements Control {
       route.stableCondition(now),
       route.calendar(),
     );
-    const raises = decision.state.weight > route.state.weight;
-    if (decision.effects.length === 0 || (raises && route.isRaising)) {
+    if (decision.effects.length === 0 || !mayNow(route, decision.state, this.#recorder)) {
       const unmoved =
         decision.effects.length === 0 ? decision.state : { ...route.state, clocks: verdict.clocks };
       route.passTime(unmoved);
@@ -275,15 +293,9 @@ export class Controller implements Control {
       const route = this.#routes.get(each.route);
       route?.stats.take(each, now);
       route?.evidence.take(each);
+      if (route !== undefined) this.#fleet?.share(each, route, now);
     }
-    for (const [status, count] of Object.entries(measure.refused)) {
-      this.#refused[status] = (this.#refused[status] ?? 0) + count;
-    }
-    this.#events = addEvents(this.#events, measure.events);
-    this.#overhead = {
-      counts: addCounts(this.#overhead.counts, measure.overhead.counts),
-      seconds: this.#overhead.seconds + measure.overhead.seconds,
-    };
+    this.#totals.take(measure);
   }
 
   /** Before a start there is a backup, or no start: its name, why not, or null where none are kept. */
@@ -320,6 +332,8 @@ export class Controller implements Control {
     if (command.type === "rollback" || command.type === "pause") route.overtake();
     const decision = this.#asked(route, command, actor, ifVersion);
     if (!("effects" in decision)) return decision;
+    if (!this.#isOurs(route, decision))
+      return this.#fleet!.forward({ route: route.config.name, command, actor, ifVersion });
     // Nothing else waits for a backup: what lowers is in force before this returns.
     const backup = starts ? await this.#backedUp(route, command.force) : null;
     if (backup !== null && typeof backup !== "string") return backup;
@@ -329,6 +343,11 @@ export class Controller implements Control {
     }
     if (backup !== null) void route.note("BACKUP_CREATED", actor.name, backup);
     return { ok: true, status: route.status(this.#ports.clock.mono()) };
+  }
+
+  /** Whether this replica may carry out what somebody asks for; what it may not, the leader may. */
+  #isOurs({ state }: RouteControl, decision: Accepted): boolean {
+    return this.#recorder.leads || decision.effects.length === 0 || lowersOrStops(state, decision.state);
   }
 
   /** What comes of a command now, or why nothing does. */
@@ -360,6 +379,7 @@ export class Controller implements Control {
   restore(order: RestoreOrder): Promise<RestoreResult> {
     const now = this.#ports.clock.mono();
     this.#observe(now);
+    if (!this.#recorder.leads) return Promise.resolve(NOT_HERE);
     return restoreRoutes([...this.#routes.values()], order, now);
   }
 
@@ -382,10 +402,15 @@ export class Controller implements Control {
     return [...this.#routes.values()].flatMap(({ incidents }) => incidents);
   }
 
-  async resolveIncident(id: string, actor: Actor, how: string): Promise<IncidentRecord | undefined> {
+  async resolveIncident(
+    id: string,
+    actor: Actor,
+    how: string,
+  ): Promise<IncidentRecord | Refusal | undefined> {
     const route = [...this.#routes.values()].find(({ incidents }) =>
       incidents.some((each) => each.id === id),
     );
+    if (!this.#recorder.leads) return refused("SPLIT_NO_LEADER", "the replica that leads ends incidents");
     return route?.resolveIncident(id, actor.name, how);
   }
 
@@ -415,29 +440,22 @@ export class Controller implements Control {
     if (route === undefined) return undefined;
     const now = this.#ports.clock.mono();
     this.#observe(now);
-    const of = (arm: Arm): ArmHistograms =>
-      histogramsOf(route.stats.arms[arm].window.histograms(SHOWN_WINDOW, now, millis(0)));
-    return { stable: of("stable"), canary: of("canary") };
+    return shownHistograms(route.stats, now);
   }
 
   journal(options: { readonly limit: number; readonly route?: string }): Promise<readonly JournalLine[]> {
     return this.#ports.journal.read(options);
   }
 
+  replicas(): readonly ReplicaStatus[] {
+    return this.#fleet?.replicas ?? [];
+  }
+
   totals(): Totals {
     this.#observe(this.#ports.clock.mono());
     return {
-      routes: [...this.#routes.values()].map(({ config, stats }) => ({
-        name: config.name,
-        arms: { stable: stats.arms.stable.totals, canary: stats.arms.canary.totals },
-        rescues: stats.rescues,
-        events: { ...stats.events },
-        rollbacks: { ...stats.rollbacks },
-        rollbackSeconds: stats.rollbackSeconds,
-      })),
-      refused: { ...this.#refused },
-      events: this.#events,
-      overhead: this.#overhead,
+      routes: [...this.#routes.values()].map(({ config, stats }) => stats.totalsOf(config.name)),
+      ...this.#totals.totals,
       storeErrors: this.#recorder.storeErrors,
       journalErrors: this.#recorder.journalErrors,
     };
@@ -463,19 +481,6 @@ export class Controller implements Control {
     const entry = { event: "STATE_CORRUPT", route: "", rollout: "", actor: "sluice", reason: detail };
     await this.#recorder.journal({ ...entry, before: point, after: point, details: { keptAs } });
   }
-
-  #tellStoreHealth(healthy: boolean, detail: string): void {
-    const notice = healthy
-      ? storeNotice(this.#ports.dice, "info", "state_recorded_again", "")
-      : storeNotice(this.#ports.dice, "critical", "state_unwritable", detail);
-    this.#ports.notifier.notify(notice);
-  }
 }
 
 const OVERTAKEN = "something else was decided while the backup was made: look again";
-
-/** Whether a command lowers or stops, and so waits for nothing. */
-function overtakes(command: Command, { weight }: RolloutState): boolean {
-  if (command.type === "set_weight") return command.weight <= weight;
-  return ["rollback", "pause", "reject", "step_back"].includes(command.type);
-}

@@ -21,9 +21,23 @@ export interface Hands {
   evidence(): void;
 }
 
-/** Carries out `effects`; resolves false when the decision did not come into force. Rejects only for a bug in a port. */
-export async function carryOut(effects: readonly Effect[], hands: Hands): Promise<boolean> {
-  const last = effects.findLastIndex((effect) => effect.type === "set_weight");
+/** The same effects, recording before all others: the order of a raise. */
+export function recordedFirst(effects: readonly Effect[]): readonly Effect[] {
+  const isRecord = ({ type }: Effect): boolean => type === "save" || type === "journal";
+  return [...effects.filter(isRecord), ...effects.filter((effect) => !isRecord(effect))];
+}
+
+/**
+ * Carries out `effects`; resolves false when the decision did not come into force. Rejects only for a bug in a port.
+ *
+ * @param isRecordedFirst it comes into force by being recorded, although no weight is set
+ */
+export async function carryOut(
+  effects: readonly Effect[],
+  hands: Hands,
+  isRecordedFirst = false,
+): Promise<boolean> {
+  const last = effects.findLastIndex(({ type }) => type === (isRecordedFirst ? "save" : "set_weight"));
   for (const [index, effect] of effects.entries()) {
     const done = perform(effect, hands);
     const succeeded = typeof done === "boolean" ? done : await done;

@@ -4,7 +4,7 @@
  */
 
 import { HARD_WORDS } from "../domain/evidence/catastrophic.ts";
-import { cappedBad, type ArmCounts, type BlockCounts } from "../domain/evidence/counting.ts";
+import { addBlocks, cappedBad, type ArmCounts, type BlockCounts } from "../domain/evidence/counting.ts";
 import { DEFAULT_MARGIN } from "../domain/evidence/gate.ts";
 import { RouteEvidence, type Readings } from "../domain/evidence/route.ts";
 import { murmur3 } from "../domain/hash.ts";
@@ -14,8 +14,10 @@ import type { Rule } from "../domain/rule.ts";
 import type { Slice } from "../domain/slice.ts";
 import { hardLimitsOf, hasFastTier, robustLimitsOf, type Keys } from "../domain/tiers.ts";
 import { FULL, NONE, type Millis } from "../domain/units.ts";
-import type { EvidencePort, RecordedEvidence, RouteMeasure } from "./ports.ts";
+import { distinctKeys } from "./shares.ts";
+import type { CanaryKeys, EvidencePort, RecordedEvidence, RouteMeasure, RouteShare } from "./ports.ts";
 
+const NO_OTHER_KEYS: CanaryKeys = { failed: [], seen: [] };
 const NO_KEYS: Keys = { failed: 0, seen: 0, worst: "" };
 /** Keys whose failures are remembered, to say whose they were. */
 const KEYS_KEPT = 1000;
@@ -30,12 +32,20 @@ interface Pending {
   byKey: Map<string, number>;
   /** Those without a key: each of nobody in particular, and of another. */
   keyless: number;
+  /** What other replicas counted. */
+  others: BlockCounts | undefined;
 }
 
 /** One route's evidence. */
 export class EvidenceKeeper {
   readonly #route: string;
   readonly #port: EvidencePort;
+  /** Keys that other replicas have seen. */
+  #otherKeys = NO_OTHER_KEYS;
+  /** Up to where other replicas' measurements are in it; empty: there are none. */
+  upTo = "";
+  /** What the last block was counted to here; undefined when it was none, or counted too late to be evidence. */
+  own: BlockCounts | undefined = undefined;
   #rules: readonly Rule[];
   #fingerprint = "";
   #evidence: RouteEvidence | undefined = undefined;
@@ -81,7 +91,7 @@ export class EvidenceKeeper {
     this.#evidence.fresh();
     this.step(state);
     if (recorded?.rules === this.#fingerprint) this.#evidence.restore(recorded.snapshot);
-    this.#port.forgetKeys(this.#route);
+    this.#forgetKeys();
     this.#failures.clear();
     // What came before is nobody's evidence.
     this.#pending = nothingPending();
@@ -107,7 +117,7 @@ export class EvidenceKeeper {
   trip(): void {
     this.#evidence?.trip();
     this.#recorded = undefined;
-    this.#port.forgetKeys(this.#route);
+    this.#forgetKeys();
     this.#publish(this.#port.read(this.#route).block);
   }
 
@@ -118,8 +128,17 @@ export class EvidenceKeeper {
     this.#port.commit(this.#route, this.#port.read(this.#route).block, undefined);
   }
 
+  /** Takes in what other replicas measured, as the leader: it is part of the next block. */
+  takeOthers(share: RouteShare): void {
+    if (this.#evidence === undefined) return;
+    const { others } = this.#pending;
+    this.#pending.others = others === undefined ? share.block : addBlocks(others, share.block);
+    this.#otherKeys = distinctKeys(this.#otherKeys, share.keys);
+    this.take(share);
+  }
+
   /** Takes in what was measured. */
-  take({ arms, samples }: RouteMeasure): void {
+  take({ arms, samples }: Pick<RouteMeasure, "arms" | "samples">): void {
     if (this.#evidence === undefined) return;
     const { canaryLatency, stableLatency, byKey } = this.#pending;
     addLatencies(canaryLatency, arms.canary);
@@ -136,20 +155,24 @@ export class EvidenceKeeper {
 
   /** Closes a block. @param elapsedMs since the last one @param loopLag evidence from later loops is left out */
   commit(elapsedMs: Millis, loopLag: Millis): void {
+    this.own = undefined;
     if (this.#evidence === undefined) {
       this.responses = 0;
       return;
     }
     const { block, lagMs } = this.#port.read(this.#route);
-    const { canaryLatency, stableLatency, byKey, keyless } = this.#pending;
+    const { canaryLatency, stableLatency, byKey, keyless, others } = this.#pending;
     this.#pending = nothingPending();
-    this.responses = block.canary.n;
     this.#sinceRecordedMs += elapsedMs;
     const seconds = elapsedMs / 1000;
-    if (lagMs > loopLag) this.#evidence.discard(block, seconds);
-    else {
-      const canary = capped(block.canary, [...byKey.values(), ...new Array<number>(keyless).fill(1)]);
-      this.#evidence.commit({ stable: block.stable, canary, canaryLatency, stableLatency }, seconds);
+    const isLate = lagMs > loopLag;
+    if (isLate) this.#evidence.discard(block, others === undefined ? seconds : 0);
+    else this.own = block;
+    const whole = sumOf(this.own, others);
+    this.responses = (whole ?? block).canary.n;
+    if (whole !== undefined) {
+      const canary = capped(whole.canary, [...byKey.values(), ...new Array<number>(keyless).fill(1)]);
+      this.#evidence.commit({ stable: whole.stable, canary, canaryLatency, stableLatency }, seconds);
     }
     this.#publish(block);
   }
@@ -158,7 +181,8 @@ export class EvidenceKeeper {
   get recorded(): RecordedEvidence | undefined {
     if (this.#evidence === undefined) return undefined;
     if (this.#recorded === undefined || this.#sinceRecordedMs >= RECORD_MS) {
-      this.#recorded = { rules: this.#fingerprint, snapshot: this.#evidence.snapshot() };
+      const upTo = this.upTo === "" ? {} : { upTo: this.upTo };
+      this.#recorded = { rules: this.#fingerprint, snapshot: this.#evidence.snapshot(), ...upTo };
       this.#sinceRecordedMs = 0;
     }
     return this.#recorded;
@@ -177,12 +201,23 @@ export class EvidenceKeeper {
       if (count > most) worst = key;
       most = Math.max(most, count);
     }
-    return { ...this.#port.keys(this.#route), worst };
+    const { failed, seen } = this.canaryKeys;
+    return { failed: failed.length, seen: seen.length, worst };
+  }
+
+  /** Distinct keys on the canary, as this replica and those it hears of have seen them. */
+  get canaryKeys(): CanaryKeys {
+    return distinctKeys(this.#port.keys(this.#route), this.#otherKeys);
   }
 
   #remember(key: string): void {
     const before = this.#failures.get(key) ?? 0;
     if (before > 0 || this.#failures.size < KEYS_KEPT) this.#failures.set(key, before + 1);
+  }
+
+  #forgetKeys(): void {
+    this.#port.forgetKeys(this.#route);
+    this.#otherKeys = NO_OTHER_KEYS;
   }
 
   #publish(block: BlockCounts): void {
@@ -197,7 +232,11 @@ export function stepOf({ phase, step, steps }: RolloutState): Step | undefined {
 }
 
 function nothingPending(): Pending {
-  return { canaryLatency: [], stableLatency: [], byKey: new Map(), keyless: 0 };
+  return { canaryLatency: [], stableLatency: [], byKey: new Map(), keyless: 0, others: undefined };
+}
+
+function sumOf(own: BlockCounts | undefined, others: BlockCounts | undefined): BlockCounts | undefined {
+  return own === undefined || others === undefined ? (own ?? others) : addBlocks(own, others);
 }
 
 function addLatencies(into: number[], slice: Slice | undefined): void {

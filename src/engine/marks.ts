@@ -91,7 +91,11 @@ export class FailureMarks {
   requestsFailed = 0;
   requestsRescued = 0;
 
-  take({ arms, rescues, samples }: RouteMeasure): void {
+  take({
+    arms,
+    rescues,
+    samples,
+  }: Pick<RouteMeasure, "arms" | "rescues" | "samples"> & Partial<RouteMeasure>): void {
     if (arms.canary !== undefined) this.requestsFailed += byOutcome(arms.canary.byReason)[1];
     this.requestsRescued += rescues.answered;
     for (const sample of samples) {

@@ -91,6 +91,8 @@ export interface RecordedEvidence {
   /** Fingerprint of the rules that it is for: it says nothing to others. */
   readonly rules: string;
   readonly snapshot: Snapshot;
+  /** Up to where in the stream of a shared store other replicas' measurements are in it; left out: there are none. */
+  readonly upTo?: string;
 }
 
 /** What a store found when asked for the state. */
@@ -434,6 +436,33 @@ export interface RouteMeasure {
   readonly samples: readonly Sample[];
 }
 
+/** What one replica measured of a route within a second or so, for the leader. Mergeable by addition. */
+export interface RouteShare {
+  readonly route: string;
+  /** The rollout, and how many alarms it has had: of another one it is no evidence. */
+  readonly of: string;
+  readonly block: BlockCounts;
+  /** First attempts of unforced traffic. */
+  readonly arms: Readonly<Partial<Record<Arm, Slice>>>;
+  readonly rescues: RescueCounts;
+  readonly samples: readonly Sample[];
+  readonly keys: CanaryKeys;
+}
+
+/** Adds up what replicas have measured, where it stalls nobody. Never rejects. */
+export interface Merger {
+  /** @param measures as `encodeShares` wrote them; what cannot be read is left out */
+  merge(measures: readonly Uint8Array[]): Promise<readonly RouteShare[]>;
+}
+
+/** Distinct keys, as numbers that stand for them, five of each at the most. */
+export interface CanaryKeys {
+  /** Those that had a bad response of the canary. */
+  readonly failed: readonly number[];
+  /** Those that came to it. */
+  readonly seen: readonly number[];
+}
+
 /** What the data plane measured since it was last drained. */
 export interface PlaneMeasure {
   /** A route that several threads carried may come several times. */
@@ -478,8 +507,8 @@ export interface EvidencePort {
    * @param hard the fast tier's evidence with it, for the threads to look at; undefined: they decide nothing about this route
    */
   commit(route: string, block: BlockCounts, hard: Float64Array | undefined): void;
-  /** Distinct keys since `forgetKeys`, five at the most: those that failed on the canary, and those that came to it. */
-  keys(route: string): { readonly failed: number; readonly seen: number };
+  /** Distinct keys since `forgetKeys`. */
+  keys(route: string): CanaryKeys;
   forgetKeys(route: string): void;
 }
 

@@ -2,7 +2,7 @@
 
 import type { RouteConfig } from "../config/schema.ts";
 import type { AlertReadings } from "../domain/alert-sight.ts";
-import type { Health } from "../domain/judge.ts";
+import type { Health, Verdict } from "../domain/judge.ts";
 import type { RollbackPolicy, RolloutState, StableCondition } from "../domain/rollout-types.ts";
 import { ruleId, type Rule } from "../domain/rule.ts";
 import type { Arm } from "../domain/split.ts";
@@ -87,4 +87,12 @@ export function knownClocks({ clocks }: RolloutState, rules: readonly Rule[]): R
 export function policyOf(rollback: RouteConfig["rollback"]): RollbackPolicy {
   const { to, cooldown, verify, whenStableUnhealthy, confirm } = rollback;
   return { to, cooldownMs: cooldown, verifyMs: verify, whenStableUnhealthy, confirm };
+}
+
+/** The same verdict, with a rule that has failed. */
+export function failedBy({ checks, ...verdict }: Verdict, rule: string): Verdict {
+  const failed = checks.map((check) =>
+    check.rule === rule ? { ...check, kind: "failed" as const, held: undefined } : check,
+  );
+  return { ...verdict, kind: "failed", checks: failed };
 }

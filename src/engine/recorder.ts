@@ -4,14 +4,44 @@
  * Two kinds of saving. `record` answers whether the state is durable: a climb waits for it and stays where it is when it fails. `offer` is for
  * what is in force already (a rollback, the clocks of a tick): it is taken at once, coalesced with what else waits, and tried again every
  * `retry` until it is written. So a full or hanging disk stops climbing and delays nothing towards stable (product.md §2.14).
+ *
+ * Where several replicas share the store, another one may have saved first. Then its document is taken, and what waits here is looked at again in its light
+ * (`adopting.ts`): what lowers is applied to it, what does not is dropped where it was decided on something that is not so any more.
  */
 
 import { isDeepStrictEqual } from "node:util";
+import { IDLE } from "../domain/rollout-move.ts";
 import type { RolloutState } from "../domain/rollout-types.ts";
-import { ALL_OFF, isAllOff, type SafetyState } from "../domain/safety.ts";
-import type { Clock, Journal, JournalEntry, Log, RecordedState, StateDocument, Store } from "./ports.ts";
+import { ALL_OFF, isAllOff, mergedSafety, type SafetyState } from "../domain/safety.ts";
+import { adopted, isNewer, type Pending } from "./adopting.ts";
+import type {
+  Clock,
+  Journal,
+  JournalEntry,
+  Log,
+  RecordedState,
+  Saved,
+  SharedStore,
+  StateDocument,
+  Store,
+} from "./ports.ts";
 
 const JOURNAL_WAITING = 1000;
+/** So often a save is tried at once when others are always first. */
+const TRIES = 8;
+
+type Routes = Readonly<Record<string, RecordedState>>;
+
+/** What a recorder of several replicas works with. */
+export interface SharedRecord {
+  readonly store: SharedStore;
+  /** Whether this replica may raise now. */
+  readonly leads: () => boolean;
+  /** What is on record about these routes is not what was meant here: it is to be put in force. */
+  readonly onAdopted: (routes: Routes) => void;
+  /** Another replica has changed the switches from `known` to `theirs`. */
+  readonly onSafety: (known: SafetyState, theirs: SafetyState) => void;
+}
 
 /** The rollout in what is recorded of a route, without what goes with it: its evidence, and what people were told. */
 export function rolloutIn(recorded: RecordedState): RolloutState {
@@ -28,6 +58,8 @@ export function rolloutIn(recorded: RecordedState): RolloutState {
 /** What the recorder works with. */
 export interface RecorderPorts {
   readonly store: Store;
+  /** Left out: nobody else saves. */
+  readonly shared?: SharedRecord | undefined;
   readonly journal: Journal;
   readonly clock: Clock;
   readonly log: Log;
@@ -35,13 +67,27 @@ export interface RecorderPorts {
   readonly onHealth: (healthy: boolean, detail: string) => void;
 }
 
+/** What a recorder begins with: what was found. */
+export type RecorderStart = Pick<StateDocument, "version" | "epoch" | "routes" | "safety">;
+
+/** What there is where nothing was saved. */
+export const NO_DOCUMENT: RecorderStart = { version: 0, routes: {} };
+
 /** The one writer of state and journal. */
 export class Recorder {
   readonly #ports: RecorderPorts;
   #routes: Record<string, RecordedState>;
   #safety: SafetyState;
-  #version: number;
-  #dirty = false;
+  /** The switches wait to be written, or are being written. */
+  #isSafetyWaiting = false;
+  #isSafetyWriting = false;
+  /** The last document that is known to be saved. */
+  #known: RecorderStart;
+  /** The number of which the next save is one more; another one than the known document's where a store has lost saves. */
+  #base: { readonly epoch: number; readonly version: number };
+  /** What waits to be written, and what is being written. */
+  #waiting = new Map<string, Pending>();
+  #writing: ReadonlyMap<string, Pending> = new Map();
   #saving: Promise<boolean> | undefined;
   #entries: JournalEntry[] = [];
   #appending: Promise<boolean> | undefined;
@@ -51,17 +97,28 @@ export class Recorder {
   storeErrors = 0;
   journalErrors = 0;
 
-  /** @param document what the store remembers; undefined: nothing */
-  constructor(ports: RecorderPorts, document: StateDocument | undefined) {
+  constructor(ports: RecorderPorts, found: RecorderStart) {
     this.#ports = ports;
-    this.#version = document?.version ?? 0;
-    this.#routes = { ...document?.routes };
-    this.#safety = document?.safety ?? ALL_OFF;
+    this.#known = found;
+    this.#base = { epoch: found.epoch ?? 0, version: found.version };
+    this.#routes = { ...found.routes };
+    this.#safety = found.safety ?? ALL_OFF;
+    ports.shared?.store.onDocument((document) => this.#adopt(document));
   }
 
-  /** Version of the last document that was written. */
+  /** Version of the last document that was written, or taken over from another replica. */
   get version(): number {
-    return this.#version;
+    return this.#known.version;
+  }
+
+  /** Whether several replicas save. */
+  get isShared(): boolean {
+    return this.#ports.shared !== undefined;
+  }
+
+  /** Whether this replica may raise: nobody else saves, or it holds the lease. */
+  get leads(): boolean {
+    return this.#ports.shared?.leads() ?? true;
   }
 
   /** What is, or is being, recorded of a route, also of one that is not configured now; undefined when there is nothing. */
@@ -91,9 +148,11 @@ export class Recorder {
 
   /** The state to be on disk from now on; written soon. What stands still is not written again every second. */
   offer(route: string, state: RecordedState): void {
+    // Time is the leader's to count.
+    if (!this.leads) return this.#dropRaises([route]);
     if (isDeepStrictEqual(this.#routes[route], state)) return;
-    this.#routes[route] = state;
-    this.#dirty = true;
+    // What has lowered and is not known to be saved stays a lowering, however often it is said again.
+    this.#put(route, state, this.#isLowering(route) ? "lowers" : "time");
     void this.#flush();
   }
 
@@ -103,23 +162,31 @@ export class Recorder {
     this.#routes = kept;
   }
 
-  /** Writes `state`; resolves whether a document that holds it, or what replaced it since, is durable. Never rejects. */
-  record(route: string, state: RecordedState): Promise<boolean> {
-    this.#routes[route] = state;
-    return this.#written();
-  }
-
-  /** The same of the safety switches. */
-  recordSafety(safety: SafetyState): Promise<boolean> {
+  /** The safety switches to be on disk; resolves whether they, or what became of them since, are durable. Any replica may. */
+  async recordSafety(safety: SafetyState): Promise<boolean> {
     this.#safety = safety;
-    return this.#written();
+    this.#isSafetyWaiting = true;
+    if (this.#saving !== undefined) await this.#saving;
+    const isSaved = await this.#flush();
+    return isSaved && (!this.isShared || isDeepStrictEqual(this.#known.safety ?? ALL_OFF, this.#safety));
   }
 
-  async #written(): Promise<boolean> {
-    this.#dirty = true;
+  /**
+   * Writes `state`; resolves whether a document that holds it, or what replaced it since, is durable. Never rejects.
+   *
+   * @param how `lowers`: any replica may, and it is tried until it is written
+   */
+  async record(
+    route: string,
+    state: RecordedState,
+    how: Exclude<Pending, "time"> = "raises",
+  ): Promise<boolean> {
+    // A raise that is refused goes back to what is on record, which must have been lowered by then.
+    if (this.isShared && how === "raises" && this.#isLowering(route) && !(await this.#flush())) return false;
+    this.#put(route, state, how);
     // A save that is under way holds an older document: its end is not ours, that of the next is.
     if (this.#saving !== undefined) await this.#saving;
-    return this.#flush();
+    return (await this.#flush()) && (!this.isShared || this.#isKnown(route, state));
   }
 
   /** Appends `entry` after all that wait; resolves whether it is durable. It stays in the queue when it is not. */
@@ -139,7 +206,7 @@ export class Recorder {
 
   /** Tries again what could not be written. */
   retry(): void {
-    if (this.#dirty) void this.#flush();
+    if (this.#hasWaiting) void this.#flush();
     if (this.#entries.length > 0) void this.#append();
   }
 
@@ -150,46 +217,173 @@ export class Recorder {
     await this.#append();
   }
 
+  /** This replica does not lead any more: what waited and does not lower is not written. */
+  yield(): void {
+    this.#dropRaises([...this.#waiting.keys(), ...this.#writing.keys()]);
+  }
+
+  /** Looks whether a shared store has lost saves: then the leader saves what is known here again. */
+  async restoreLost(): Promise<void> {
+    if (this.#saving === undefined && (await this.#reconciled())) await this.#flush();
+  }
+
+  /** Whether the store holds this decision about a route, or one that followed. */
+  #isKnown(route: string, { id, revision }: RecordedState): boolean {
+    const known = this.#known.routes[route];
+    return known?.id === id && known.revision >= revision;
+  }
+
+  #isLowering(route: string): boolean {
+    return this.#waiting.get(route) === "lowers" || this.#writing.get(route) === "lowers";
+  }
+
+  #put(route: string, state: RecordedState, how: Pending): void {
+    this.#routes[route] = state;
+    this.#waiting.set(route, how);
+  }
+
+  get #hasWaiting(): boolean {
+    return this.#waiting.size > 0 || this.#isSafetyWaiting;
+  }
+
   get #isSaved(): boolean {
-    return !this.#dirty && this.#saving === undefined;
+    return !this.#hasWaiting && this.#saving === undefined;
   }
 
   /** One save, and when there is something newer by then, the next: whoever waits for one waits for no more than that. */
   #flush(): Promise<boolean> {
-    this.#saving ??= this.#save().finally(() => {
+    this.#saving ??= this.#saveInTurn().then((isSaved) => {
       this.#saving = undefined;
       // What failed waits for `retry`.
-      if (this.#dirty && this.#healthy) void this.#flush();
+      if (isSaved && this.#hasWaiting) void this.#flush();
+      return isSaved;
     });
     return this.#saving;
   }
 
-  async #save(): Promise<boolean> {
-    this.#dirty = false;
+  /** Until it is saved, or cannot be: others may always be first. */
+  async #saveInTurn(): Promise<boolean> {
+    for (let left = this.isShared ? TRIES : 1; left > 0; left--) {
+      const saved = await this.#save();
+      if (saved.ok) return true;
+      if (saved.kind === "unavailable" || !(await this.#overtaken(saved))) return false;
+    }
+    return false;
+  }
+
+  async #save(): Promise<Saved> {
     const { clock, store } = this.#ports;
+    const { epoch, version } = this.#base;
     const document: StateDocument = {
       format: 1,
-      version: this.#version + 1,
+      version: version + 1,
+      ...(epoch === 0 ? {} : { epoch }),
       savedAt: new Date(clock.wall()).toISOString(),
       routes: { ...this.#routes },
       ...(isAllOff(this.#safety) ? {} : { safety: this.#safety }),
     };
-    const saved = await store.save(document);
+    this.#writing = this.#waiting;
+    this.#waiting = new Map();
+    this.#isSafetyWriting = this.#isSafetyWaiting;
+    this.#isSafetyWaiting = false;
+    const saved = await store.save(document, { raises: [...this.#writing.values()].includes("raises") });
+    const writing = this.#writing;
+    const isSafetyWriting = this.#isSafetyWriting;
+    this.#writing = new Map();
+    this.#isSafetyWriting = false;
     if (saved.ok) {
-      this.#version = document.version;
+      if (isNewer(document, this.#known)) this.#know(document);
       this.#report(true, "");
+      return saved;
+    }
+    this.#waiting = new Map([...writing, ...this.#waiting]);
+    this.#isSafetyWaiting ||= isSafetyWriting;
+    if (!this.isShared || saved.kind === "unavailable") this.storeErrors++;
+    if (saved.kind === "unavailable") this.#report(false, saved.detail);
+    return saved;
+  }
+
+  /** Somebody else was first, or leads: what is on record is taken. Resolves whether there is still something to be saved at once. */
+  async #overtaken(saved: Exclude<Saved, { ok: true } | { kind: "unavailable" }>): Promise<boolean> {
+    if (!this.isShared) {
+      // Another writer on the same state: go on from its number, so that what is in force here can be recorded at the next try.
+      // A store of one replica fences nobody.
+      const { found } = saved as Extract<Saved, { kind: "conflict" }>;
+      this.#base = { ...this.#base, version: found };
+      this.#known = { ...this.#known, version: found };
+      this.#report(false, `another process wrote version ${found}`);
+      return false;
+    }
+    if (saved.kind === "fenced") {
+      this.#ports.log.warn("a raise was not recorded", { detail: saved.detail });
+      this.yield();
+      return this.#hasWaiting;
+    }
+    // It may have been pushed here while the save was under way.
+    const isKnown = saved.found === this.#base.version;
+    return (isKnown || (await this.#reconciled())) && this.#hasWaiting;
+  }
+
+  /** Whether what is saved was other than what was known here, and is so no more: what is newer is taken, what was lost is to be saved again. */
+  async #reconciled(): Promise<boolean> {
+    const before = this.#known;
+    const loaded = await this.#ports.store.load();
+    if (loaded.kind === "corrupt" || this.#known !== before) return this.#known !== before;
+    if (loaded.kind === "found" && isNewer(loaded.document, before)) {
+      this.#adopt(loaded.document);
       return true;
     }
-    this.#dirty = true;
-    this.storeErrors++;
-    if (saved.kind === "conflict") {
-      // Another writer on the same state: go on from its number, so that what is in force here can be recorded at the next try.
-      this.#version = saved.found;
-      this.#report(false, `another process wrote version ${saved.found}`);
-    } else {
-      this.#report(false, saved.detail);
+    const found = loaded.kind === "found" ? loaded.document : NO_DOCUMENT;
+    if (!this.leads || !isNewer(before, found)) return false;
+    const { version } = found;
+    this.#ports.log.warn("the store has lost saves; what is known here is saved again", { version });
+    this.#base = { epoch: (before.epoch ?? 0) + 1, version };
+    for (const route of Object.keys(this.#routes))
+      if (!this.#waiting.has(route)) this.#waiting.set(route, "raises");
+    return true;
+  }
+
+  #know({ version, epoch = 0, routes, safety = ALL_OFF }: StateDocument): void {
+    this.#known = { version, epoch, routes, safety };
+    this.#base = { version, epoch };
+  }
+
+  /** Another replica has saved. */
+  #adopt(document: StateDocument): void {
+    // One of the same number stands in place of a save of this replica's that was lost.
+    if (isNewer(this.#known, document)) return;
+    const { routes, kept, changed } = adopted(document.routes, {
+      known: this.#known.routes,
+      mine: this.#routes,
+      pending: new Map([...this.#writing, ...this.#waiting]),
+      leads: this.leads,
+    });
+    const [before, theirs] = [this.#known.safety ?? ALL_OFF, document.safety ?? ALL_OFF];
+    this.#know(document);
+    this.#safety = mergedSafety(before, this.#safety, theirs);
+    this.#isSafetyWaiting = !isDeepStrictEqual(this.#safety, theirs);
+    this.#isSafetyWriting = false;
+    this.#routes = { ...routes };
+    this.#writing = new Map();
+    this.#waiting = new Map(kept);
+    const { shared } = this.#ports;
+    shared?.onSafety(before, theirs);
+    shared?.onAdopted(changed);
+  }
+
+  /** What is not written of these routes and does not lower goes; what is on record is in force. */
+  #dropRaises(routes: readonly string[]): void {
+    const back: Record<string, RecordedState> = {};
+    for (const route of routes) {
+      if (this.#isLowering(route)) continue;
+      this.#waiting.delete(route);
+      const known = this.#known.routes[route];
+      back[route] = known ?? IDLE;
+      if (known === undefined) this.forget(route);
+      else this.#routes[route] = known;
     }
-    return false;
+    this.#base = { version: this.#known.version, epoch: this.#known.epoch ?? 0 };
+    this.#ports.shared?.onAdopted(back);
   }
 
   #append(): Promise<boolean> {
@@ -216,7 +410,7 @@ export class Recorder {
     this.#trouble = detail;
     if (healthy === this.#healthy) return;
     this.#healthy = healthy;
-    if (healthy) this.#ports.log.info("state can be recorded again", { version: this.#version });
+    if (healthy) this.#ports.log.info("state can be recorded again", { version: this.version });
     else this.#ports.log.error("state cannot be recorded; the weight cannot rise", { detail });
     this.#ports.onHealth(healthy, detail);
   }

@@ -78,3 +78,10 @@ export async function restoreRoutes(
     missing: Object.keys(states).filter((name) => !configured.has(name)),
   };
 }
+
+/** Why a follower restores nothing. */
+export const NOT_HERE = {
+  ok: false,
+  code: "SPLIT_NO_LEADER",
+  message: "a backup is restored by the replica that leads, and this one does not",
+} as const satisfies RestoreResult;

@@ -17,23 +17,34 @@ import type {
   StableCondition,
 } from "../domain/rollout-types.ts";
 import { waitOf } from "../domain/rollout-tick.ts";
-import { barsOf, frozenBy, type Throws } from "../domain/safety.ts";
+import { frozenBy, type Throws } from "../domain/safety.ts";
 import { NONE, millis, type Millis } from "../domain/units.ts";
 import type { Reading } from "../domain/window.ts";
+import { isSameDecision, longestClocks } from "./adopting.ts";
 import { AlertKeeper } from "./alerts.ts";
 import { Asking, StepChecks } from "./asking.ts";
 import type { Draft } from "./bulletins.ts";
-import { carryOut } from "./effects.ts";
+import { carryOut, type Hands } from "./effects.ts";
 import { entryOf, type Entered } from "./entry.ts";
 import { EvidenceKeeper, stepOf } from "./evidence.ts";
-import type { Clock, DataPlane, JournalEntry, Log, Notice, Probes, RecordedState, Reports } from "./ports.ts";
-import { rolloutIn, type Recorder } from "./recorder.ts";
-import type { RouteSplit, Routing } from "./routing.ts";
+import type { JournalEntry, Notice, RecordedState } from "./ports.ts";
+import { rolloutIn } from "./recorder.ts";
+import type { RoutePorts } from "./route-ports.ts";
+import { splitOf, type RouteSplit } from "./routing.ts";
 import { FailureMarks } from "./marks.ts";
-import { isRolledBack, isRunning, knownClocks, policyOf, readingsOf, stableCondition } from "./read.ts";
+import {
+  failedBy,
+  isRolledBack,
+  isRunning,
+  knownClocks,
+  policyOf,
+  readingsOf,
+  stableCondition,
+} from "./read.ts";
 import { RouteStats } from "./stats.ts";
 import type { CheckStatus, RollbackEvidence, RouteStatus } from "./status.ts";
-import { Telling, type TellingPorts } from "./telling.ts";
+import { Telling } from "./telling.ts";
+import { wayOf } from "./way.ts";
 import {
   SHOWN_WINDOW,
   checkStatuses,
@@ -43,24 +54,6 @@ import {
   warningsIn,
   type Seen,
 } from "./view.ts";
-
-/** What a route works with. */
-export interface RoutePorts extends TellingPorts {
-  readonly calendar: () => Calendar;
-  /** The safety switches that a route is under. */
-  readonly safety: (route: string) => Throws;
-  /** Whether an emergency is answered, and not sent to stable. */
-  readonly answersEmergency: () => boolean;
-  /** The health checks that fail now, in words; undefined: none does. */
-  readonly unwell: () => string | undefined;
-  readonly routing: Routing;
-  readonly recorder: Recorder;
-  readonly plane: DataPlane;
-  readonly probes: Probes;
-  readonly reports: Reports;
-  readonly clock: Clock;
-  readonly log: Log;
-}
 
 const UNJUDGED: Verdict = { kind: "inconclusive", checks: [], clocks: {} };
 
@@ -133,18 +126,7 @@ export class RouteControl {
 
   /** How the route splits by its present state. */
   split(): RouteSplit {
-    const { id, weight, phase } = this.#state;
-    const throws = this.safety;
-    // Whatever the rollout has come to: in an emergency nobody is on the canary.
-    const isEmergency = throws.emergency !== undefined;
-    return {
-      route: this.config.name,
-      rollout: id,
-      salt: this.config.salt ?? id,
-      weight: isEmergency ? NONE : weight,
-      forcedCanary: phase !== "rolled_back" && !isEmergency,
-      bars: barsOf(throws, this.#ports.answersEmergency()),
-    };
+    return splitOf(this.config, this.#state, this.safety, this.#ports.answersEmergency());
   }
 
   /** The safety switches that it is under. */
@@ -156,10 +138,10 @@ export class RouteControl {
   moved(now: Millis, isEmergency: boolean): void {
     this.stats.since = now;
     this.evidence.reweigh(this.#state);
-    if (isEmergency) this.#closeLongLived();
+    if (isEmergency) this.closeLongLived();
   }
 
-  #closeLongLived(): void {
+  closeLongLived(): void {
     const { onRollback, deadline } = this.config.longLived;
     this.#ports.plane.closeLongLived(this.config.name, onRollback, deadline);
   }
@@ -217,11 +199,7 @@ export class RouteControl {
 
   /** A thread has taken the weight away by this rule, between two ticks: the verdict on everything up to here says so. */
   judgeAlarm(now: Millis, rule: string, longestMs: Millis): void {
-    const { checks, ...verdict } = this.judge(now, millis(0), longestMs);
-    const failed = checks.map((check) =>
-      check.rule === rule ? { ...check, kind: "failed" as const, held: undefined } : check,
-    );
-    this.#verdict = { ...verdict, kind: "failed", checks: failed };
+    this.#verdict = failedBy(this.judge(now, millis(0), longestMs), rule);
   }
 
   #checks(now: Millis, { weight }: RolloutState): readonly CheckStatus[] {
@@ -231,15 +209,18 @@ export class RouteControl {
   /** A tick in which nothing was decided: time passed, clocks moved. */
   passTime(state: RolloutState): void {
     this.#state = state;
-    // While a raise is being recorded, the record is the raise's.
-    if ((state.phase !== "idle" || this.alerts.isNew) && this.#raising === undefined)
+    // While a raise is being recorded, the record is the raise's; and of several replicas the leader counts the time.
+    const isDue = state.phase !== "idle" || this.alerts.isNew;
+    if (isDue && this.#raising === undefined && this.#ports.recorder.leads)
       this.#ports.recorder.offer(this.config.name, this.#recorded(state));
     this.alerts.flush();
   }
 
-  #recorded(state: RolloutState): RecordedState {
-    const { recorded: evidence } = this.evidence;
-    const told = this.#telling.recorded();
+  /** What is recorded with `state`. @param draft a decision that is in force only once it is recorded */
+  #recorded(state: RolloutState, draft?: Draft): RecordedState {
+    // What was measured says nothing about more traffic.
+    const evidence = state.weight > this.#state.weight ? undefined : this.evidence.recorded;
+    const told = this.#telling.recorded(draft);
     return this.alerts.on({ ...state, ...told, ...(evidence === undefined ? {} : { evidence }) });
   }
 
@@ -253,23 +234,26 @@ export class RouteControl {
   carryOut(decision: Accepted, actor: string, now: Millis): Promise<boolean> {
     const before = this.#state;
     const to = decision.state;
+    const { recorder, reports, routing } = this.#ports;
+    const way = wayOf(before, decision, recorder);
+    if (way === undefined) return Promise.resolve(false);
+    const { raises, pending, effects, isRecordedFirst } = way;
     this.alerts.decided(decision);
-    const raises = to.weight > before.weight;
     const turn = raises ? this.#turn : ++this.#turn;
     if (!raises) this.#commit(to);
-    const { recorder, reports, routing } = this.#ports;
     const route = this.config.name;
     const entries: JournalEntry[] = [];
     const by = decision.by ?? actor;
     let draft: Draft | undefined;
-    const done = carryOut(decision.effects, {
+    const commitRaise = (): void => {
+      this.#turn++;
+      this.#commit(to);
+      if (draft !== undefined) this.#telling.adopt(draft);
+    };
+    const hands: Hands = {
       setWeight: () => {
         if (this.#turn !== turn) return false;
-        if (raises) {
-          this.#turn++;
-          this.#commit(to);
-          if (draft !== undefined) this.#telling.adopt(draft);
-        }
+        if (raises) commitRaise();
         routing.set(this.split());
         if (decision.effects.some(({ type }) => type === "evidence"))
           this.#noteRollback(before, to, decision.reason, actor, now);
@@ -280,15 +264,15 @@ export class RouteControl {
         this.evidence.reweigh(to);
       },
       resetAlarm: () => this.evidence.trip(),
-      closeLongLived: () => this.#closeLongLived(),
+      closeLongLived: () => this.closeLongLived(),
       save: async () => {
         draft = this.#draft(decision, before, by, now);
         if (!raises && draft !== undefined) this.#telling.adopt(draft);
-        const state = raises
-          ? this.alerts.on({ ...to, ...this.#telling.recorded(draft) })
-          : this.#recorded(this.#state);
+        const state = raises ? this.#recorded(to, draft) : this.#recorded(this.#state);
         // A raise that was overtaken while it was being recorded goes no further.
-        return (await recorder.record(route, state)) && this.#turn === turn;
+        if (!(await recorder.record(route, state, pending)) || this.#turn !== turn) return false;
+        if (isRecordedFirst) commitRaise();
+        return true;
       },
       journal: (event) => {
         const { reason } = decision;
@@ -302,7 +286,8 @@ export class RouteControl {
       },
       // Noted when its weight was set.
       evidence: () => void reports.write({ ...this.#lastRollback! }),
-    });
+    };
+    const done = carryOut(effects, hands, isRecordedFirst);
     return raises ? this.#raise(done, entries) : done;
   }
 
@@ -341,10 +326,7 @@ export class RouteControl {
       state: this.#state,
       calendar,
       figures: figuresOf(this.#seen(now)),
-      warnings: [
-        ...warningsIn(this.#checks(now, this.#state)),
-        ...this.alerts.open.map(({ severity, rule }) => `${severity}: ${rule}`),
-      ],
+      warnings: [...warningsIn(this.#checks(now, this.#state)), ...this.alerts.words],
       waiting: waitOf(this.#state, this.#verdict.kind, calendar),
     });
     return this.#say(notices, "sluice");
@@ -403,10 +385,30 @@ export class RouteControl {
     return wait?.for === "webhook" && this.confirming.may(now, interval);
   }
 
-  /** Writes something into the journal that changes nothing. */
-  note(event: string, actor: string, reason: string): Promise<boolean> {
-    const about = { from: this.#state, reason, actor };
+  /** Writes something into the journal. @param from what has changed; left out: nothing has */
+  note(event: string, actor: string, reason: string, from = this.#state): Promise<boolean> {
+    const about = { from, reason, actor };
     return this.#ports.recorder.journal(this.#entry(event, this.#state, this.#ports.clock.mono(), about));
+  }
+
+  /** What another replica has decided, as it is to be here, is in force; people are told there. */
+  follow(to: RolloutState, recorded: RecordedState): void {
+    this.alerts.follow(to, recorded.alerts);
+    this.#telling.follow(recorded);
+    if (!isSameDecision(this.#state, to)) {
+      this.#turn++;
+      this.#commit(to);
+      this.#ports.routing.set(this.split());
+    }
+    this.#state = to;
+  }
+
+  /** This replica leads from now on: it goes on with the time served and the evidence that are on record, and with what is to be told. */
+  lead(recorded: RecordedState): void {
+    const state = rolloutIn(recorded);
+    this.#state = { ...state, clocks: longestClocks(state.clocks, this.#state.clocks) };
+    if (recorded.evidence !== undefined && isRunning(state)) this.evidence.begin(state, recorded.evidence);
+    this.tellAgain();
   }
 
   #commit(to: RolloutState): void {
@@ -480,6 +482,7 @@ export class RouteControl {
       weight: this.split().weight,
       alerts,
       targets,
+      fleet: this.#ports.fleet(),
     });
   }
 }

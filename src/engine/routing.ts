@@ -5,7 +5,10 @@
  * (product.md §2.15). `proxy/split-board.ts` carries it to the threads. Pure but for the one mutable reference it holds.
  */
 
-import type { Ppm } from "../domain/units.ts";
+import type { RouteConfig } from "../config/schema.ts";
+import type { RolloutState } from "../domain/rollout-types.ts";
+import { barsOf, type Throws } from "../domain/safety.ts";
+import { NONE, type Ppm } from "../domain/units.ts";
 
 /** How one route splits right now. */
 export interface RouteSplit {
@@ -56,4 +59,23 @@ export class Routing {
     this.#split = { generation: this.#split.generation + 1, routes };
     this.#publish(this.#split);
   }
+}
+
+/** How a route splits by its rollout's state. @param answers whether an emergency is answered, and not sent to stable */
+export function splitOf(
+  { name, salt }: RouteConfig,
+  { id, weight, phase }: RolloutState,
+  throws: Throws,
+  answers: boolean,
+): RouteSplit {
+  // Whatever the rollout has come to: in an emergency nobody is on the canary.
+  const isEmergency = throws.emergency !== undefined;
+  return {
+    route: name,
+    rollout: id,
+    salt: salt ?? id,
+    weight: isEmergency ? NONE : weight,
+    forcedCanary: phase !== "rolled_back" && !isEmergency,
+    bars: barsOf(throws, answers),
+  };
 }

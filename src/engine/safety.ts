@@ -10,6 +10,8 @@ import type { ErrorCode } from "../domain/errors.ts";
 import { IDLE } from "../domain/rollout-move.ts";
 import type { Actor, Severity } from "../domain/rollout-types.ts";
 import {
+  changesBetween,
+  mergedSafety,
   safetyOf,
   switched,
   type SafetyChange,
@@ -139,6 +141,42 @@ export class SafetyDesk {
     return { ok: true, state: this.#state, recorded: this.#ports.recorder.isCurrent };
   }
 
+  /** Another replica has changed the switches from `known` to `theirs`: in force here at once, journaled here, too, and told there. */
+  adopt(known: SafetyState, theirs: SafetyState): void {
+    const next = mergedSafety(known, this.#state, theirs);
+    const changes = changesBetween(this.#state, next);
+    if (changes.length === 0) return;
+    const routes = this.#ports.routes();
+    const froze = routes.filter(({ config }) =>
+      changes.some(({ which, route }) => which === "emergency" && (route ?? config.name) === config.name),
+    );
+    const { before } = this.#move(next, routes, froze);
+    for (const change of changes) {
+      const { on, route, thrown } = change;
+      const order = on
+        ? { ...change, reason: thrown.reason, actor: { name: thrown.by } }
+        : { ...change, reason: "taken back at another replica", actor: { name: "replica" } };
+      const isOf = (name: string): boolean => route === null || name === route;
+      const affected = routes.filter(({ config }) => isOf(config.name));
+      const weights = before.filter((_, index) => isOf(routes[index]!.config.name));
+      for (const entry of entriesOf(order, affected, weights)) void this.#ports.recorder.journal(entry);
+    }
+  }
+
+  /** Puts the switches in force on `affected`; its weights of before, and the routes whose weight has moved. */
+  #move(next: SafetyState, affected: readonly RouteControl[], froze: readonly RouteControl[]) {
+    const { clock, publish } = this.#ports;
+    const now = clock.mono();
+    this.#turns++;
+    const before = affected.map((each) => each.split().weight);
+    this.#state = next;
+    for (const each of froze) each.overtake();
+    publish(affected);
+    const moved = affected.filter((each, index) => each.split().weight !== before[index]);
+    for (const each of moved) each.moved(now, each.safety.emergency !== undefined);
+    return { before, moved };
+  }
+
   #change({ which, on, route, reason, actor }: TurnOrder): SafetyChange {
     const since = new Date(this.#ports.clock.wall()).toISOString();
     return switched(this.#state, { which, on, route, thrown: { since, by: actor.name, reason } });
@@ -146,17 +184,10 @@ export class SafetyDesk {
 
   /** Puts the switches in force and tells people; what is to be journaled. */
   #enforce(order: TurnOrder, next: SafetyState): readonly JournalEntry[] {
-    const { clock, publish } = this.#ports;
-    const { which, on, route } = order;
-    const now = clock.mono();
-    this.#turns++;
+    const { clock } = this.#ports;
+    const { which, route } = order;
     const affected = this.#ports.routes().filter(({ config }) => route === null || config.name === route);
-    const before = affected.map((each) => each.split().weight);
-    this.#state = next;
-    if (which === "emergency") for (const each of affected) each.overtake();
-    publish(affected);
-    const moved = affected.filter((each, index) => each.split().weight !== before[index]);
-    for (const each of moved) each.moved(now, on);
+    const { before, moved } = this.#move(next, affected, which === "emergency" ? affected : []);
     const at = {
       id: `${route ?? "all"}:${clock.wall()}:${this.#turns}`,
       environment: this.#ports.environment(),

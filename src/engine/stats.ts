@@ -9,9 +9,9 @@ import { CODE_CLASSES, OUTCOMES, REASONS } from "../domain/outcome.ts";
 import { addCounts, ArmWindow } from "../domain/window.ts";
 import { ARMS, type Arm } from "../domain/split.ts";
 import { millis, type Millis } from "../domain/units.ts";
-import type { ArmTotals } from "./control.ts";
+import type { ArmTotals, RouteTotals } from "./control.ts";
 import { FailureMarks, RecentMarks } from "./marks.ts";
-import type { RescueCounts, RouteMeasure } from "./ports.ts";
+import type { RescueCounts, RouteMeasure, RouteShare } from "./ports.ts";
 
 const zeros = (length: number): readonly number[] => new Array<number>(length).fill(0);
 
@@ -70,6 +70,16 @@ export class RouteStats {
   /** Judged is only what was measured after this. */
   since: Millis = millis(0);
 
+  /** What other replicas measured: it is judged, and is none of this one's totals. */
+  takeOthers(share: RouteShare, now: Millis): void {
+    for (const arm of ARMS) {
+      const slice = share.arms[arm];
+      if (slice !== undefined) this.arms[arm].window.add(slice, now);
+    }
+    this.marks.take(share);
+    this.recent.take(share.samples, now);
+  }
+
   take(measure: RouteMeasure, now: Millis): void {
     for (const arm of ["stable", "canary"] as const) {
       this.arms[arm].take(measure.arms[arm], measure.forced[arm], now);
@@ -81,6 +91,19 @@ export class RouteStats {
       answered: this.rescues.answered + measure.rescues.answered,
       failed: this.rescues.failed + measure.rescues.failed,
       refused: this.rescues.refused + measure.rescues.refused,
+    };
+  }
+
+  /** Everything since start, under the route's name. */
+  totalsOf(name: string): RouteTotals {
+    const { arms, rescues, events, rollbacks, rollbackSeconds } = this;
+    return {
+      name,
+      arms: { stable: arms.stable.totals, canary: arms.canary.totals },
+      rescues,
+      events: { ...events },
+      rollbacks: { ...rollbacks },
+      rollbackSeconds,
     };
   }
 

@@ -165,6 +165,45 @@ export interface SilenceStatus {
   readonly at: string;
 }
 
+/** The replicas that share the state, as one of them sees them. */
+export interface FleetStatus {
+  /** The one that says so. */
+  readonly replica: string;
+  /** Who may raise; empty: nobody is known to. */
+  readonly leader: string;
+  /** Whether that is this one: what is judged here is everybody's, else only its own. */
+  readonly leads: boolean;
+  /** How many are heard of. */
+  readonly replicas: number;
+  /** Those that are not any more: they are not measured with. */
+  readonly stale: readonly string[];
+  /** Whether the shared store answers. */
+  readonly isStoreUp: boolean;
+}
+
+/** One replica, as another one sees it. */
+export interface ReplicaStatus {
+  readonly replica: string;
+  readonly isLeader: boolean;
+  /** It has been silent for so long that it is not measured with. */
+  readonly isStale: boolean;
+  /** Since when it was not heard of. */
+  readonly silentMs: number;
+  /** Version of the state that is in force there. */
+  readonly applied: number;
+  /** By route. */
+  readonly routes: Readonly<Record<string, ReplicaRoute>>;
+}
+
+/** A route on one replica. */
+export interface ReplicaRoute {
+  /** In percent. */
+  readonly weight: number;
+  readonly perSecond: number;
+  /** Of what all replicas that are heard of carry of the route, 0…1; null when they carry nothing. */
+  readonly share: number | null;
+}
+
 /** One route. */
 export interface RouteStatus {
   readonly name: string;
@@ -205,6 +244,8 @@ export interface RouteStatus {
   readonly rescues: RescueCounts;
   readonly rollbacks: number;
   readonly lastRollback: RollbackEvidence | null;
+  /** Null where the state is not shared. */
+  readonly fleet: FleetStatus | null;
   readonly arms: { readonly stable: ArmStatus; readonly canary: ArmStatus };
 }
 

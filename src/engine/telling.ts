@@ -163,6 +163,12 @@ export class Telling {
     this.bulletins.decided(draft);
   }
 
+  /** Another replica has decided and told. */
+  follow({ notices = [], bulletins = EMPTY_BOOK }: RecordedTelling): void {
+    this.#recent = notices;
+    this.bulletins.follow(bulletins);
+  }
+
   /** Whether the clock has something to tell. */
   isDue(state: RolloutState, wall: number): boolean {
     return isAnythingDue(this.bulletins.book, state, wall, this.#ports.bulletins());
@@ -205,4 +211,11 @@ export function storeNotice(
 ): Notice {
   const about = { route: "", rollout: "", details: { detail }, audience: "operators" } as const;
   return { id: dice.token(ID_BYTES), severity, event, ...storeMessage(event, detail), ...about };
+}
+
+/** What people are told when the state cannot be recorded, or can be again. */
+export function healthNotice(dice: Pick<Dice, "token">, healthy: boolean, detail: string): Notice {
+  return healthy
+    ? storeNotice(dice, "info", "state_recorded_again", "")
+    : storeNotice(dice, "critical", "state_unwritable", detail);
 }

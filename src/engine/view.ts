@@ -11,13 +11,14 @@ import type { Throws } from "../domain/safety.ts";
 import type { Arm } from "../domain/split.ts";
 import { byOutcome, type Histograms } from "../domain/window.ts";
 import { millis, percentOf, type Millis, type Ppm } from "../domain/units.ts";
-import type { EndpointHealth, PlaneGauges } from "./ports.ts";
 import type { ArmHistograms } from "./control.ts";
+import type { EndpointHealth, PlaneGauges } from "./ports.ts";
 import { adviceFor, explainRollback } from "./explain.ts";
 import type { RouteStats } from "./stats.ts";
 import type {
   ArmStatus,
   CheckStatus,
+  FleetStatus,
   GateStatus,
   Marks,
   RollbackEvidence,
@@ -172,6 +173,7 @@ export function routeStatus(
     readonly weight: Ppm;
     readonly alerts: RouteStatus["alerts"];
     readonly targets: RouteStatus["targets"];
+    readonly fleet: FleetStatus | null;
   },
 ): RouteStatus {
   const { state, stats } = seen;
@@ -202,6 +204,7 @@ export function routeStatus(
     rescues: stats.rescues,
     rollbacks: Object.values(stats.rollbacks).reduce((a, b) => a + b, 0),
     lastRollback: record.lastRollback,
+    fleet: record.fleet,
     arms: { stable: armStatus(seen, "stable"), canary: armStatus(seen, "canary") },
   };
 }
@@ -262,11 +265,18 @@ export function evidenceOf(
 }
 
 /** One arm's histograms in the form that travels. */
-export function histogramsOf({ all, successes, failures }: Histograms): ArmHistograms {
+function histogramsOf({ all, successes, failures }: Histograms): ArmHistograms {
   return {
     all: encode(all),
     successes: encode(successes),
     failures: encode(failures),
     percentiles: percentilesOf(all),
   };
+}
+
+/** Latency of both arms over the shown window. */
+export function shownHistograms(stats: RouteStats, now: Millis): Readonly<Record<Arm, ArmHistograms>> {
+  const of = (arm: Arm): ArmHistograms =>
+    histogramsOf(stats.arms[arm].window.histograms(SHOWN_WINDOW, now, millis(0)));
+  return { stable: of("stable"), canary: of("canary") };
 }

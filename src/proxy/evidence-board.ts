@@ -17,7 +17,7 @@ import {
 import { indexOfMicros } from "../domain/hdr.ts";
 import type { Arm } from "../domain/split.ts";
 import { slowFromOf, type SlowFrom } from "../domain/tiers.ts";
-import type { EvidencePort } from "../engine/ports.ts";
+import type { CanaryKeys, EvidencePort } from "../engine/ports.ts";
 
 // Words of a route. The limits are indexes in the histogram's layout: what is in a higher bucket is slower.
 const SEQUENCE = 0;
@@ -106,8 +106,18 @@ function firstOf(arm: Arm): number {
   return arm === "canary" ? ARM_WORDS : 0;
 }
 
+/** The keys in places that are taken. */
+function keysIn({ words, at }: Place, first: number): readonly number[] {
+  const keys: number[] = [];
+  for (let nth = 0; nth < MIN_FAILED_KEYS; nth++) {
+    const key = Atomics.load(words, at + first + nth);
+    if (key !== 0) keys.push(key);
+  }
+  return keys;
+}
+
 /** How many of the key places are taken. */
-function keysIn({ words, at }: Place, first: number): number {
+function countKeys({ words, at }: Place, first: number): number {
   let count = 0;
   for (let nth = 0; nth < MIN_FAILED_KEYS; nth++) if (Atomics.load(words, at + first + nth) !== 0) count++;
   return count;
@@ -181,8 +191,8 @@ export class EvidenceBoard {
     Atomics.add(words, at + SEQUENCE, 1);
   }
 
-  /** Distinct keys since `forgetKeys`, up to `MIN_FAILED_KEYS`: those that failed on the canary, and those that came to it. */
-  keys(route: string): { readonly failed: number; readonly seen: number } {
+  /** Distinct keys since `forgetKeys`, up to `MIN_FAILED_KEYS` of each. */
+  keys(route: string): CanaryKeys {
     const place = this.#place(route);
     return { failed: keysIn(place, FAILED_KEYS), seen: keysIn(place, SEEN_KEYS) };
   }
@@ -278,7 +288,7 @@ export class EvidenceCell {
   /** Whether it is still to be told of keys that failed on the canary. */
   get wantsFailed(): boolean {
     // Not the last place alone: one that was taken while the places were emptied would end the counting below five.
-    return keysIn(this.#place, FAILED_KEYS) < MIN_FAILED_KEYS;
+    return countKeys(this.#place, FAILED_KEYS) < MIN_FAILED_KEYS;
   }
 
   /** A key has come to the canary. @param key a number that stands for it, not 0 */
@@ -303,7 +313,9 @@ export class EvidenceCell {
       this.#hard.set(place.hard);
       if (Atomics.load(words, at + SEQUENCE) !== before) continue;
       const rule = peekHard(guards, this.#hard, 0, block, BLOCK_S);
-      return rule !== null && enoughKeys(keysIn(place, FAILED_KEYS), keysIn(place, SEEN_KEYS)) ? rule : null;
+      return rule !== null && enoughKeys(countKeys(place, FAILED_KEYS), countKeys(place, SEEN_KEYS))
+        ? rule
+        : null;
     }
     return null;
   }

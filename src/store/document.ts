@@ -118,10 +118,13 @@ function packed(evidence: RecordedEvidence): string {
 function unpacked(written: {
   readonly rules: string;
   readonly packed: string;
+  readonly upTo?: string;
 }): RecordedEvidence | undefined {
+  const { rules, upTo } = written;
   try {
     const bytes = inflateRawSync(Buffer.from(written.packed, "base64"), { maxOutputLength: 10_000_000 });
-    return { rules: written.rules, snapshot: snapshotSchema.parse(JSON.parse(bytes.toString())) };
+    const snapshot = snapshotSchema.parse(JSON.parse(bytes.toString()));
+    return upTo === undefined ? { rules, snapshot } : { rules, snapshot, upTo };
   } catch {
     return undefined;
   }
@@ -225,7 +228,10 @@ const writtenSchema = z
     version: z.string(),
     revision: z.int().min(0),
     startedAt: z.string(),
-    evidence: z.object({ rules: z.string(), packed: z.string() }).optional().catch(undefined),
+    evidence: z
+      .object({ rules: z.string(), packed: z.string(), upTo: z.string().exactOptional() })
+      .optional()
+      .catch(undefined),
     ...telling,
     // What cannot be read is left out: people are told again, and that is better than no start.
     alerts: alertState.optional().catch(undefined),
@@ -299,7 +305,7 @@ function writtenOf(document: StateDocument): object {
     name,
     evidence === undefined
       ? state
-      : { ...state, evidence: { rules: evidence.rules, packed: packed(evidence) } },
+      : { ...state, evidence: { ...placeOf(evidence), rules: evidence.rules, packed: packed(evidence) } },
   ]);
   return { ...document, routes: Object.fromEntries(routes) };
 }
@@ -326,6 +332,10 @@ export function decodeState(text: string): Decoded {
   const parsed = documentSchema.safeParse(document);
   if (!parsed.success) return { ok: false, detail: `not a state document: ${firstIssue(parsed.error)}` };
   return { ok: true, document: parsed.data, lineage };
+}
+
+function placeOf({ upTo }: RecordedEvidence): { readonly upTo?: string } {
+  return upTo === undefined ? {} : { upTo };
 }
 
 function checksumOf(save: string, document: unknown): string {

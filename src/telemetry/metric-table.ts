@@ -11,6 +11,7 @@ import { PHASES } from "../domain/rollout-types.ts";
 import { SWITCHES } from "../domain/safety.ts";
 import { DURATION_BOUNDS, OVERHEAD_BOUNDS } from "../domain/slice.ts";
 import { FLEET_METRICS } from "./metric-fleet.ts";
+import { REPLICA_METRICS } from "./metric-replicas.ts";
 import { eachArm, eachArmStatus, eachRoute, latencies, refused, rollbacks, rulesOf } from "./metric-reads.ts";
 import { byClass, histogram } from "./samples.ts";
 import { OUTLET_METRICS } from "./outlet-metrics.ts";
@@ -382,4 +383,5 @@ export const METRICS: readonly Metric[] = [
     unit: "",
     read: ({ build }) => [{ labels: { version: build.version, node: build.node }, value: 1 }],
   },
+  ...REPLICA_METRICS,
 ];

@@ -12,8 +12,10 @@ import {
   BARS,
   SWITCHES,
   barsOf,
+  changesBetween,
   frozenBy,
   isAllOff,
+  mergedSafety,
   safetyOf,
   switched,
   type SafetyState,
@@ -218,4 +220,34 @@ t.test("a gate that asks for health holds the step while a check fails, and says
   t.match(decide(due, promote, POLICY, WELL, unwell), { ok: false, message: /store: the disk is full/ });
   t.equal(decide(due, promote, POLICY, WELL, OPEN).ok, true);
   t.equal(waitOf(due, "successful", OPEN), null);
+});
+
+t.test("what two replicas have switched at once is both, and where they differ it is on", async (t) => {
+  const again = { ...THROWN, since: "2026-01-05T10:00:00.000Z" };
+  const read = turned(ALL_OFF, "read-only", true, "app");
+  const both = turned(read, "maintenance", true);
+  t.same(mergedSafety(ALL_OFF, read, turned(ALL_OFF, "maintenance", true)), both);
+  t.same(mergedSafety(read, ALL_OFF, read), ALL_OFF, "taken back here");
+  t.same(mergedSafety(read, read, ALL_OFF), ALL_OFF, "or there");
+  t.same(mergedSafety(read, ALL_OFF, ALL_OFF), ALL_OFF);
+  const anew = { all: {}, routes: { app: { "read-only": again } } };
+  t.same(mergedSafety(read, ALL_OFF, anew), anew, "thrown there again since");
+  t.same(mergedSafety(read, anew, ALL_OFF), anew);
+});
+
+t.test("how the switches get from one state to another leads there", async () => {
+  fc.assert(
+    fc.property(fc.array(turn, { maxLength: 12 }), fc.array(turn, { maxLength: 12 }), (one, other) => {
+      const [from, to] = [one, other].map((script) =>
+        script.reduce<SafetyState>((state, order) => {
+          const change = switched(state, { ...order, thrown: THROWN });
+          return change.ok ? change.state : state;
+        }, ALL_OFF),
+      ) as [SafetyState, SafetyState];
+      const after = mergedSafety(from, from, to);
+      const changes = changesBetween(from, to);
+      const isSame = JSON.stringify(from) === JSON.stringify(to);
+      return changesBetween(after, to).length === 0 && (!isSame || changes.length === 0);
+    }),
+  );
 });

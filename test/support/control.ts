@@ -206,6 +206,7 @@ function fakeControl(): FakeControl {
       const end = { atMs: INCIDENT.openedAtMs + 60_000, by, how };
       return Promise.resolve(isThere ? resolveIncident(INCIDENT, end) : undefined);
     },
+    replicas: () => [],
     totals: () => NO_TOTALS,
     safety: {
       state: {

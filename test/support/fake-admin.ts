@@ -155,6 +155,7 @@ export function routeStatus(change: Partial<RouteStatus> = {}): RouteStatus {
     rescues: { answered: 0, failed: 0, refused: 0 },
     rollbacks: 0,
     lastRollback: null,
+    fleet: null,
     arms: {
       stable: ARM,
       canary: {

@@ -328,3 +328,28 @@ t.test("names, help, types and labels are as agreed", async (t) => {
     if (unit !== "") t.ok(name.endsWith(`_${unit}`), name);
   }
 });
+
+t.test("what is known of all replicas has names of its own, and is told by the leader", async (t) => {
+  const { arms } = routeStatus();
+  const of = async (leads: boolean): Promise<string> => {
+    const fleet = {
+      replica: "a",
+      leader: "a",
+      leads,
+      replicas: 3,
+      stale: ["d"],
+      isStoreUp: false,
+    };
+    const routes = () => [{ ...routeStatus(), fleet }];
+    return (await metricsOf({ control: { totals: () => TOTALS, routes } }).render("text/plain")).body;
+  };
+  const leader = await of(true);
+  t.match(leader, /^sluice_fleet_replicas\{state="heard"\} 3$/m);
+  t.match(leader, /^sluice_fleet_replicas\{state="stale"\} 1$/m);
+  t.match(leader, `sluice_fleet_requests{route="app",arm="canary"} ${arms.canary.windowRequests}\n`);
+  t.match(leader, `sluice_fleet_failures{route="app",arm="stable"} ${arms.stable.windowFailures}\n`);
+  const follower = await of(false);
+  t.notMatch(follower, /^sluice_fleet_requests\{/m);
+  const { body } = await metricsOf().render("text/plain");
+  t.notMatch(body, /^sluice_fleet[^\n]* \d/m);
+});

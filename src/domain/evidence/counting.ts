@@ -38,10 +38,25 @@ export interface Block extends BlockCounts {
  */
 export const STABLE_CLOSER = 1.25;
 
-const NOTHING: ArmCounts = { n: 0, e: 0, s: 0, v: 0, c4: 0 };
+/** No responses. */
+export const EMPTY_COUNTS: ArmCounts = { n: 0, e: 0, s: 0, v: 0, c4: 0 };
 
 /** A block in which nothing was measured. */
-export const EMPTY_BLOCK: Block = { canary: NOTHING, stable: NOTHING, canaryLatency: [], stableLatency: [] };
+export const EMPTY_BLOCK: Block = {
+  canary: EMPTY_COUNTS,
+  stable: EMPTY_COUNTS,
+  canaryLatency: [],
+  stableLatency: [],
+};
+
+/** Counts of two replicas in the same time. Added, never averaged (statistics.md §7). */
+export function addBlocks(a: BlockCounts, b: BlockCounts): BlockCounts {
+  return { canary: addArms(a.canary, b.canary), stable: addArms(a.stable, b.stable) };
+}
+
+function addArms(a: ArmCounts, b: ArmCounts): ArmCounts {
+  return { n: a.n + b.n, e: a.e + b.e, s: a.s + b.s, v: a.v + b.v, c4: a.c4 + b.c4 };
+}
 
 /** The share of a block's bad responses that one key may carry. */
 const KEY_SHARE = 0.2;

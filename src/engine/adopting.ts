@@ -1,0 +1,145 @@
+/** A document that another replica has saved, and what still waits here to be saved: what becomes of both. Pure. */
+
+import { loweredAgain } from "../domain/lowering.ts";
+import type { RolloutState } from "../domain/rollout-types.ts";
+import { millis } from "../domain/units.ts";
+import { isRunning } from "./read.ts";
+import type { RecordedState, RecordedTelling, StateDocument } from "./ports.ts";
+
+/** What waits to be saved of a route: that time has passed, something that lowers or stops, or anything else. */
+export type Pending = "time" | "lowers" | "raises";
+
+type Routes = Readonly<Record<string, RecordedState>>;
+
+/** Whether document `a` is newer than `b`. */
+export function isNewer(
+  a: Pick<StateDocument, "version" | "epoch">,
+  b: Pick<StateDocument, "version" | "epoch">,
+): boolean {
+  const [newer, older] = [a.epoch ?? 0, b.epoch ?? 0];
+  return newer > older || (newer === older && a.version > b.version);
+}
+
+/** What this replica holds against a newer document. */
+export interface Held {
+  /** What was on record before. */
+  readonly known: Routes;
+  /** What is, or is to be, recorded by this replica. */
+  readonly mine: Routes;
+  readonly pending: ReadonlyMap<string, Pending>;
+  readonly leads: boolean;
+}
+
+/** What becomes of it. */
+export interface Adopted {
+  /** What is to be recorded. */
+  readonly routes: Routes;
+  /** What of the pending is still to be saved. */
+  readonly kept: ReadonlyMap<string, Pending>;
+  /** Routes that are not what they were here. */
+  readonly changed: Routes;
+}
+
+/** Takes in `theirs`. */
+export function adopted(theirs: Routes, held: Held): Adopted {
+  const routes: Record<string, RecordedState> = {};
+  const changed: Record<string, RecordedState> = {};
+  const kept = new Map<string, Pending>();
+  for (const [name, state] of Object.entries(theirs)) {
+    const mine = held.mine[name];
+    const pending = held.pending.get(name);
+    const isAsKnown = isSameDecision(state, held.known[name]);
+    if (mine !== undefined && pending !== undefined && pending !== "lowers" && isAsKnown && held.leads) {
+      routes[name] = mine;
+      kept.set(name, pending);
+      continue;
+    }
+    const lowered = mine === undefined ? null : loweredOver(state, mine, pending);
+    routes[name] = changed[name] = lowered === null ? state : { ...lowered, ...toldOf(state, mine) };
+    if (lowered !== null) kept.set(name, "lowers");
+  }
+  // Routes of which nobody else has recorded anything yet.
+  for (const [name, pending] of held.pending) {
+    const mine = held.mine[name];
+    if (theirs[name] !== undefined || mine === undefined) continue;
+    routes[name] = mine;
+    kept.set(name, pending);
+  }
+  return { routes, kept, changed };
+}
+
+/** What `theirs` becomes by a lowering that is not in it: one that still waits, or one that the store has lost. */
+function loweredOver(
+  theirs: RecordedState,
+  mine: RecordedState,
+  pending: Pending | undefined,
+): RolloutState | null {
+  const isLost = pending === undefined && theirs.id === mine.id && theirs.revision <= mine.revision;
+  if (pending !== "lowers" && !isLost) return null;
+  const lowered = loweredAgain(theirs, mine);
+  // What was lost may have stopped or climbed as well: only what has less traffic by it is worth more than the record.
+  const isLess = lowered !== null && (meantBy(lowered) < meantBy(theirs) || pending === "lowers");
+  return isLess ? { ...lowered, revision: Math.max(lowered.revision, mine.revision) } : null;
+}
+
+/** What goes with a lowering that meets `theirs`: what people are told of it is not known there. */
+function toldOf(theirs: RecordedState, mine: RecordedState | undefined): RecordedTelling {
+  const [known = [], own = []] = [theirs.notices, mine?.notices];
+  const more = own.filter(({ notice }) => known.every((each) => each.notice.id !== notice.id));
+  const { bulletins = theirs.bulletins, alerts = theirs.alerts } = mine ?? {};
+  return {
+    ...(more.length === 0 ? {} : { notices: [...known, ...more] }),
+    ...(bulletins === undefined ? {} : { bulletins }),
+    ...(alerts === undefined ? {} : { alerts }),
+  };
+}
+
+/** The canary's share, also what comes back after an alarm. */
+function meantBy({ weight, trippedFrom }: RolloutState): number {
+  return weight + trippedFrom;
+}
+
+/** Whether both came of the same decision. */
+export function isSameDecision(a: RolloutState, b: RolloutState | undefined): boolean {
+  return a.id === b?.id && a.revision === b.revision && a.weight === b.weight && a.phase === b.phase;
+}
+
+/** What `theirs` is here: what this replica has seen itself is its own, for how long it has been above a limit, too. */
+export function followed(from: RolloutState, theirs: RolloutState): RolloutState {
+  return theirs.id === from.id && isRunning(theirs) ? { ...theirs, clocks: from.clocks } : theirs;
+}
+
+/** What a decision that was taken over has moved. */
+export function moveOf(
+  from: RolloutState,
+  to: RolloutState,
+): {
+  /** Other traffic comes to the canary, or another canary. */
+  readonly isMoved: boolean;
+  /** An alarm has begun, or the probing after it: what was measured before is no evidence. */
+  readonly isAlarm: boolean;
+  /** Less traffic comes for good: what lives long is closed. */
+  readonly isCut: boolean;
+} {
+  const begins = (phase: "tripped" | "probing"): boolean =>
+    to.confirmation.phase === phase && from.confirmation.phase !== phase;
+  return {
+    isMoved: to.weight !== from.weight || to.id !== from.id,
+    isAlarm: begins("tripped") || begins("probing"),
+    isCut: to.weight < from.weight && !begins("tripped"),
+  };
+}
+
+/** How long each rule has been broken, by whoever has seen it for longer. */
+export function longestClocks(a: RolloutState["clocks"], b: RolloutState["clocks"]): RolloutState["clocks"] {
+  const ids = [...Object.keys(a), ...Object.keys(b)];
+  return Object.fromEntries(ids.map((id) => [id, millis(Math.max(a[id] ?? 0, b[id] ?? 0))]));
+}
+
+/** Whether one place in a stream is after another: places are `MILLISECONDS-NUMBER`. */
+export function isAfter(a: string, b: string): boolean {
+  // There are always two numbers.
+  const [ms, nth] = a.split("-").map(Number) as [number, number];
+  const [otherMs, otherNth] = b.split("-").map(Number) as [number, number];
+  return ms > otherMs || (ms === otherMs && nth > otherNth);
+}

@@ -1,0 +1,330 @@
+/**
+ * This replica among others: who leads, what it tells them, and what it is told. Decides nothing about weights.
+ *
+ * Whatever the store does, nothing here is waited for by a decision: an exchange with the others goes on beside the ticks, one at a time.
+ */
+
+import { lowersOrStops, takesAway } from "../domain/lowering.ts";
+import type { Actor, Command, RolloutState } from "../domain/rollout-types.ts";
+import { publishingOf } from "../domain/publishing.ts";
+import { byOutcome } from "../domain/window.ts";
+import { millis, percentOf, type Millis } from "../domain/units.ts";
+import { isAfter } from "./adopting.ts";
+import { Asking } from "./asking.ts";
+import type { CommandResult } from "./control.ts";
+import type { FleetNotices } from "./fleet-notices.ts";
+import { Gathering } from "./gathering.ts";
+import type {
+  Announcement,
+  Clock,
+  Log,
+  Merger,
+  ReplicaInfo,
+  RouteMeasure,
+  RouteShare,
+  SharedStore,
+  Store,
+} from "./ports.ts";
+import type { Recorder } from "./recorder.ts";
+import type { RouteControl } from "./route-control.ts";
+import { mergeEncoded } from "./shares.ts";
+import type { ArmStats, RouteStats } from "./stats.ts";
+import type { FleetStatus, ReplicaStatus } from "./status.ts";
+
+/** A command waits for the leader's answer no longer than this. */
+const FORWARD_MS = millis(5000);
+/** Measurements that are taken at once. */
+const MOST_ENTRIES = 5000;
+/** How often is looked who is there, and whether the store has lost saves. */
+const LOOK_MS = millis(2000);
+const LOOK_RARELY_MS = millis(15_000);
+const MANY = 300;
+const RESTORE_MS = millis(5000);
+
+/** A command as it goes to the leader. */
+interface Forwarded {
+  readonly route: string;
+  readonly command: Command;
+  readonly actor: Actor;
+  readonly ifVersion?: number | undefined;
+}
+
+/** What a replica knows of itself: version in force, weights in percent, requests since start. */
+export interface Own {
+  readonly applied: number;
+  readonly weights: Readonly<Record<string, number>>;
+  readonly requests: Readonly<Record<string, number>>;
+}
+
+/** What it works with. */
+export interface FleetPorts {
+  readonly store: SharedStore;
+  readonly notices: FleetNotices;
+  readonly merger: Merger;
+  /** What is told of this replica. */
+  readonly own: () => Own;
+  /** Carries out a command that another replica was given. */
+  readonly run: (route: string, command: Command, actor: Actor, ifVersion?: number) => Promise<CommandResult>;
+  /** This replica has come to lead: takes over what is on record; resolves up to where others' measurements are in it. */
+  readonly takeOver: () => Promise<string | undefined>;
+  readonly restoreLost: () => Promise<void>;
+  /** It leads no more. */
+  readonly yield: () => void;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** The store as one that is shared; undefined when it is not. */
+export function sharedOf(store: Store): SharedStore | undefined {
+  // A shared store is told by what only it can do.
+  return "lease" in store ? (store as SharedStore) : undefined;
+}
+
+/** A merger that needs no other thread. */
+export const INLINE: Merger = { merge: (measures) => Promise.resolve(mergeEncoded(measures)) };
+
+/** Has routes go on with what is on record; up to where others' measurements are in it, undefined when in none. */
+export async function takeOver(
+  routes: readonly RouteControl[],
+  recorder: Recorder,
+): Promise<string | undefined> {
+  await recorder.restoreLost();
+  let upTo: string | undefined;
+  for (const route of routes) {
+    const recorded = recorder.stateOf(route.config.name);
+    if (recorded === undefined) continue;
+    route.lead(recorded);
+    const place = recorded.evidence?.upTo;
+    if (place !== undefined && (upTo === undefined || isAfter(place, upTo))) upTo = place;
+  }
+  return upTo;
+}
+
+/** What is measured now is evidence about this: the rollout, and how many alarms it has had. */
+function measuredAs({ id, confirmation }: RolloutState): string {
+  return `${id}/${confirmation.trips.length}`;
+}
+
+/** Takes in what other replicas measured. @param route undefined: it is not configured here */
+export function takeShare(route: RouteControl | undefined, share: RouteShare, now: Millis): void {
+  if (route === undefined || share.of !== measuredAs(route.state)) return;
+  route.stats.takeOthers(share, now);
+  route.evidence.takeOthers(share);
+}
+
+/** Whether what time brings is this replica's to carry out now: no second raise, and without the lease nothing but what takes away. */
+export function mayNow({ state, isRaising }: RouteControl, to: RolloutState, recorder: Recorder): boolean {
+  if (!recorder.leads) return takesAway(state, to);
+  const waits = to.weight > state.weight || (recorder.isShared && !lowersOrStops(state, to));
+  return !(waits && isRaising);
+}
+
+/** What a replica tells of itself. */
+export function ownOf(applied: number, routes: readonly RouteControl[]): Own {
+  return {
+    applied,
+    weights: Object.fromEntries(routes.map(({ config, state }) => [config.name, percentOf(state.weight)])),
+    requests: Object.fromEntries(routes.map(({ config, stats }) => [config.name, requestsIn(stats)])),
+  };
+}
+
+function requestsIn({ arms }: RouteStats): number {
+  const ofArm = ({ totals }: ArmStats): number => {
+    const [successes, failures] = byOutcome(totals.byReason);
+    return successes + failures;
+  };
+  return ofArm(arms.stable) + ofArm(arms.canary);
+}
+
+function perSecondOf(before: Own, own: Own, seconds: number): Announcement["perSecond"] {
+  const each = Object.entries(own.requests).map(([route, requests]) => {
+    const more = Math.max(0, requests - (before.requests[route] ?? 0));
+    return [route, seconds > 0 ? more / seconds : 0] as const;
+  });
+  return Object.fromEntries(each);
+}
+
+/** The others. */
+export class Fleet {
+  readonly #ports: FleetPorts;
+  readonly #exchanging = new Asking();
+  readonly #looking = new Asking();
+  readonly #restoring = new Asking();
+  #replicas: readonly ReplicaInfo[] = [];
+  /** The fence under which what is on record was taken over; 0: this replica does not lead. */
+  #fence = 0;
+  #taking = 0;
+  readonly #gathering = new Gathering();
+  /** Up to where in the stream others' measurements were taken. */
+  #place = "";
+  #arrived: readonly RouteShare[] = [];
+  /** What was told last of this replica, and when. */
+  #told: { readonly own: Own; readonly at: Millis } | undefined = undefined;
+
+  constructor(ports: FleetPorts) {
+    this.#ports = ports;
+    ports.store.onLease(() => this.look());
+  }
+
+  /** Whether this replica may raise now: by its own clock it holds the lease, and it has taken over. */
+  get leads(): boolean {
+    const { isLeader, fence } = this.#ports.store.lease();
+    return isLeader && fence === this.#fence;
+  }
+
+  /** Looks whether this replica leads. */
+  look(): void {
+    const { isLeader, fence, leader } = this.#ports.store.lease();
+    if (!isLeader) {
+      if (this.#fence === 0) return;
+      this.#fence = 0;
+      this.#ports.log.warn("this replica does not lead any more", { leader });
+      this.#ports.yield();
+    } else if (fence !== this.#fence && fence !== this.#taking) {
+      this.#taking = fence;
+      void this.#takeOver(fence);
+    }
+  }
+
+  async #takeOver(fence: number): Promise<void> {
+    this.#place = (await this.#ports.takeOver()) ?? (await this.#endOfStream());
+    this.#arrived = [];
+    this.#gathering.clear();
+    this.#taking = 0;
+    this.#fence = fence;
+    this.#ports.log.info("this replica leads", { fence });
+  }
+
+  /** Where nothing is on record that says where to go on, what lies there is about before. */
+  async #endOfStream(): Promise<string> {
+    return (await this.#ports.store.take("", MOST_ENTRIES)).at(-1)?.id ?? "";
+  }
+
+  /** One round with the others; resolves when it is over. One that still goes on is not begun again. */
+  exchange(now: Millis): Promise<void> {
+    this.look();
+    if (!this.#exchanging.may(now, millis(0))) return Promise.resolve();
+    return this.#exchanging.of(now, () => this.#exchange(now));
+  }
+
+  async #exchange(now: Millis): Promise<void> {
+    const { store, own, notices } = this.#ports;
+    await store.announce(this.#announcement(own(), now));
+    const isMany = this.#replicas.length > MANY && !this.leads;
+    if (this.#looking.may(now, isMany ? LOOK_RARELY_MS : LOOK_MS))
+      await this.#looking.of(now, () => this.#lookAround());
+    await notices.retry(now);
+    const publishing = publishingOf(this.#replicas.length);
+    if (!this.leads) return this.#gathering.publish(store, publishing, now);
+    await this.#takeMeasures();
+    for (const { id, command } of await store.forwarded()) void this.#carryOut(id, command);
+    if (this.#restoring.may(now, RESTORE_MS)) await this.#restoring.of(now, this.#ports.restoreLost);
+  }
+
+  /** Takes what others have measured; it is in the next block of evidence. */
+  async #takeMeasures(): Promise<void> {
+    const { store, merger } = this.#ports;
+    const entries = await store.take(this.#place, MOST_ENTRIES);
+    const last = entries.at(-1);
+    if (last === undefined) return;
+    const shares = await merger.merge(entries.map(({ measure }) => measure));
+    this.#place = last.id;
+    this.#arrived = [...this.#arrived, ...shares];
+  }
+
+  /** What was measured here is for the leader to judge. */
+  share(measure: RouteMeasure, { state }: RouteControl, now: Millis): void {
+    if (!this.leads) this.#gathering.take(measure, measuredAs(state), now);
+  }
+
+  /** So is what was taken as evidence. */
+  shareBlock({ config, state, evidence }: RouteControl, now: Millis): void {
+    if (this.leads || evidence.own === undefined) return;
+    this.#gathering.takeBlock(config.name, measuredAs(state), evidence.own, evidence.canaryKeys, now);
+  }
+
+  /** What others have measured since the last call, and up to where. */
+  arrived(): { readonly shares: readonly RouteShare[]; readonly upTo: string } {
+    const shares = this.#arrived;
+    this.#arrived = [];
+    return { shares, upTo: this.#place };
+  }
+
+  #announcement(own: Own, now: Millis): Announcement {
+    const { own: before, at } = this.#told ?? { own, at: now };
+    this.#told = { own, at: now };
+    const { applied, weights } = own;
+    return { applied, weights, perSecond: perSecondOf(before, own, (now - at) / 1000) };
+  }
+
+  async #lookAround(): Promise<void> {
+    const replicas = await this.#ports.store.replicas();
+    const known = new Set(this.#replicas.filter(({ isStale }) => isStale).map(({ replica }) => replica));
+    this.#replicas = replicas;
+    for (const { replica, isStale, silentMs } of replicas)
+      if (isStale && !known.has(replica) && this.leads)
+        this.#ports.log.warn("a replica is silent: it is not measured with", { replica, silentMs });
+  }
+
+  async #carryOut(id: string, text: string): Promise<void> {
+    const { run, store } = this.#ports;
+    const result = await resultOf(text, run);
+    await store.answer(id, JSON.stringify(result));
+  }
+
+  /** Has the leader carry out a command. */
+  async forward(order: Forwarded): Promise<CommandResult> {
+    const { store } = this.#ports;
+    const { leader } = store.lease();
+    const answer = leader === "" ? undefined : await store.forward(JSON.stringify(order), FORWARD_MS);
+    if (answer !== undefined) return JSON.parse(answer) as CommandResult;
+    const message =
+      leader === ""
+        ? "no replica leads just now, so nothing can rise; rollback, pause and a lower weight work here"
+        : `the leader, ${leader}, has not answered in time: look at the state before you ask again`;
+    return { ok: false, code: "SPLIT_NO_LEADER", message };
+  }
+
+  /** Everybody who was heard of of late, by name. */
+  get replicas(): readonly ReplicaStatus[] {
+    return replicaStatuses(this.#replicas);
+  }
+
+  get status(): FleetStatus {
+    const { store } = this.#ports;
+    const stale = this.#replicas.filter(({ isStale }) => isStale).map(({ replica }) => replica);
+    return {
+      replica: store.replica,
+      leader: store.lease().leader,
+      leads: this.leads,
+      replicas: this.#replicas.length - stale.length,
+      stale,
+      isStoreUp: store.isUp,
+    };
+  }
+}
+
+function replicaStatuses(replicas: readonly ReplicaInfo[]): readonly ReplicaStatus[] {
+  const heard = replicas.filter(({ isStale }) => !isStale);
+  const allOf = (route: string): number =>
+    heard.reduce((sum, { perSecond }) => sum + (perSecond[route] ?? 0), 0);
+  return replicas.map(({ replica, isLeader, isStale, silentMs, applied, weights, perSecond }) => {
+    const routes = Object.entries(weights).map(([route, weight]) => {
+      const own = perSecond[route] ?? 0;
+      const all = allOf(route);
+      return [route, { weight, perSecond: own, share: isStale || all === 0 ? null : own / all }] as const;
+    });
+    return { replica, isLeader, isStale, silentMs, applied, routes: Object.fromEntries(routes) };
+  });
+}
+
+async function resultOf(text: string, run: FleetPorts["run"]): Promise<CommandResult> {
+  try {
+    // Written by `forward` of another replica, which may run another version.
+    const { route, command, actor, ifVersion } = JSON.parse(text) as Forwarded;
+    return await run(route, command, actor, ifVersion);
+  } catch (error) {
+    const message = `the leader cannot carry this out: ${String(error)}`;
+    return { ok: false, code: "SPLIT_INPUT_INVALID", message };
+  }
+}

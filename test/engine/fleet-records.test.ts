@@ -1,0 +1,145 @@
+/** Several replicas: what goes with a rollout's record is everybody's, too: switches, alerts, incidents. */
+
+import t from "tap";
+import type { TurnOrder } from "../../src/engine/safety.ts";
+import {
+  ADA,
+  benchConfig,
+  rollback,
+  setWeight,
+  startOf,
+  statusOf,
+  step,
+  well,
+  type Bench,
+} from "../support/engine.ts";
+import { RULE_FREE, fleet } from "../support/fleet.ts";
+
+const turn = (b: Bench, which: TurnOrder["which"], on: boolean, route: string | null = null) =>
+  b.controller.safety.turn({ which, on, route, reason: "a leak", actor: ADA });
+const shares = (replicas: readonly Bench[]) =>
+  replicas.map((each) => each.plane.split?.routes.get("app")?.weight);
+const linesOf = (b: Bench) =>
+  b.journal.entries.map(({ event }) => event).filter((event) => /^(EMERGENCY|READ|MAINT)/.test(event));
+const toldOf = (b: Bench, of: RegExp) => b.notices.map(({ event }) => event).filter((each) => of.test(each));
+
+t.test(
+  "an emergency at any replica is in force there at once, and everywhere once it is recorded",
+  async (t) => {
+    const { replicas } = await fleet(3, RULE_FREE);
+    const [a, b, c] = replicas;
+    await a.controller.command("app", startOf([step(20, 600)]), ADA);
+    const thrown = turn(b, "emergency", true);
+    t.same(shares(replicas), [200_000, 0, 200_000], "before anything is recorded");
+    t.match(await thrown, { ok: true, recorded: true });
+    t.same(shares(replicas), [0, 0, 0]);
+    t.match(statusOf(c).safety, { emergency: { by: "ada", reason: "a leak" } });
+    t.same(replicas.map(linesOf), [
+      ["EMERGENCY_ON", "EMERGENCY_ON"],
+      ["EMERGENCY_ON", "EMERGENCY_ON"],
+      ["EMERGENCY_ON", "EMERGENCY_ON"],
+    ]);
+    t.same(
+      replicas.map((each) => toldOf(each, /^EMERGENCY/)),
+      [[], ["EMERGENCY_ON"], []],
+    );
+    t.match(await a.controller.command("app", setWeight(50), ADA), { ok: false }, "nothing rises");
+    t.match(await turn(c, "emergency", false), { ok: true, recorded: true });
+    t.same(shares(replicas), [200_000, 200_000, 200_000]);
+    t.equal(a.journal.entries.at(-1)?.reason, "taken back at another replica");
+  },
+);
+
+t.test("switches that are thrown apart come together, and off needs the store", async (t) => {
+  const { replicas } = await fleet(2, RULE_FREE);
+  const [a, b] = replicas;
+  await turn(a, "maintenance", true);
+  b.store.isCut = true;
+  t.match(await turn(b, "read-only", true, "app"), { ok: true, recorded: false });
+  t.match(await turn(b, "maintenance", false), { ok: false, code: "SPLIT_STATE_UNWRITABLE" });
+  t.match(await turn(a, "emergency", true, "app"), { ok: true, recorded: true });
+  b.store.isCut = false;
+  await a.run(6);
+  for (const each of [a, b]) {
+    t.same(Object.keys(statusOf(each).safety).sort(), ["emergency", "maintenance", "read-only"]);
+    t.ok(each.controller.isRecorded);
+  }
+});
+
+t.test("the leader keeps the alerts, everybody sees them, and the next one goes on with them", async (t) => {
+  const alerts = [{ severity: "critical", when: [{ metric: "error_rate", above: "1%" }] }];
+  const onAny = [{ metric: "health_failures", atLeast: 50 }];
+  const { clock, object, replicas } = await fleet(2, benchConfig({ alerts, rollback: { onAny } }));
+  const [a, b] = replicas;
+  await a.controller.command("app", startOf([step(20, 86_400)]), ADA);
+  const serve = (): void => {
+    for (const each of replicas) {
+      each.plane.serve("app", "canary", { ok: 90, failed: 10 });
+      each.plane.serve("app", "stable", { ok: 100 });
+    }
+  };
+  await a.run(125, serve);
+  const [open] = a.controller.alerting.open();
+  t.match(open, { severity: "critical", metric: "error_rate" });
+  t.match(b.controller.alerting.open(), [{ id: open!.id }]);
+  t.same(
+    replicas.map((each) => toldOf(each, /^ALERT/)),
+    [["ALERT_OPENED"], []],
+  );
+  const { alerting } = b.controller;
+  const order = { route: "app", severity: null, metric: null, forMs: 1000 as never, reason: "known" };
+  const refused = { ok: false, code: "SPLIT_NO_LEADER" };
+  t.match(await alerting.acknowledge(open!.id, "ada", "on it"), refused);
+  t.match(await alerting.silence(order, "ada"), refused);
+  t.match(await alerting.unsilence("s-1", "ada"), refused);
+  t.match(await a.controller.alerting.acknowledge(open!.id, "ada", "on it"), { ok: true });
+  t.match(b.controller.alerting.open(), [{ acknowledged: { by: "ada" } }]);
+  a.kill();
+  await a.store.close();
+  await clock.advance("5s");
+  t.equal(object.holder, "replica-1");
+  await b.run(10, () => {
+    b.plane.serve("app", "canary", { ok: 90, failed: 10 });
+    b.plane.serve("app", "stable", { ok: 100 });
+  });
+  t.match(b.controller.alerting.open(), [{ id: open!.id, acknowledged: { by: "ada" } }]);
+  t.same(toldOf(b, /^ALERT/), [], "told before");
+});
+
+t.test("the incident of a rollback at a follower is everybody's, and ends where the leader is", async (t) => {
+  const { replicas } = await fleet(2, RULE_FREE);
+  const [a, b] = replicas;
+  await a.controller.command("app", startOf([step(20, 600)]), ADA);
+  await a.run(5, () => replicas.forEach((each) => well(each)()));
+  await b.controller.command("app", rollback, ADA);
+  const [incident] = b.controller.incidents();
+  t.match(incident, { status: "open", route: "app" });
+  t.match(a.controller.incidents(), [{ id: incident!.id, status: "open" }]);
+  t.same(
+    replicas.map((each) => toldOf(each, /^ROLLBACK_DONE/)),
+    [[], ["ROLLBACK_DONE"]],
+  );
+  t.match(await b.controller.resolveIncident(incident!.id, ADA, "mended"), {
+    ok: false,
+    code: "SPLIT_NO_LEADER",
+  });
+  t.match(await a.controller.resolveIncident(incident!.id, ADA, "mended"), { status: "resolved" });
+  t.match(b.controller.incidents(), [{ status: "resolved" }]);
+});
+
+t.test("a lowering that meets something newer brings along what is told of it", async (t) => {
+  const { object, replicas } = await fleet(2, RULE_FREE);
+  const [a, b] = replicas;
+  await a.controller.command("app", startOf([step(20, 600)]), ADA);
+  await a.run(5, () => replicas.forEach((each) => well(each)()));
+  b.store.isCut = true;
+  await b.controller.command("app", rollback, ADA);
+  await a.controller.command("app", setWeight(50), ADA);
+  b.store.isCut = false;
+  await a.run(6);
+  t.same(shares(replicas), [0, 0]);
+  t.match(a.controller.incidents(), [{ route: "app", status: "open" }]);
+  const told = object.document!.routes["app"]?.notices?.map(({ notice }) => notice.event) ?? [];
+  t.ok(told.includes("ROLLBACK_DONE"));
+  t.ok(told.length > 1, "beside what the newer one tells");
+});

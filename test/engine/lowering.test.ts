@@ -1,0 +1,209 @@
+/** Lowering that meets something newer, and documents that pass each other by. */
+
+import fc from "fast-check";
+import t from "tap";
+import { lowersOrStops, loweredAgain, takesAway } from "../../src/domain/lowering.ts";
+import { IDLE, NO_PROGRESS, ZERO } from "../../src/domain/rollout-move.ts";
+import type { RolloutState } from "../../src/domain/rollout-types.ts";
+import { NONE, millis, ppm } from "../../src/domain/units.ts";
+import { adopted, isAfter, isNewer, isSameDecision, longestClocks } from "../../src/engine/adopting.ts";
+import { FleetNotices } from "../../src/engine/fleet-notices.ts";
+import type { Notice, SharedStore } from "../../src/engine/ports.ts";
+import { step } from "../support/engine.ts";
+
+const STEPS = [step(0, 0), step(5, 60), step(20, 60), step(50, 60)];
+const climbing = (at: number, change: Partial<RolloutState> = {}): RolloutState => ({
+  ...IDLE,
+  id: "r",
+  phase: "progressing",
+  steps: STEPS,
+  step: at,
+  weight: STEPS[at]!.weight,
+  revision: 10 + at,
+  ...change,
+});
+const trip = (state: RolloutState, servedMs = 1000): RolloutState => ({
+  ...state,
+  weight: NONE,
+  trippedFrom: state.weight,
+  servedMs: millis(servedMs),
+  confirmation: { phase: "tripped", untilMs: servedMs + 10_000, trips: [servedMs] },
+  reason: "Tripped: errors",
+  revision: state.revision + 1,
+});
+const back = (state: RolloutState, weight = NONE): RolloutState => ({
+  ...state,
+  phase: "rolled_back",
+  weight,
+  trippedFrom: NONE,
+  cooldownLeftMs: millis(5000),
+  reason: "Rolled back: errors",
+  revision: state.revision + 1,
+});
+const byHand = (state: RolloutState, weight: number): RolloutState => ({
+  ...state,
+  phase: "paused",
+  weight: ppm(weight * 10_000),
+  trippedFrom: NONE,
+  standsFor: "manual_weight",
+  reason: "Paused (manual weight)",
+});
+const paused = (state: RolloutState): RolloutState => ({ ...state, phase: "paused", reason: "Paused" });
+
+t.test("each way to lower is applied to what is newer", async (t) => {
+  t.match(loweredAgain(climbing(3), back(climbing(2))), { phase: "rolled_back", weight: 0, revision: 14 });
+  t.match(loweredAgain(climbing(3), back(climbing(2), STEPS[1]!.weight)), { weight: STEPS[1]!.weight });
+  t.match(loweredAgain(climbing(3), { ...back(climbing(2)), id: "other" }), null);
+  t.equal(loweredAgain(back(climbing(3)), back(climbing(2))), null, "it is rolled back already");
+  t.match(loweredAgain(back(climbing(3), STEPS[1]!.weight), back(climbing(2))), { weight: 0 });
+  t.equal(loweredAgain(back(climbing(3), STEPS[1]!.weight), trip(climbing(2))), null);
+  t.match(loweredAgain(climbing(3, { servedMs: millis(4000) }), trip(climbing(2))), {
+    weight: 0,
+    trippedFrom: STEPS[3]!.weight,
+    confirmation: { phase: "tripped", untilMs: 14_000 },
+    phase: "progressing",
+  });
+  t.equal(loweredAgain(trip(climbing(3)), trip(climbing(2))), null, "both saw the same");
+  t.match(loweredAgain(climbing(3), paused(trip(climbing(2)))), { phase: "paused", weight: 0 });
+  t.match(loweredAgain(trip(climbing(3)), paused(trip(climbing(2)))), { phase: "paused", weight: 0 });
+  t.match(loweredAgain(climbing(3), paused(climbing(2))), { phase: "paused", weight: STEPS[3]!.weight });
+  t.equal(loweredAgain(paused(climbing(3)), paused(climbing(2))), null);
+  t.match(loweredAgain(climbing(3), byHand(climbing(2), 10)), { phase: "paused", weight: 100_000 });
+  t.match(loweredAgain(climbing(1), byHand(climbing(2), 10)), { phase: "paused", weight: 50_000 });
+  t.match(loweredAgain(trip(climbing(3)), byHand(climbing(2), 10)), { weight: 0, trippedFrom: 0 });
+  t.equal(loweredAgain(byHand(climbing(3), 2), byHand(climbing(2), 10)), null);
+  const stepBack = { ...climbing(1), revision: 13 };
+  t.match(loweredAgain(climbing(3), stepBack), {
+    step: 1,
+    weight: 50_000,
+    heldMs: ZERO,
+    progress: NO_PROGRESS,
+  });
+  t.equal(loweredAgain(climbing(1), stepBack), null);
+});
+
+t.test("whatever meets whatever, the canary has no more traffic than by either", async () => {
+  const at = fc.nat(3).map((nth) => climbing(nth));
+  const moved = fc
+    .tuple(at, fc.nat(4), fc.nat(100))
+    .map(
+      ([from, kind, percent]) =>
+        [back(from), trip(from), byHand(from, Math.min(percent, from.weight / 10_000)), paused(from), from][
+          kind
+        ]!,
+    );
+  fc.assert(
+    fc.property(moved, moved, (theirs, mine) => {
+      const result = loweredAgain(theirs, mine);
+      if (result === null) return true;
+      return result.weight <= theirs.weight && result.revision > theirs.revision;
+    }),
+  );
+});
+
+t.test("what a replica may do by itself takes away for certain", async (t) => {
+  t.equal(takesAway(climbing(2), climbing(3)), false);
+  t.equal(takesAway(climbing(2), climbing(1)), true);
+  t.equal(takesAway(climbing(2), { ...climbing(1), id: "other" }), false);
+  t.equal(takesAway(trip(climbing(2)), back(trip(climbing(2)))), true);
+  t.equal(takesAway(climbing(2), paused(climbing(2))), false);
+  t.equal(lowersOrStops(climbing(2), paused(climbing(2))), true);
+  t.equal(lowersOrStops(climbing(2), climbing(1)), true);
+  t.equal(lowersOrStops(paused(climbing(2)), climbing(2)), false);
+});
+
+t.test("which of two documents is the newer, and what becomes of what waits", async (t) => {
+  t.ok(isNewer({ version: 1, epoch: 1 }, { version: 9 }));
+  t.notOk(isNewer({ version: 9 }, { version: 1, epoch: 1 }));
+  t.notOk(isNewer({ version: 9 }, { version: 9, epoch: 0 }));
+  t.ok(isAfter("12-0", "9-5"));
+  t.ok(isAfter("9-6", "9-5"));
+  t.notOk(isAfter("9-5", "9-5"));
+  t.notOk(isSameDecision(climbing(1), undefined));
+  t.same(longestClocks({ a: millis(3), c: millis(2) }, { a: millis(5), b: millis(1) }), { a: 5, b: 1, c: 2 });
+  const stopping = new Map([["app", "lowers" as const]]);
+  t.match(
+    adopted(
+      { app: climbing(2) },
+      { known: {}, leads: true, mine: { app: paused(climbing(2)) }, pending: stopping },
+    ),
+    { changed: { app: { phase: "paused" } } },
+  );
+  const held = { known: { app: climbing(2) }, leads: true };
+  const time = new Map([["app", "time" as const]]);
+  const mine = { app: climbing(2, { heldMs: millis(9000) }) };
+  t.match(adopted({ app: climbing(2) }, { ...held, mine, pending: time }), {
+    routes: { app: { heldMs: 9000 } },
+    changed: {},
+  });
+  t.match(adopted({ app: climbing(3) }, { ...held, mine, pending: time }), { changed: { app: { step: 3 } } });
+  t.match(adopted({ app: climbing(2) }, { ...held, leads: false, mine, pending: time }), {
+    routes: { app: { heldMs: 0 } },
+  });
+  const fresh = adopted(
+    {},
+    {
+      known: {},
+      leads: true,
+      mine,
+      pending: new Map([
+        ["app", "raises"],
+        ["gone", "time"],
+      ]),
+    },
+  );
+  t.same([...fresh.kept], [["app", "raises"]], "nobody else has recorded anything of it");
+  const lost = adopted(
+    { app: climbing(2) },
+    { known: {}, leads: false, mine: { app: back(climbing(3)) }, pending: new Map() },
+  );
+  t.match(
+    lost,
+    { changed: { app: { phase: "rolled_back", revision: 14 } } },
+    "a lowering that was lost is done again",
+  );
+  t.same([...lost.kept], [["app", "lowers"]]);
+  const climbed = adopted(
+    { app: climbing(2) },
+    { known: {}, leads: false, mine: { app: climbing(3) }, pending: new Map() },
+  );
+  t.match(climbed, { changed: { app: { step: 2 } } }, "a raise that was lost is not");
+  t.match(adopted({ other: climbing(1) }, { ...held, mine, pending: new Map() }), {
+    changed: { other: { step: 1 } },
+  });
+});
+
+t.test("what cannot be claimed is told late, where somebody has to get up for it", async (t) => {
+  const told: string[] = [];
+  let answer: boolean | undefined = undefined;
+  let now = millis(0);
+  const store = {
+    replica: "a",
+    lease: () => ({ isLeader: false, leader: "b", fence: 0 }),
+    claim: () => Promise.resolve(answer),
+  } as unknown as SharedStore;
+  const notices = new FleetNotices(store, { notify: ({ id }) => void told.push(id) }, () => now);
+  const notice = (id: string, severity: Notice["severity"]): Notice => ({
+    id,
+    severity,
+    event: "e",
+    route: "app",
+    rollout: "r",
+    summary: "",
+    lines: [],
+    details: {},
+    audience: "operators",
+  });
+  notices.notify(notice("random", "emergency"));
+  for (let nth = 0; nth < 110; nth++) notices.notify(notice(`app:r:${nth}:x`, "info"));
+  notices.notify(notice("app:r:1:e", "emergency"));
+  await notices.retry(now);
+  t.same(told, []);
+  now = millis(31_000);
+  await notices.retry(now);
+  t.same(told, ["app:r:1:e"]);
+  answer = false;
+  await notices.retry(now);
+  await notices.retry(now);
+  t.same(told, ["app:r:1:e"], "what others have told is not told");
+});
