@@ -98,8 +98,7 @@ async function resolve({
   // Asked twice is done once.
   const resolved = await sources.control.resolveIncident(id, actor, input.reason);
   if (resolved !== undefined && "code" in resolved) {
-    const { code, message } = resolved;
-    return { kind: "problem", code, message };
+    return { kind: "problem", code: resolved.code, message: resolved.message };
   }
   return { kind: "json", status: 200, body: resolved ?? found };
 }

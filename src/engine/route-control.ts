@@ -74,6 +74,8 @@ export class RouteControl {
   #lastRollback: RollbackEvidence | null = null;
   /** The raise that is being recorded; undefined when none is. */
   #raising: Promise<boolean> | undefined;
+  /** Decisions that are being carried out. */
+  #carrying = 0;
   /** One more per change of state that is not a mere tick: a raise that finds another number was overtaken. */
   #turn = 0;
 
@@ -281,13 +283,12 @@ export class RouteControl {
         entries.push(entry);
         return recorder.journal(entry);
       },
-      notify: () => {
-        if (draft !== undefined) this.#telling.tell(draft.notice);
-      },
+      notify: () => void (draft && this.#telling.tell(draft.notice)),
       // Noted when its weight was set.
       evidence: () => void reports.write({ ...this.#lastRollback! }),
     };
-    const done = carryOut(effects, hands, isRecordedFirst);
+    this.#carrying++;
+    const done = carryOut(effects, hands, isRecordedFirst).finally(() => this.#carrying--);
     return raises ? this.#raise(done, entries) : done;
   }
 
@@ -318,10 +319,10 @@ export class RouteControl {
   /** Tells what the clock has to tell; undefined: nothing. Another raise's record is not touched: it is told after that. */
   tellDue(now: Millis): Promise<void> | undefined {
     const calendar = this.calendar();
-    if (this.#raising !== undefined || !this.#telling.isDue(this.#state, calendar.wall)) return undefined;
-    const { name } = this.config;
+    // What the clock tells of a decision comes behind the decision's own line.
+    if (this.#carrying > 0 || !this.#telling.isDue(this.#state, calendar.wall)) return undefined;
     const notices = this.#telling.due({
-      route: name,
+      route: this.config.name,
       environment: this.#ports.environment(),
       state: this.#state,
       calendar,

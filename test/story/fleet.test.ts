@@ -167,7 +167,13 @@ redisTest(
     const next = await f.roles(others);
     t.not(next.leader, leader);
     const again = await next.others[0]!.sluice(
-      ...["set-weight", "app", "40", "--force", "--reason", "once more", "--yes"],
+      "set-weight",
+      "app",
+      "40",
+      "--force",
+      "--reason",
+      "once more",
+      "--yes",
     );
     t.equal(again.code, 0, again.output);
     t.same(await weights(others), [40, 40]);
