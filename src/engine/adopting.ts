@@ -55,7 +55,8 @@ export function adopted(theirs: Routes, held: Held): Adopted {
       continue;
     }
     const lowered = mine === undefined ? null : loweredOver(state, mine, pending);
-    routes[name] = changed[name] = lowered === null ? state : { ...lowered, ...toldOf(state, mine) };
+    routes[name] = changed[name] =
+      mine === undefined || lowered === null ? state : { ...lowered, ...toldOf(state, mine) };
     if (lowered !== null) kept.set(name, "lowers");
   }
   // Routes of which nobody else has recorded anything yet.
@@ -83,10 +84,10 @@ function loweredOver(
 }
 
 /** What goes with a lowering that meets `theirs`: what people are told of it is not known there. */
-function toldOf(theirs: RecordedState, mine: RecordedState | undefined): RecordedTelling {
-  const [known = [], own = []] = [theirs.notices, mine?.notices];
+function toldOf(theirs: RecordedState, mine: RecordedState): RecordedTelling {
+  const [known = [], own = []] = [theirs.notices, mine.notices];
   const more = own.filter(({ notice }) => known.every((each) => each.notice.id !== notice.id));
-  const { bulletins = theirs.bulletins, alerts = theirs.alerts } = mine ?? {};
+  const { bulletins = theirs.bulletins, alerts = theirs.alerts } = mine;
   return {
     ...(more.length === 0 ? {} : { notices: [...known, ...more] }),
     ...(bulletins === undefined ? {} : { bulletins }),

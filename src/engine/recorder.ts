@@ -82,7 +82,7 @@ export class Recorder {
   #isSafetyWaiting = false;
   #isSafetyWriting = false;
   /** The last document that is known to be saved. */
-  #known: RecorderStart;
+  #known: RecorderStart & { readonly safety: SafetyState };
   /** The number of which the next save is one more; another one than the known document's where a store has lost saves. */
   #base: { readonly epoch: number; readonly version: number };
   /** What waits to be written, and what is being written. */
@@ -99,10 +99,10 @@ export class Recorder {
 
   constructor(ports: RecorderPorts, found: RecorderStart) {
     this.#ports = ports;
-    this.#known = found;
+    this.#known = { ...found, safety: found.safety ?? ALL_OFF };
     this.#base = { epoch: found.epoch ?? 0, version: found.version };
     this.#routes = { ...found.routes };
-    this.#safety = found.safety ?? ALL_OFF;
+    this.#safety = this.#known.safety;
     ports.shared?.store.onDocument((document) => this.#adopt(document));
   }
 
@@ -168,7 +168,7 @@ export class Recorder {
     this.#isSafetyWaiting = true;
     if (this.#saving !== undefined) await this.#saving;
     const isSaved = await this.#flush();
-    return isSaved && (!this.isShared || isDeepStrictEqual(this.#known.safety ?? ALL_OFF, this.#safety));
+    return isSaved && (!this.isShared || isDeepStrictEqual(this.#known.safety, this.#safety));
   }
 
   /**
@@ -358,7 +358,7 @@ export class Recorder {
       pending: new Map([...this.#writing, ...this.#waiting]),
       leads: this.leads,
     });
-    const [before, theirs] = [this.#known.safety ?? ALL_OFF, document.safety ?? ALL_OFF];
+    const [before, theirs] = [this.#known.safety, document.safety ?? ALL_OFF];
     this.#know(document);
     this.#safety = mergedSafety(before, this.#safety, theirs);
     this.#isSafetyWaiting = !isDeepStrictEqual(this.#safety, theirs);

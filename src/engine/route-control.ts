@@ -243,7 +243,6 @@ export class RouteControl {
     this.alerts.decided(decision);
     const turn = raises ? this.#turn : ++this.#turn;
     if (!raises) this.#commit(to);
-    const route = this.config.name;
     const entries: JournalEntry[] = [];
     const by = decision.by ?? actor;
     let draft: Draft | undefined;
@@ -272,7 +271,7 @@ export class RouteControl {
         if (!raises && draft !== undefined) this.#telling.adopt(draft);
         const state = raises ? this.#recorded(to, draft) : this.#recorded(this.#state);
         // A raise that was overtaken while it was being recorded goes no further.
-        if (!(await recorder.record(route, state, pending)) || this.#turn !== turn) return false;
+        if (!(await recorder.record(this.config.name, state, pending)) || this.#turn !== turn) return false;
         if (isRecordedFirst) commitRaise();
         return true;
       },

@@ -127,6 +127,17 @@ t.test("the incident of a rollback at a follower is everybody's, and ends where 
   t.match(b.controller.incidents(), [{ status: "resolved" }]);
 });
 
+t.test("a route that another replica has, and this one has not, is kept on record", async (t) => {
+  const { object, replicas } = await fleet(1, RULE_FREE);
+  const [a] = replicas;
+  await a.controller.command("app", startOf([step(20, 600)]), ADA);
+  const { version, routes, ...document } = object.document!;
+  const { app } = routes;
+  await object.join("other").save({ ...document, version: version + 1, routes: { ...routes, api: app! } });
+  await a.controller.command("app", rollback, ADA);
+  t.match(object.document!.routes, { app: { phase: "rolled_back" }, api: { weight: 200_000 } });
+});
+
 t.test("a lowering that meets something newer brings along what is told of it", async (t) => {
   const { object, replicas } = await fleet(2, RULE_FREE);
   const [a, b] = replicas;

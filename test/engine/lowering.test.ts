@@ -2,6 +2,7 @@
 
 import fc from "fast-check";
 import t from "tap";
+import { NO_ALERTS } from "../../src/domain/alert.ts";
 import { lowersOrStops, loweredAgain, takesAway } from "../../src/domain/lowering.ts";
 import { IDLE, NO_PROGRESS, ZERO } from "../../src/domain/rollout-move.ts";
 import type { RolloutState } from "../../src/domain/rollout-types.ts";
@@ -163,6 +164,12 @@ t.test("which of two documents is the newer, and what becomes of what waits", as
     "a lowering that was lost is done again",
   );
   t.same([...lost.kept], [["app", "lowers"]]);
+  const alerts = { ...NO_ALERTS, next: 2 };
+  const alerted = adopted(
+    { app: { ...climbing(2), alerts: NO_ALERTS } },
+    { known: {}, leads: false, mine: { app: { ...back(climbing(3)), alerts } }, pending: new Map() },
+  );
+  t.match(alerted.routes, { app: { alerts: { next: 2 } } }, "with the alert that it is");
   const climbed = adopted(
     { app: climbing(2) },
     { known: {}, leads: false, mine: { app: climbing(3) }, pending: new Map() },
