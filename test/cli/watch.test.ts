@@ -86,10 +86,13 @@ t.test(
     t.equal(sparkline([undefined, 0, 5, 10], 10), " ▁▅█");
     t.equal(sparkline([0, 0], 0), "▁▁");
     fc.assert(
-      fc.property(fc.array(fc.option(fc.float({ min: 0, noNaN: true }), { nil: undefined })), (values) => {
-        const top = Math.max(0, ...values.filter((value) => value !== undefined));
-        return sparkline(values, top).length === values.length;
-      }),
+      fc.property(
+        fc.array(fc.option(fc.float({ min: 0, noNaN: true, noDefaultInfinity: true }), { nil: undefined })),
+        (values) => {
+          const top = Math.max(0, ...values.filter((value) => value !== undefined));
+          return sparkline(values, top).length === values.length;
+        },
+      ),
     );
     t.end();
   },

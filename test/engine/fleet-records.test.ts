@@ -1,7 +1,10 @@
 /** Several replicas: what goes with a rollout's record is everybody's, too: switches, alerts, incidents. */
 
 import t from "tap";
+import { IDLE } from "../../src/domain/rollout-move.ts";
+import { NO_DOCUMENT, Recorder } from "../../src/engine/recorder.ts";
 import type { TurnOrder } from "../../src/engine/safety.ts";
+import { fakeClock } from "../support/clock.ts";
 import {
   ADA,
   benchConfig,
@@ -14,6 +17,8 @@ import {
   type Bench,
 } from "../support/engine.ts";
 import { RULE_FREE, fleet } from "../support/fleet.ts";
+import { SharedObject } from "../support/shared-store.ts";
+import { quietLog } from "../support/silence.ts";
 
 const turn = (b: Bench, which: TurnOrder["which"], on: boolean, route: string | null = null) =>
   b.controller.safety.turn({ which, on, route, reason: "a leak", actor: ADA });
@@ -154,3 +159,31 @@ t.test("a lowering that meets something newer brings along what is told of it", 
   t.ok(told.includes("ROLLBACK_DONE"));
   t.ok(told.length > 1, "beside what the newer one tells");
 });
+
+t.test(
+  "what a shared store has lost is saved again, also when nothing new waits, and under a first epoch",
+  async (t) => {
+    const clock = fakeClock();
+    const object = new SharedObject(clock);
+    const store = object.join("a");
+    const recorder = new Recorder(
+      {
+        store,
+        shared: { store, leads: () => true, onAdopted: () => {}, onSafety: () => {} },
+        journal: { append: () => Promise.resolve(true), read: () => Promise.resolve([]) },
+        clock,
+        log: quietLog(),
+        onHealth: () => {},
+      },
+      NO_DOCUMENT,
+    );
+    t.equal(await recorder.record("app", { ...IDLE, id: "r-1", revision: 1 }), true);
+    object.flush();
+    store.renew();
+    await recorder.restoreLost();
+    t.match(object.document, { epoch: 1, routes: { app: { id: "r-1" } } });
+    await recorder.restoreLost();
+    t.equal(object.document?.epoch, 1, "nothing is lost now");
+    await store.close();
+  },
+);
