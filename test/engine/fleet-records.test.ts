@@ -160,13 +160,12 @@ t.test("a lowering that meets something newer brings along what is told of it", 
   t.ok(told.length > 1, "beside what the newer one tells");
 });
 
-t.test(
-  "what a shared store has lost is saved again, also when nothing new waits, and under a first epoch",
-  async (t) => {
-    const clock = fakeClock();
-    const object = new SharedObject(clock);
-    const store = object.join("a");
-    const recorder = new Recorder(
+t.test("what a shared store has lost is saved again, also when nothing new waits", async (t) => {
+  const clock = fakeClock();
+  const object = new SharedObject(clock);
+  const store = object.join("a");
+  const recorderOf = (found: ConstructorParameters<typeof Recorder>[1]) =>
+    new Recorder(
       {
         store,
         shared: { store, leads: () => true, onAdopted: () => {}, onSafety: () => {} },
@@ -175,15 +174,21 @@ t.test(
         log: quietLog(),
         onHealth: () => {},
       },
-      NO_DOCUMENT,
+      found,
     );
-    t.equal(await recorder.record("app", { ...IDLE, id: "r-1", revision: 1 }), true);
-    object.flush();
-    store.renew();
-    await recorder.restoreLost();
-    t.match(object.document, { epoch: 1, routes: { app: { id: "r-1" } } });
-    await recorder.restoreLost();
-    t.equal(object.document?.epoch, 1, "nothing is lost now");
-    await store.close();
-  },
-);
+  const state = { ...IDLE, id: "r-1", revision: 1 };
+  const recorder = recorderOf(NO_DOCUMENT);
+  t.equal(await recorder.record("app", state), true);
+  object.flush();
+  store.renew();
+  await recorder.restoreLost();
+  t.match(object.document, { epoch: 1, routes: { app: { id: "r-1" } } });
+  await recorder.restoreLost();
+  t.equal(object.document?.epoch, 1, "nothing is lost now");
+
+  object.flush();
+  store.renew();
+  await recorderOf({ version: 7, routes: { app: state } }).restoreLost();
+  t.match(object.document, { epoch: 1, routes: { app: { id: "r-1" } } }, "of before there were epochs, too");
+  await store.close();
+});
