@@ -134,6 +134,9 @@ t.test(
       "2026-01-10T09 100",
     ]);
     t.match(statusOf(b), { phase: "succeeded", weight: 100 });
+    // The final report comes behind the line of the success that it tells of.
+    await pass(b, 2);
+    look();
     const events = b.journal.entries.map(({ event }) => event);
     t.equal(events.filter((each) => each === "DEPLOY_SUCCESS").length, 1);
     t.equal(events.filter((each) => each === "STEP_STARTED").length, 7);
