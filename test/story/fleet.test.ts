@@ -158,7 +158,7 @@ redisTest(
     // Each of two sees at most 40 responses of the canary in the window: too few for the rule.
     const two = others.slice(0, 2);
     await f.serve(70, two);
-    await until("the sum is judged", async () => (await leader.status()).phase === "rolled_back", 20_000);
+    await until("the sum is judged", async () => (await leader.status()).phase === "rolled_back", 60_000);
     await until("everywhere", async () => (await weights(f.replicas)).every((weight) => weight === 0));
 
     f.canary.answer = undefined;
