@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import { ALERT_EVENTS, ALERT_SEVERITIES, alertRules, checkAlerts } from "../domain/alert-rule.ts";
+import { measured } from "./rules.ts";
 import { none, section } from "./shape.ts";
 import { name } from "./texts.ts";
 import { duration, positiveDuration, rate } from "./units.ts";
@@ -14,25 +15,12 @@ const lasting = duration.optional().meta({
   examples: ["5m"],
 });
 
-const measured = {
-  for: lasting,
-  window: positiveDuration
-    .refine((value) => value >= 1000 && value <= 300_000, "must be from 1s to 5m")
-    .prefault("60s")
-    .meta({ description: "the trailing time that is looked at" }),
-  minRequests: z
-    .int()
-    .min(1)
-    .max(1_000_000)
-    .default(20)
-    .meta({ description: "fewer exchanges in the window say nothing" }),
-};
-
 const when = z
   .union([
     z.strictObject({
       metric: z.literal("error_rate").meta({ description: "share of the canary's exchanges that failed" }),
       above: rate.meta({ description: "strictly above it", examples: ["0.5%"] }),
+      for: lasting,
       ...measured,
     }),
     z.strictObject({
@@ -40,6 +28,7 @@ const when = z
         .enum(["p50", "p95", "p99"])
         .meta({ description: "latency from request sent to response head" }),
       above: positiveDuration.meta({ description: "strictly above it", examples: ["200ms"] }),
+      for: lasting,
       ...measured,
     }),
     z.strictObject({

@@ -16,10 +16,8 @@ const common = {
     .meta({ description: "what a failed rule does: only shows, stops the climb, or rolls back" }),
 };
 
-const sustained = {
-  for: duration
-    .prefault("0s")
-    .meta({ description: "how long it must stay above the limit", examples: ["5m"] }),
+/** What a value is read over, of rules and of alerts. */
+export const measured = {
   window: positiveDuration
     .refine((value) => value >= 1000 && value <= 300_000, "must be from 1s to 5m")
     .prefault("60s")
@@ -30,6 +28,13 @@ const sustained = {
     .max(1_000_000)
     .default(20)
     .meta({ description: "fewer exchanges in the window say nothing" }),
+};
+
+const sustained = {
+  for: duration
+    .prefault("0s")
+    .meta({ description: "how long it must stay above the limit", examples: ["5m"] }),
+  ...measured,
   ...common,
 };
 
