@@ -6,7 +6,7 @@ import { force, reason } from "../config/start.ts";
 import type { DrillCheck, DrillFigures, DrillReport } from "../domain/drill.ts";
 import type { DrillOrder, DrillResult } from "../preflight/drill.ts";
 import type { DrillShelf, KeptDrill } from "../telemetry/drills.ts";
-import { LISTED, limitOf, noRoute, nothing, oneRoute, read, row, type Reply } from "./row.ts";
+import { listQuery, listedBy, noRoute, nothing, read, row, type Reply } from "./row.ts";
 import { count, wall } from "./shapes.ts";
 
 /** What these rows work on. */
@@ -90,13 +90,10 @@ export const DRILL_ROWS = {
   drills: read({
     path: "/v1/drills",
     summary: "The reports of drills, newest first",
-    query: z.strictObject({ route: oneRoute, limit: limitOf("reports") }),
+    query: listQuery("reports"),
     output: listSchema,
     async handle({ sources, query }) {
-      const drills = await sources.drills.list({
-        limit: Number(query.limit ?? LISTED),
-        ...(query.route === undefined ? {} : { route: query.route }),
-      });
+      const drills = await sources.drills.list(listedBy(query));
       return { kind: "json", status: 200, body: { drills } };
     },
   }),

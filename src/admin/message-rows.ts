@@ -4,7 +4,7 @@ import { z } from "zod";
 import { reason } from "../config/start.ts";
 import type { IncidentRecord } from "../domain/incident.ts";
 import type { Messages, ToldMessage } from "../engine/messages.ts";
-import { LISTED, limitOf, nothing, oneRoute, read, row, type Call, type Reply } from "./row.ts";
+import { listQuery, listedBy, nothing, read, row, type Call, type Reply } from "./row.ts";
 import { count, wall, weight } from "./shapes.ts";
 
 /** What these rows work on. */
@@ -108,11 +108,10 @@ export const MESSAGE_ROWS = {
   messages: read({
     path: "/v1/messages",
     summary: "What people were told since the start, the last messages, oldest first",
-    query: z.strictObject({ route: oneRoute, limit: limitOf("messages") }),
+    query: listQuery("messages"),
     output: messagesSchema,
     handle({ sources, query }) {
-      const { route, limit } = query;
-      const messages = sources.messages.last({ limit: Number(limit ?? LISTED), route });
+      const messages = sources.messages.last(listedBy(query));
       return { kind: "json", status: 200, body: { messages } };
     },
   }),

@@ -1,8 +1,7 @@
 /** The rows of the reports of rollouts. */
 
-import { z } from "zod";
 import { prefers } from "../telemetry/accept.ts";
-import { LISTED, limitOf, oneRoute, read } from "./row.ts";
+import { listQuery, listedBy, read } from "./row.ts";
 import { reportSchema, reportsSchema } from "./shapes.ts";
 
 const JSON_TYPE = "application/json";
@@ -13,13 +12,10 @@ export const REPORT_ROWS = {
   reports: read({
     path: "/v1/reports",
     summary: "The reports of rollouts, newest first",
-    query: z.strictObject({ route: oneRoute, limit: limitOf("reports") }),
+    query: listQuery("reports"),
     output: reportsSchema,
     async handle({ sources, query }) {
-      const reports = await sources.reports.list({
-        limit: Number(query.limit ?? LISTED),
-        ...(query.route === undefined ? {} : { route: query.route }),
-      });
+      const reports = await sources.reports.list(listedBy(query));
       return { kind: "json", status: 200, body: { reports } };
     },
   }),

@@ -39,8 +39,8 @@ import { FLEET_ROWS } from "./fleet-rows.ts";
 import { REPORT_ROWS } from "./report-rows.ts";
 import { SAFETY_ROWS } from "./safety-rows.ts";
 import {
-  LISTED,
-  limitOf,
+  listQuery,
+  listedBy,
   noRoute,
   nothing,
   oneRoute,
@@ -251,16 +251,10 @@ export const ROUTES = {
   journal: read({
     path: "/v1/journal",
     summary: "The last lines of the audit trail",
-    query: z.strictObject({
-      route: oneRoute,
-      limit: limitOf("lines"),
-    }),
+    query: listQuery("lines"),
     output: shapes.journalSchema,
     async handle({ sources, query }) {
-      const lines = await sources.control.journal({
-        limit: Number(query.limit ?? LISTED),
-        ...(query.route === undefined ? {} : { route: query.route }),
-      });
+      const lines = await sources.control.journal(listedBy(query));
       return { kind: "json", status: 200, body: { lines } };
     },
   }),

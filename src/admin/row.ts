@@ -103,15 +103,25 @@ export const nothing = z.strictObject({});
 export const oneRoute = name.optional().meta({ description: "of this route only" });
 
 /** So many of what is listed, unless said otherwise. */
-export const LISTED = 100;
+const LISTED = 100;
 
 /** How many are listed, as it is typed. */
-export function limitOf(what: string) {
+function limitOf(what: string) {
   return z
     .string()
     .regex(/^[1-9]\d{0,3}$/, "expected a whole number from 1 to 9999")
     .optional()
     .meta({ description: `${what} at the most; left out: ${LISTED}` });
+}
+
+/** The query of a list: of which route, and how many. */
+export function listQuery(what: string) {
+  return z.strictObject({ route: oneRoute, limit: limitOf(what) });
+}
+
+/** What a list is asked for. */
+export function listedBy({ route, limit }: z.output<ReturnType<typeof listQuery>>) {
+  return { limit: Number(limit ?? LISTED), ...(route === undefined ? {} : { route }) };
 }
 
 /** A row as it is, with its types. */
