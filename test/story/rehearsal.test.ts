@@ -3,6 +3,8 @@
 import { readFile } from "node:fs/promises";
 import t, { type Test } from "tap";
 import { parse } from "yaml";
+import { planOf, planSchema } from "../../src/config/plan.ts";
+import { planNamed } from "../../src/config/presets.ts";
 import type { Report } from "../../src/domain/report.ts";
 import { failing, program, type Program } from "../support/program.ts";
 
@@ -80,6 +82,11 @@ async function reportOf(p: Program): Promise<Report> {
     return (await p.api(`/v1/reports/${entry.id}`)).body as Report;
   }
 }
+
+t.test("the file that writes safe out says what the preset says", async (t) => {
+  const { plan } = await written();
+  t.same(planOf(planSchema.parse(plan)), planOf(planNamed({}, "safe")!));
+});
 
 for (const kind of ["preset", "file"] as const) {
   t.test(

@@ -1,15 +1,11 @@
 /** What is around a rollout: rescues, endpoints, replicas, alerts, and the safety switches. What this program does not tell is not shown. */
 
-/** @import { RouteStatus } from "../../engine/status.ts" */
+/** @import { ReplicaStatus, RouteStatus } from "../../engine/status.ts" */
 /** @import { Icon } from "./dom.js" */
 /** @import { Live } from "./live.js" */
 import { h, icon } from "./dom.js";
 import { count, duration, moment, percent, sentence } from "./format.js";
 import { plural } from "./words.js";
-
-/**
- * @typedef {{ replica?: string, name?: string, isLeader?: boolean, applied?: number, weights?: Record<string, number>, at?: string | number, isStale?: boolean }} Replica
- */
 
 /** @param {RouteStatus} route */
 export function rescues({ rescues: { answered, failed, refused } }) {
@@ -113,9 +109,9 @@ export function alerts({ name, alerts: open }) {
 
 /** @param {Live} live @param {RouteStatus} route */
 export function replicas(live, { name }) {
-  /** @type {readonly Replica[] | undefined} */
-  const known = live.extras.get("replicas")?.replicas;
-  if (known === undefined) return null;
+  /** @type {readonly ReplicaStatus[]} */
+  const known = live.extras.get("replicas")?.replicas ?? [];
+  if (known.length === 0) return null;
   return h(
     "section",
     { key: "replicas", class: "card", "aria-labelledby": "replicas-title" },
@@ -124,15 +120,18 @@ export function replicas(live, { name }) {
       "ul",
       { class: "replicas" },
       ...known.map((each) => {
-        const called = each.replica ?? each.name ?? "";
-        const weight = each.weights?.[name];
+        const { replica, isLeader, isStale, silentMs, applied } = each;
+        const here = each.routes[name];
+        const share = here?.share ?? null;
         return h(
           "li",
-          { key: called },
-          h("strong", null, called),
-          each.isLeader === true ? h("span", { class: "tag" }, "leader") : null,
-          weight === undefined ? null : h("span", null, ` ${percent(weight)}`),
-          each.isStale === true ? h("span", { class: "sub" }, " silent") : null,
+          { key: replica },
+          h("strong", null, replica),
+          isLeader ? h("span", { class: "tag" }, "leader") : null,
+          here === undefined ? null : h("span", null, ` ${percent(here.weight)}`),
+          share === null ? null : h("span", { class: "sub" }, ` carries ${percent(100 * share)}`),
+          h("span", { class: "sub" }, ` state ${count(applied)}`),
+          isStale ? h("span", { class: "sub" }, ` silent for ${duration(silentMs)}`) : null,
         );
       }),
     ),
