@@ -35,6 +35,8 @@ export function main(argv: readonly string[]): Promise<number> {
 
 /** `sluice run`: serves until a signal or the admin API ends it. */
 async function serve(file: string, io: Io): Promise<number> {
+  // Whoever reads the log may go, and its disk may be full: that is no reason to serve nobody.
+  process.stdout.removeAllListeners("error").on("error", () => {});
   const log = createLog((line) => process.stdout.write(line), clock, levelOf(io.env["SLUICE_LOG_LEVEL"]));
   const reread = () => loadConfig(file, io.env);
   const { later, start } = await import("./start.ts");
