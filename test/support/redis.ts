@@ -150,7 +150,13 @@ async function temporary(t: Test): Promise<string> {
   return folder;
 }
 
-function started(t: Test, program: string, args: readonly string[], ready: RegExp): Promise<ChildProcess> {
+/** A server of its own, ended with the test: resolves when it says so. */
+export function started(
+  t: Test,
+  program: string,
+  args: readonly string[],
+  ready: RegExp,
+): Promise<ChildProcess> {
   const child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
   t.teardown(() => killed(child));
   return new Promise((resolve, reject) => {
