@@ -37,6 +37,13 @@ export interface LaneParts {
   readonly wall: () => number;
 }
 
+/** What is sent next. */
+interface Letter {
+  readonly notice: Notice;
+  /** The messages that it is told in place of; none: it is one itself. */
+  readonly folded: readonly Notice[];
+}
+
 const LONGEST_PAUSE_MS = 60_000;
 /** A receiver that asks for more patience than this is asked again all the same. */
 const LONGEST_RETRY_AFTER_MS = 300_000;
@@ -87,14 +94,14 @@ export class Lane {
   push(notice: Notice): void {
     if (!this.#listening.wants(notice)) return;
     if (this.#isClosing) {
-      this.#drop(notice, "the notifier is closed");
+      this.#drop(alone(notice), "the notifier is closed");
       return;
     }
     this.#listening.expect(notice);
     this.#queue.push(notice);
     if (this.#queue.length > this.#options.queue) {
       const victim = this.#queue.splice(leastSevere(this.#queue), 1)[0];
-      if (victim !== undefined) this.#drop(victim, "the queue is full");
+      if (victim !== undefined) this.#drop(alone(victim), "the queue is full");
       this.#pushedOut += 1;
     }
     this.#running ??= this.#run();
@@ -128,7 +135,7 @@ export class Lane {
   }
 
   /** The first message that has its turn; undefined: all wait. At the end nobody waits. */
-  #next(): Notice | undefined {
+  #next(): Letter | undefined {
     const index = this.#queue.findIndex((notice) => this.#isClosing || this.#pace.has(kindOf(notice)));
     const notice = this.#queue[index];
     if (notice === undefined) {
@@ -142,32 +149,36 @@ export class Lane {
       if (folded !== undefined) return folded;
     }
     this.#queue.splice(index, 1);
-    return notice;
+    return alone(notice);
   }
 
   /** All that can be told as one, as one. What a pager opens or closes by cannot. */
-  #fold(): Notice | undefined {
+  #fold(): Letter | undefined {
+    const { outbox } = this.#parts;
+    const { name, isKeyed } = this.#channel;
     const canFold = (notice: Notice): boolean =>
-      kindOf(notice) === "plain" && (notice.incident === undefined || !this.#channel.isKeyed);
+      kindOf(notice) === "plain" &&
+      (notice.incident === undefined || !isKeyed) &&
+      // What was told before, or may have been, is not told again within another.
+      outbox.fate(notice.id, name) === "new";
     const folded = this.#queue.filter(canFold);
     if (folded.length < 2) return undefined;
     const rest = this.#queue.filter((notice) => !canFold(notice));
     this.#queue.splice(0, Infinity, ...rest);
-    const { outbox } = this.#parts;
-    for (const { id } of folded) void outbox.mark(id, this.#channel.name, "done");
     this.#counts.heldBack += folded.length;
     const notice = heldBack(folded, this.#pushedOut);
     this.#pushedOut = 0;
-    return notice;
+    return { notice, folded };
   }
 
-  async #deliver(notice: Notice): Promise<void> {
+  async #deliver(letter: Letter): Promise<void> {
     const { outbox, log, wall } = this.#parts;
     const { name, isKeyed } = this.#channel;
+    const { notice } = letter;
     const fate = outbox.fate(notice.id, name);
     if (fate === "done") return;
-    if (fate === "begun" && !isKeyed) return this.#doubt(notice, "the program ended while it was being sent");
-    await this.#mark(notice, "begun");
+    if (fate === "begun" && !isKeyed) return this.#doubt(letter, "the program ended while it was being sent");
+    await this.#mark(letter, "begun");
     let detail = "the notifier was closed";
     for (let attempt = 1; attempt <= this.#options.retries + 1; attempt += 1) {
       if (this.#over.signal.aborted) break;
@@ -178,25 +189,27 @@ export class Lane {
         this.trouble = "";
         if (delivery.detail !== undefined)
           log.warn("a notification was delivered in part", { channel: name, detail: delivery.detail });
-        await this.#mark(notice, "done");
-        return this.#listening.told(notice);
+        await this.#mark(letter, "done");
+        for (const each of allOf(letter)) await this.#listening.told(each);
+        return;
       }
       this.#counts.failed += 1;
       this.#lastError = this.trouble = detail = delivery.detail;
-      if (delivery.isUnknown === true && this.#over.signal.aborted) return this.#drop(notice, detail);
-      if (delivery.isUnknown === true && !isKeyed) return this.#doubt(notice, detail);
+      if (delivery.isUnknown === true && this.#over.signal.aborted) return this.#drop(letter, detail);
+      if (delivery.isUnknown === true && !isKeyed) return this.#doubt(letter, detail);
       if (!delivery.retry) break;
       if (attempt <= this.#options.retries) await this.#pause(attempt, delivery.retryAfterMs);
     }
-    this.#drop(notice, detail);
+    this.#drop(letter, detail);
     // Whoever hands it over again, after a restart, may try again.
-    await this.#mark(notice, "new");
+    await this.#mark(letter, "new");
   }
 
   /** A disk that hangs holds up no message. */
-  async #mark({ id }: Notice, fate: "new" | "begun" | "done"): Promise<void> {
+  async #mark(letter: Letter, fate: "new" | "begun" | "done"): Promise<void> {
     const { outbox } = this.#parts;
-    await within(this.#options.timeoutMs, outbox.mark(id, this.#channel.name, fate)).catch(() => {});
+    const marks = allOf(letter).map(({ id }) => outbox.mark(id, this.#channel.name, fate));
+    await within(this.#options.timeoutMs, Promise.all(marks)).catch(() => {});
   }
 
   async #attempt(message: Parameters<Channel["send"]>[0]): Promise<Delivery> {
@@ -227,21 +240,35 @@ export class Lane {
   }
 
   /** It may have arrived, and would come twice if it were sent again. */
-  async #doubt(notice: Notice, detail: string): Promise<void> {
-    this.#counts.inDoubt += 1;
-    this.#tell("a notification may or may not have arrived, and is not sent again", notice, detail);
-    await this.#mark(notice, "done");
+  async #doubt(letter: Letter, detail: string): Promise<void> {
+    this.#counts.inDoubt += countOf(letter);
+    this.#tell("a notification may or may not have arrived, and is not sent again", letter.notice, detail);
+    await this.#mark(letter, "done");
   }
 
-  #drop(notice: Notice, detail: string): void {
-    this.#counts.dropped += 1;
-    this.#listening.missed(notice);
-    this.#tell("a notification was not delivered", notice, detail);
+  #drop(letter: Letter, detail: string): void {
+    this.#counts.dropped += countOf(letter);
+    for (const each of allOf(letter)) this.#listening.missed(each);
+    this.#tell("a notification was not delivered", letter.notice, detail);
   }
 
   #tell(words: string, { event, severity, route }: Notice, detail: string): void {
     this.#parts.log.warn(words, { channel: this.#channel.name, event, severity, route, detail });
   }
+}
+
+function alone(notice: Notice): Letter {
+  return { notice, folded: [] };
+}
+
+/** What has the fate of a letter. */
+function allOf({ notice, folded }: Letter): readonly Notice[] {
+  return [notice, ...folded];
+}
+
+/** How many messages that is, to whoever counts them. */
+function countOf({ folded }: Letter): number {
+  return Math.max(folded.length, 1);
 }
 
 function kindOf({ severity }: Notice): "loud" | "plain" {

@@ -256,3 +256,84 @@ t.test("what a flood pushes out of the queue is counted in the one message", asy
   t.match(fanout.stats()["a"], { sent: 2, heldBack: 9, dropped: 990 });
   await fanout.close();
 });
+
+/** Three incidents that wait for a turn and are told as one, which `answers` has the say about; the first message takes the first turn. */
+async function foldedIncidents(answers: Channel["send"]) {
+  const told = toldOf();
+  const incidents = ["x", "y", "z"].map((key) =>
+    noticeOf({ id: `1 of ${key}`, severity: "warning", incident: { key, action: "trigger" } }),
+  );
+  const interest: Interest = { ...ALL, repeatMs: 3_600_000 };
+  const a = channel({ interest, perMinute: 1 });
+  const send: Channel["send"] = (message, signal) =>
+    message.notice.event === "held_back" ? answers(message, signal) : a.send(message, signal);
+  const fanout = start([{ ...a, send }], told);
+  fanout.notify(plain("first"));
+  for (const each of incidents) fanout.notify(each);
+  const { length: all } = incidents;
+  const isOver = (): boolean => {
+    const stats = fanout.stats()["a"];
+    return stats !== undefined && stats.heldBack === all && stats.sent + stats.dropped > 1;
+  };
+  while (!isOver()) await new Promise((resolve) => setTimeout(resolve, 5));
+  return { told, a, fanout, incidents, interest };
+}
+
+t.test("incidents that were folded into a message that was given up are told the next time", async (t) => {
+  const s = await foldedIncidents(async () => ({ ok: false, retry: false, detail: "status 400" }));
+  t.match(s.fanout.stats()["a"], { sent: 1, heldBack: 3, dropped: 3 });
+  s.fanout.notify(noticeOf({ id: "2 of x", severity: "warning", incident: { key: "x", action: "trigger" } }));
+  await s.fanout.close();
+  t.same(ids(s.a.seen), ["first", "2 of x"], "it is no repetition of what nobody has heard");
+  t.same(
+    s.incidents.map(({ id }) => s.told.outbox.fate(id, "a")),
+    ["new", "new", "new"],
+  );
+  const next = channel({ interest: s.interest });
+  const second = start([next], s.told);
+  for (const each of s.incidents.slice(1)) second.notify(each);
+  await second.close();
+  t.same(ids(next.seen), ["1 of y", "1 of z"], "nor were they told before the restart");
+});
+
+t.test("the end of an incident that was folded is told after a restart", async (t) => {
+  const s = await foldedIncidents(async () => ({ ok: true }));
+  await s.fanout.close();
+  t.match(s.fanout.stats()["a"], { sent: 2, heldBack: 3, dropped: 0 });
+  const next = channel({ interest: { ...s.interest, severities: ["warning"] } });
+  const second = start([next], s.told);
+  second.notify(noticeOf({ id: "end", severity: "info", incident: { key: "y", action: "resolve" } }));
+  for (const each of s.incidents) second.notify(each);
+  await second.close();
+  t.same(ids(next.seen), ["end"]);
+});
+
+t.test(
+  "what was being told within another message when the program ended is in doubt, not lost",
+  async (t) => {
+    const told = toldOf();
+    const during: string[] = [];
+    const a = channel({ perMinute: 1 });
+    const send: Channel["send"] = (message, signal) => {
+      if (message.notice.event === "held_back")
+        during.push(...["1", "2"].map((id) => told.outbox.fate(id, "a")));
+      return a.send(message, signal);
+    };
+    const fanout = start([{ ...a, send }], told);
+    for (const id of ["first", "1", "2"]) fanout.notify(plain(id));
+    while (during.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    await fanout.close();
+    t.same(during, ["begun", "begun"]);
+  },
+);
+
+t.test("what was told before is not told again within another message", async (t) => {
+  const told = toldOf();
+  await told.outbox.mark("2", "a", "done");
+  const a = channel({ perMinute: 1 });
+  const fanout = start([a], told);
+  for (const id of ["first", "1", "2", "3"]) fanout.notify(plain(id));
+  while (a.seen.length < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+  await fanout.close();
+  t.same(a.seen[1]?.lines.slice(1), ["warning: about 1", "warning: about 3"]);
+});
