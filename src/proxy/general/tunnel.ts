@@ -6,6 +6,7 @@
 
 import type { RouteSplit } from "../../engine/routing.ts";
 import type { Reason } from "../../domain/outcome.ts";
+import type { Told } from "../accounts.ts";
 import { NO_ANSWER } from "../endpoints.ts";
 import { bucketByText } from "../affinity.ts";
 import { choose } from "../choice.ts";
@@ -46,7 +47,16 @@ export function upgradeExchange(
   const endpoint = pool.pick(startedAt);
   const { host } = head;
   const { proto, version } = side;
-  const told = { view, host, proto, version, startedAt, parent: view.header("traceparent") };
+  const told: Told = {
+    view,
+    host,
+    proto,
+    version,
+    startedAt,
+    get parent() {
+      return view.header("traceparent");
+    },
+  };
   const story = around.accounts.begin(route, choice, split.salt, told);
   let inFlight = true;
   const { epoch, tunnels } = route.longLived;
