@@ -34,6 +34,10 @@ const BATCH_MS = 100;
 const BY_UPSTREAM: ReadonlySet<Reason> = new Set<Reason>(["ok", "status", "grpc", "known_issue", "cut"]);
 /** Of a path so much is told. */
 const LONGEST_PATH = 1024;
+/** Of a host so much is told; a name has no more. */
+const LONGEST_HOST = 255;
+/** A `tracestate` that is longer is not told at all: half a one is none, and W3C Trace Context asks nobody to keep more. */
+const LONGEST_STATE = 512;
 
 /** A request, as far as its account asks. */
 export interface Told {
@@ -217,11 +221,12 @@ export class Story {
 
   #traced({ spanId, parent }: Context): TracedAccount {
     const { view, host, proto, version } = this.#told;
+    const state = parent === undefined ? "" : (view.header("tracestate") ?? "");
     return {
       spanId,
       parentId: parent?.spanId ?? "",
-      state: parent === undefined ? "" : (view.header("tracestate") ?? ""),
-      host,
+      state: state.length <= LONGEST_STATE ? state : "",
+      host: host.slice(0, LONGEST_HOST),
       scheme: proto,
       version,
       sendings: this.#sendings,

@@ -254,3 +254,23 @@ void inEveryLane("the access log has its share, and each failure and rescue besi
   await once(running.address, `GET /ok HTTP/1.1\n${FIELDS}`);
   t.match(accounts[2], { path: "/ok", isLogged: true, arm: "stable" });
 });
+
+void inEveryLane("a long host is cut in what is told, and a long state is left out", async (t) => {
+  const { stable, running, accounts } = await stand(t, ON);
+  const host = `${"h".repeat(300)}.example`;
+  for (const length of [512, 513]) {
+    const state = `v=${"s".repeat(length - 2)}`;
+    await once(
+      running.address,
+      `GET / HTTP/1.1\nHost: ${host}\nX-User: u\nTraceparent: ${PARENT}\nTracestate: ${state}`,
+    );
+    t.equal(stable.requests.at(-1)?.field("tracestate"), state, "the upstream has all of it");
+  }
+  t.strictSame(
+    accounts.map(({ trace }) => [trace?.host, trace?.state.length]),
+    [
+      [host.slice(0, 255), 512],
+      [host.slice(0, 255), 0],
+    ],
+  );
+});
