@@ -343,11 +343,11 @@ class Workers implements WorkersPlane {
     for (const thread of this.#threads()) thread.tell(order);
   }
 
-  /** The secrets that requests are judged by; those of the operators are nobody's business out there. */
+  /** The secrets that requests are judged by; any other is nobody's business out there. */
   #secretsOf(config: Config): SecretTexts {
     return new Map(
       secretSourcesOf(config)
-        .filter(({ path }) => path[0] !== "admin" && path[0] !== "notify" && path[0] !== "tracing")
+        .filter(({ path }) => path[0] === "routes" && path[2] === "override")
         .map(({ source }) => [secretKey(source), this.#options.secretOf(source).reveal()]),
     );
   }
