@@ -80,6 +80,13 @@ export function factsOf(organs: Organs): Omit<HealthFacts, "folders"> {
 /** Begins to look. */
 export async function openVitals({ facts, folders, freeOf, clock }: VitalsSources): Promise<Vitals> {
   let rooms: readonly FolderRoom[] = [];
+  // What a disk has not answered yet is waited for again and not asked again: each question takes a thread that all file access shares.
+  const asked = new Map<string, Promise<number | undefined>>();
+  const roomIn = (folder: string): Promise<number | undefined> => {
+    const room = asked.get(folder) ?? roomOf(folder, freeOf).finally(() => asked.delete(folder));
+    asked.set(folder, room);
+    return room;
+  };
   const look = async (): Promise<void> => {
     rooms = await Promise.all(
       Object.entries(folders).map(async ([name, folder]): Promise<FolderRoom> => {
@@ -87,7 +94,7 @@ export async function openVitals({ facts, folders, freeOf, clock }: VitalsSource
           return {
             name,
             folder,
-            free: (await within(PATIENCE_MS, roomOf(folder, freeOf))) ?? null,
+            free: (await within(PATIENCE_MS, roomIn(folder))) ?? null,
             trouble: "",
           };
         } catch (error) {
