@@ -69,7 +69,7 @@ export type DrillResult =
 /** Drills of all routes, one at a time. */
 export interface Drills {
   run(order: DrillOrder): Promise<DrillResult>;
-  /** Ends what is under way, and makes none any more. */
+  /** Ends what is under way, and makes none any more. Never rejects. */
   close(): Promise<void>;
 }
 
@@ -105,10 +105,12 @@ export function createDrills(parts: DrillParts): Drills {
       if (opens && running !== undefined) continue;
       wasOpen.set(route.name, isNow);
       if (!opens) continue;
-      void run({ route: route.name, actor: "sluice", reason: SCHEDULED, force: false }).then((result) => {
-        if (!result.ok)
-          log.warn("a scheduled drill was not made", { route: route.name, why: result.message });
-      });
+      const notMade = (why: string): void =>
+        log.warn("a scheduled drill was not made", { route: route.name, why });
+      void run({ route: route.name, actor: "sluice", reason: SCHEDULED, force: false }).then(
+        (result) => (result.ok ? undefined : notMade(result.message)),
+        (error: unknown) => notMade(detailOf(error)),
+      );
     }
   });
   return {
@@ -116,7 +118,8 @@ export function createDrills(parts: DrillParts): Drills {
     async close() {
       stop();
       closed.abort();
-      await running;
+      // Whoever asked for it is told what became of it; here it is only waited for.
+      await running?.catch(() => {});
     },
   };
 }
@@ -187,8 +190,9 @@ class Drill {
     const startedAt = this.#wall();
     const before = this.#standing();
     tell(route, "DRILL_STARTED", actor, reason);
-    const canary = await openDrillCanary();
+    let canary: DrillCanary | undefined;
     try {
+      canary = await openDrillCanary();
       await this.#prove(canary);
     } catch (error) {
       this.#check("drill", false, detailOf(error));
@@ -197,7 +201,7 @@ class Drill {
     const about = { environment: config().environment, route, startedAt, endedAt: this.#wall() };
     const report = drillReport({ ...about, startedBy: actor, reason }, this.#checks, {
       requests: this.#requests,
-      failed: canary.failed,
+      failed: canary?.failed ?? 0,
       failedToClients: this.#failedToClients,
       offAfterMs: this.#times.off,
       rolledBackAfterMs: this.#times.rolledBack,
@@ -333,10 +337,13 @@ class Drill {
     }
   }
 
-  async #restore(canary: DrillCanary, before: string): Promise<void> {
+  async #restore(canary: DrillCanary | undefined, before: string): Promise<void> {
     try {
-      await this.#parts.place([]);
-      await canary.close();
+      try {
+        await this.#parts.place([]);
+      } finally {
+        await canary?.close();
+      }
       const isGone = this.#parts.control.route(this.#name) === undefined;
       const now = this.#standing();
       const words = `${this.#order.route} stands at ${now}, as before`;

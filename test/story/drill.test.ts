@@ -1,6 +1,7 @@
 /** Drills over the running program: the whole way back, from the first failure to the message, and nothing of it reaches a user. */
 
 import { readdir, readFile } from "node:fs/promises";
+import { Server } from "node:net";
 import { join } from "node:path";
 import t from "tap";
 import type { DrillReport } from "../../src/domain/drill.ts";
@@ -134,4 +135,39 @@ t.test("a scheduled drill is made when its window opens, once", async (t) => {
   );
   await p.clock.advance("30m", "10s");
   t.equal(await reports(), 1);
+});
+
+t.test("a drill whose canary finds no port has failed and says so, and ends nothing else", async (t) => {
+  const p = await program({ drill: { schedule: { from: "10:00", to: "11:00" } } });
+  t.teardown(() => p.close());
+  const listens = t.capture(Server.prototype, "listen", function (this: Server) {
+    const full = Object.assign(new Error("too many open files"), { code: "EMFILE" });
+    process.nextTick(() => this.emit("error", full));
+    return this;
+  });
+  const { status, report } = await drilled(p);
+  t.equal(status, 200);
+  t.match(report, {
+    passed: false,
+    checks: [
+      { name: "drill", ok: false, detail: "EMFILE" },
+      { name: "restored", ok: true },
+    ],
+    figures: { requests: 0, failed: 0 },
+  });
+  t.match(p.notices.at(-1), { severity: "critical", event: "drill_failed", route: "app" });
+
+  // The scheduled one has nobody who would take a rejection.
+  await p.clock.advance("61m", "10s");
+  await during(
+    p,
+    (async () => {
+      const failed = (): number => p.notices.filter(({ event }) => event === "drill_failed").length;
+      while (failed() < 2) await new Promise((resolve) => setImmediate(resolve));
+    })(),
+  );
+  t.equal(listens().length, 2);
+  listens.restore();
+  await p.stop();
+  t.equal(p.clock.timers, 0, "all of it is closed");
 });
