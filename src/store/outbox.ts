@@ -3,7 +3,7 @@
  * is read whole at a start and written anew when most of it is history, so it stays small.
  *
  * It is no queue: messages themselves are kept with the decisions they tell of. If the file cannot be written people are told all the same, and what was told is
- * known until the process ends.
+ * known until the process ends. A file that could not be opened is tried again with each line that is to be kept, and never in between.
  */
 
 import { mkdir, open, type FileHandle } from "node:fs/promises";
@@ -55,6 +55,7 @@ class KeptOutbox implements Outbox {
   readonly #notes = new Map<string, Map<string, string>>();
   #file: FileHandle | undefined;
   #lines = 0;
+  #isClosed = false;
   /** A line may have been left unfinished: the next one begins on a line of its own. */
   #isTorn = false;
   #isFailing = false;
@@ -73,21 +74,8 @@ class KeptOutbox implements Outbox {
     const { folder, log } = this.#options;
     if (folder === null) return;
     try {
-      await mkdir(folder, { recursive: true, mode: 0o700 });
-      this.#file = await open(this.#path, "a+", MODE);
-      const { size } = await this.#file.stat();
-      if (size > MOST_BYTES) throw new Error(`${FILE} is longer than ${MOST_BYTES} bytes`);
-      const text = await this.#file.readFile("utf8");
-      this.#isTorn = text !== "" && !text.endsWith("\n");
-      for (const each of text.split("\n")) {
-        const line = lineOf(each);
-        if (line === undefined) continue;
-        this.#lines += 1;
-        this.#take(line);
-      }
+      await this.#open(folder);
     } catch (error) {
-      // Written anew with the first line that is kept.
-      this.#lines = Infinity;
       log.error("what was told before is not known", { file: this.#path, error });
     }
   }
@@ -112,8 +100,30 @@ class KeptOutbox implements Outbox {
     return this.#queued(async () => {
       const file = this.#file;
       this.#file = undefined;
+      this.#isClosed = true;
       await file?.close().catch(() => {});
     });
+  }
+
+  /** Opens it and takes up what it says. */
+  async #open(folder: string): Promise<FileHandle> {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const file = await open(this.#path, "a+", MODE);
+    this.#file = file;
+    // One that cannot be read is written anew with the first line that is kept.
+    this.#lines = Infinity;
+    const { size } = await file.stat();
+    if (size > MOST_BYTES) throw new Error(`${FILE} is longer than ${MOST_BYTES} bytes`);
+    const text = await file.readFile("utf8");
+    // Told while it could not be opened: newer than all of it, and in none of its lines.
+    const since = [...this.#history()];
+    this.#fates.clear();
+    this.#notes.clear();
+    const kept = text.split("\n").flatMap((each) => lineOf(each) ?? []);
+    for (const line of [...kept, ...since]) this.#take(line);
+    this.#isTorn = text !== "" && !text.endsWith("\n");
+    if (since.length === 0) this.#lines = kept.length;
+    return file;
   }
 
   #queued<T>(run: () => Promise<T>): Promise<T> {
@@ -148,13 +158,15 @@ class KeptOutbox implements Outbox {
   }
 
   async #write(line: Line): Promise<boolean> {
-    if (this.#file === undefined) return false;
+    const { folder } = this.#options;
+    if (folder === null || this.#isClosed) return false;
     try {
-      if (this.#lines >= this.#known() * 2 + SLACK_LINES) await this.#rewrite();
+      let file = this.#file ?? (await this.#open(folder));
+      if (this.#lines >= this.#known() * 2 + SLACK_LINES) file = await this.#rewrite(folder);
       const text = `${this.#isTorn ? "\n" : ""}${JSON.stringify(line)}\n`;
       this.#isTorn = true;
-      await this.#file.appendFile(text);
-      await this.#file.datasync();
+      await file.appendFile(text);
+      await file.datasync();
       this.#isTorn = false;
       this.#isFailing = false;
       this.#lines += 1;
@@ -175,18 +187,20 @@ class KeptOutbox implements Outbox {
   }
 
   /** The same, without its history: whole under another name first. */
-  async #rewrite(): Promise<void> {
+  async #rewrite(folder: string): Promise<FileHandle> {
     const temporary = `${this.#path}.tmp`;
     await removeQuietly(nodeDisk, temporary);
     const lines = [...this.#history()];
     await nodeDisk.write(temporary, lines.map((line) => `${JSON.stringify(line)}\n`).join(""), MODE);
     await nodeDisk.rename(temporary, this.#path);
-    await nodeDisk.sync(this.#options.folder ?? "");
+    await nodeDisk.sync(folder);
     const before = this.#file;
-    this.#file = await open(this.#path, "a", MODE);
+    const file = await open(this.#path, "a", MODE);
+    this.#file = file;
     await before?.close().catch(() => {});
     this.#isTorn = false;
     this.#lines = lines.length;
+    return file;
   }
 
   *#history(): Generator<Line> {

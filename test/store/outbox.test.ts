@@ -1,4 +1,4 @@
-import { appendFile, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { appendFile, mkdtemp, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t, { type Test } from "tap";
@@ -94,7 +94,51 @@ t.test("without a disk people are told all the same, and it is said once (reliab
   await writeFile(join(folder, "a-file"), "");
   const outbox = await openOutbox({ folder: join(folder, "a-file"), clock, log });
   t.equal(await outbox.mark("a", "slack", "begun"), false);
+  t.equal(await outbox.mark("b", "slack", "begun"), false);
   t.equal(outbox.fate("a", "slack"), "begun", "it knows until the process ends");
-  t.match(log.lines, [{ level: "error", message: "what was told before is not known" }]);
+  t.match(log.lines, [
+    { level: "error", message: "what was told before is not known" },
+    { level: "error", message: "what was told cannot be kept; after a restart it may be told again" },
+  ]);
   await outbox.close();
 });
+
+t.test(
+  "an outbox that could not be opened is written as soon as it can be, and has forgotten nothing (reliability 36)",
+  async (t) => {
+    const { folder, clock, log } = await place(t);
+    const within = { folder: join(folder, "state"), clock, log };
+    const before = await openOutbox(within);
+    await before.mark("old", "slack", "done");
+    await before.mark("older", "slack", "begun");
+    await before.note("slack", "thread:old", "0");
+    await before.close();
+
+    await rename(within.folder, join(folder, "away"));
+    await writeFile(within.folder, "in the way");
+    const first = await openOutbox(within);
+    t.equal(await first.mark("a", "slack", "done"), false);
+    t.equal(await first.mark("older", "slack", "done"), false);
+    await rm(within.folder);
+    await rename(join(folder, "away"), within.folder);
+    t.equal(await first.mark("b", "slack", "begun"), true);
+    t.equal(await first.note("slack", "thread:app", "1"), true);
+    t.equal(first.fate("old", "slack"), "done");
+    await first.close();
+    t.equal(await first.mark("c", "slack", "done"), false, "and not after it was closed");
+
+    const second = await openOutbox(within);
+    t.same(
+      ["old", "older", "a", "b", "c"].map((id) => second.fate(id, "slack")),
+      ["done", "done", "done", "begun", "new"],
+    );
+    t.same(
+      [...second.notes("slack")],
+      [
+        ["thread:old", "0"],
+        ["thread:app", "1"],
+      ],
+    );
+    await second.close();
+  },
+);
