@@ -5,12 +5,12 @@
  * and nothing else. A file is renamed when it is long enough, and opened anew when it is asked for, so that another program may have renamed it.
  */
 
-import { mkdir, open, rename, unlink, type FileHandle } from "node:fs/promises";
+import { mkdir, open, rename, type FileHandle } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { AccessLogConfig } from "../config/schema.ts";
 import type { AccessLine } from "../domain/access-line.ts";
 import type { Account } from "../domain/account.ts";
-import { asAppError } from "../domain/errors.ts";
+import { asAppError, codeOf } from "../domain/errors.ts";
 import type { Log } from "../engine/ports.ts";
 
 /** Lines by what became of them, since start. */
@@ -38,7 +38,7 @@ const DRAIN_MS = 2000;
 /** @param write takes text for the standard output */
 export function openAccessLog(config: AccessLogConfig, write: (text: string) => void, log: Log): AccessLog {
   const { to } = config;
-  return new Lines(to === "stdout" ? new Output(write) : new RotatingFile(to.file, config), log);
+  return new Lines(to === "stdout" ? new Output(write) : new RotatingFile(to.file, config, log), log);
 }
 
 /** What an exchange's line says. */
@@ -165,20 +165,25 @@ class RotatingFile implements Sink {
   readonly #path: string;
   readonly #most: number;
   readonly #keep: number;
+  readonly #log: Log;
   #file: FileHandle | undefined = undefined;
   #length = 0;
+  /** As long as this it is renamed: longer than `size` after that has failed. */
+  #limit: number;
   #isStale = false;
 
-  constructor(path: string, { size, keep }: Pick<AccessLogConfig, "size" | "keep">) {
+  constructor(path: string, { size, keep }: Pick<AccessLogConfig, "size" | "keep">, log: Log) {
     this.#path = path;
     this.#most = size;
     this.#keep = keep;
+    this.#log = log;
+    this.#limit = size;
   }
 
   async write(text: string): Promise<void> {
     if (this.#isStale) await this.close();
     const bytes = Buffer.from(text);
-    if (this.#most > 0 && this.#length > 0 && this.#length + bytes.length > this.#most) await this.#rotate();
+    if (this.#most > 0 && this.#length > 0 && this.#length + bytes.length > this.#limit) await this.#rotate();
     const file = (this.#file ??= await this.#opened());
     try {
       await file.appendFile(bytes);
@@ -191,6 +196,7 @@ class RotatingFile implements Sink {
 
   reopen(): void {
     this.#isStale = true;
+    this.#limit = this.#most;
   }
 
   async close(): Promise<void> {
@@ -210,9 +216,27 @@ class RotatingFile implements Sink {
   }
 
   async #rotate(): Promise<void> {
+    const length = this.#length;
     await this.close();
     const nth = (n: number): string => (n === 0 ? this.#path : `${this.#path}.${n}`);
-    await unlink(nth(this.#keep)).catch(() => {});
-    for (let n = this.#keep - 1; n >= 0; n--) await rename(nth(n), nth(n + 1)).catch(() => {});
+    try {
+      // None of them may be renamed onto one that has stayed where it is.
+      for (let n = this.#keep - 1; n >= 0; n--) await renamed(nth(n), nth(n + 1));
+      this.#limit = this.#most;
+    } catch (error) {
+      // It goes on growing, which loses nothing. Tried again when it is longer by as much, or opened anew.
+      if (this.#limit === this.#most)
+        this.#log.error("the access log cannot be renamed, and grows", { detail: asAppError(error).message });
+      this.#limit = length + this.#most;
+    }
+  }
+}
+
+/** Renames a file if it is there. */
+async function renamed(from: string, to: string): Promise<void> {
+  try {
+    await rename(from, to);
+  } catch (error) {
+    if (codeOf(error) !== "ENOENT") throw error;
   }
 }

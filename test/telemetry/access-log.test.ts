@@ -1,14 +1,15 @@
 /** The access log: lines that a backtest reads, files that stay within their bound, and a disk that fails. */
 
-import { mkdtemp, readFile, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t from "tap";
 import type { BacktestReport } from "../../src/backtest/report.ts";
 import { configSchema, type AccessLogConfig } from "../../src/config/schema.ts";
 import type { Account } from "../../src/domain/account.ts";
-import { accessLine, openAccessLog } from "../../src/telemetry/access-log.ts";
+import { accessLine, openAccessLog, type AccessLog } from "../../src/telemetry/access-log.ts";
 import { sluice } from "../support/cli.ts";
+import { quietLog } from "../support/silence.ts";
 import { failing, program } from "../support/program.ts";
 
 const QUIET = { debug() {}, info() {}, warn() {}, error() {} };
@@ -42,6 +43,14 @@ function configOf(accessLog: object): AccessLogConfig {
   const parsed = configSchema.parse({ accessLog, routes: [{ name: "app", stable: arm, canary: arm }] });
   if (parsed.accessLog === "off") throw new Error("off");
   return parsed.accessLog;
+}
+
+/** Resolves when so many lines are written. */
+function written(log: AccessLog, count: number): Promise<void> {
+  return new Promise((resolve) => {
+    const look = (): void => void (log.counts.written >= count ? resolve() : setImmediate(look));
+    look();
+  });
 }
 
 t.test("a line says what an exchange came to, and leaves out what is not known", async (t) => {
@@ -80,10 +89,7 @@ t.test("a file is renamed when it is long enough, and only so many stay", async 
   for (let nth = 0; nth < 9; nth++) {
     log.take(ACCOUNT);
     // Each is a batch of its own.
-    await new Promise<void>((resolve) => {
-      const look = (): void => void (log.counts.written > nth ? resolve() : setImmediate(look));
-      look();
-    });
+    await written(log, nth + 1);
   }
   await log.close();
   t.strictSame((await readdir(join(folder, "rotated"))).sort(), [
@@ -95,19 +101,57 @@ t.test("a file is renamed when it is long enough, and only so many stay", async 
   t.equal((await readFile(file, "utf8")).length, size);
 });
 
+t.test(
+  "a file that cannot be renamed grows, takes no older one with it, and is not tried with every batch",
+  async (t) => {
+    const file = join(folder, "stuck", "access.log");
+    await mkdir(`${file}.2/full`, { recursive: true });
+    await writeFile(`${file}.1`, "older");
+    const told = quietLog();
+    const size = JSON.stringify(accessLine(ACCOUNT)).length + 1;
+    const log = openAccessLog(configOf({ to: { file }, size: `${size * 2}B`, keep: 2 }), () => {}, told);
+    const take = async (count: number): Promise<void> => {
+      for (let nth = 0; nth < count; nth++) {
+        log.take(ACCOUNT);
+        await written(log, log.counts.written + 1);
+      }
+    };
+    const lengths = () =>
+      Promise.all(["", ".1"].map(async (end) => (await readFile(file + end, "utf8")).length / size));
+
+    await take(6);
+    t.equal((await readFile(file, "utf8")).length, size * 6);
+    t.equal(await readFile(`${file}.1`, "utf8"), "older");
+    t.match(told.lines, [{ level: "error", message: "the access log cannot be renamed, and grows" }]);
+    t.equal(told.lines.length, 1, "twice tried, once said");
+
+    await rm(`${file}.2`, { recursive: true });
+    await take(1);
+    t.strictSame(await lengths(), [1, 6]);
+    t.equal(await readFile(`${file}.2`, "utf8"), "older");
+
+    // Asked to be opened anew it is tried again before it is longer by as much.
+    await rm(`${file}.2`);
+    await mkdir(`${file}.2/full`, { recursive: true });
+    await take(2);
+    t.strictSame(await lengths(), [3, 6]);
+    t.equal(told.lines.length, 2, "it had been well again in between");
+    await rm(`${file}.2`, { recursive: true });
+    log.reopen();
+    await take(2);
+    t.strictSame(await lengths(), [1, 4]);
+    await log.close();
+  },
+);
+
 t.test("after somebody else has renamed the file, lines go to a new one when it is asked for", async (t) => {
   const file = join(folder, "moved.log");
   const log = openAccessLog(configOf({ to: { file } }), () => {}, QUIET);
-  const written = (count: number): Promise<void> =>
-    new Promise((resolve) => {
-      const look = (): void => void (log.counts.written >= count ? resolve() : setImmediate(look));
-      look();
-    });
   log.take(ACCOUNT);
-  await written(1);
+  await written(log, 1);
   await rename(file, `${file}.old`);
   log.take(ACCOUNT);
-  await written(2);
+  await written(log, 2);
   log.reopen();
   log.take(ACCOUNT);
   await log.close();
