@@ -52,7 +52,7 @@ async function serve(file: string, io: Io): Promise<number> {
     log,
     reread,
     env,
-    write: (text) => void process.stdout.write(text),
+    write: written,
     files: openFilesLimit(),
   });
   ready.resolve(running);
@@ -72,6 +72,13 @@ async function ended(running: Running, log: Log): Promise<number> {
   if (cut > 0) log.warn("cut what did not finish in time", { exchanges: cut });
   log.info("stopped", { cut });
   return cut > 0 ? 1 : 0;
+}
+
+/** Resolves when the system has taken the text: a reader that stalls is waited for by whoever has more to say. */
+function written(text: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    process.stdout.write(text, (error) => (error instanceof Error ? reject(error) : resolve()));
+  });
 }
 
 function signalled(): Promise<string> {

@@ -70,8 +70,8 @@ export interface StartOptions {
   readonly files?: number | undefined;
   /** Variables for the programs of a preflight, and whether OpenTelemetry is disabled; left out: none. */
   readonly env?: Readonly<Record<string, string | undefined>>;
-  /** Takes lines of the access log that go to the standard output; left out: they go nowhere. */
-  readonly write?: (text: string) => void;
+  /** Takes lines of the access log for the standard output, and resolves when it has taken them; left out: they go nowhere. */
+  readonly write?: (text: string) => Promise<void>;
   /** Told of every message beside the configured channels. */
   readonly onNotice?: (notice: Notice) => void;
 }
@@ -133,7 +133,7 @@ export async function start(options: StartOptions): Promise<Running> {
     const outlets = closing(
       new Outlets({
         secretOf: secrets,
-        write: options.write ?? (() => undefined),
+        write: options.write ?? (() => Promise.resolve()),
         program: buildOf().version,
         clock,
         log,

@@ -1,8 +1,8 @@
 /**
  * The access log: a JSON line for each account that is to have one, in the form that `sluice backtest` reads.
  *
- * Lines are collected and written one batch after the other, never by whom they are about. A disk that is slow or full loses lines, which are counted,
- * and nothing else. A file is renamed when it is long enough, and opened anew when it is asked for, so that another program may have renamed it.
+ * Lines are collected and written one batch after the other, never by whom they are about. A disk that is slow or full, or a reader that stalls, loses lines, which
+ * are counted, and nothing else. A file is renamed when it is long enough, and opened anew when it is asked for, so that another program may have renamed it.
  */
 
 import { mkdir, open, rename, type FileHandle } from "node:fs/promises";
@@ -30,13 +30,16 @@ export interface AccessLog {
   close(): Promise<void>;
 }
 
-/** Characters that wait for the disk at the most. */
+/** Characters that wait for the disk, or for a reader, at the most. */
 const MOST_WAITING = 8 * 1024 * 1024;
 /** What waits at the end has so long to be written. */
 const DRAIN_MS = 2000;
 
-/** @param write takes text for the standard output */
-export function openAccessLog(config: AccessLogConfig, write: (text: string) => void, log: Log): AccessLog {
+/** Takes text for the standard output; resolves when whoever reads that has made place for it. */
+export type Write = (text: string) => Promise<void>;
+
+/** Opens nothing before there is a line. */
+export function openAccessLog(config: AccessLogConfig, write: Write, log: Log): AccessLog {
   const { to } = config;
   return new Lines(to === "stdout" ? new Output(write) : new RotatingFile(to.file, config, log), log);
 }
@@ -140,15 +143,10 @@ class Lines implements AccessLog {
 
 /** The standard output. */
 class Output implements Sink {
-  readonly #write: (text: string) => void;
+  readonly write: Write;
 
-  constructor(write: (text: string) => void) {
-    this.#write = write;
-  }
-
-  write(text: string): Promise<void> {
-    this.#write(text);
-    return Promise.resolve();
+  constructor(write: Write) {
+    this.write = write;
   }
 
   reopen(): void {

@@ -15,7 +15,7 @@ export const OUTLET_METRICS: readonly Metric[] = [
   },
   {
     name: "sluice_access_lines_total",
-    help: "Lines of the access log: written, dropped because the disk was slow or full.",
+    help: "Lines of the access log: written, dropped because the disk was slow or full, or the output not read.",
     type: "counter",
     labels: ["result"],
     unit: "",

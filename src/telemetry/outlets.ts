@@ -9,7 +9,7 @@ import type { Secret, SecretSource } from "../config/secret.ts";
 import type { Account } from "../domain/account.ts";
 import { asAppError } from "../domain/errors.ts";
 import type { Clock, Journal, Log, Notice } from "../engine/ports.ts";
-import { openAccessLog, type AccessLog, type LineCounts } from "./access-log.ts";
+import { openAccessLog, type AccessLog, type LineCounts, type Write } from "./access-log.ts";
 import { Exemplars } from "./exemplars.ts";
 import type { Collector, SpanCounts } from "./otlp.ts";
 import { decisionOf, holdOf, spansOf, type Span } from "./spans.ts";
@@ -17,8 +17,8 @@ import { decisionOf, holdOf, spansOf, type Span } from "./spans.ts";
 /** What the outlets need. */
 export interface OutletOptions {
   readonly secretOf: (source: SecretSource) => Secret;
-  /** Takes lines for the standard output. */
-  readonly write: (text: string) => void;
+  /** Lines for the standard output. */
+  readonly write: Write;
   readonly program: string;
   readonly clock: Pick<Clock, "wall">;
   readonly log: Log;

@@ -13,6 +13,7 @@ import { quietLog } from "../support/silence.ts";
 import { failing, program } from "../support/program.ts";
 
 const QUIET = { debug() {}, info() {}, warn() {}, error() {} };
+const NOWHERE = (): Promise<void> => Promise.resolve();
 const folder = await mkdtemp(join(tmpdir(), "sluice-access-"));
 t.teardown(() => rm(folder, { recursive: true, force: true }));
 
@@ -85,7 +86,7 @@ t.test("a line says what an exchange came to, and leaves out what is not known",
 t.test("a file is renamed when it is long enough, and only so many stay", async (t) => {
   const file = join(folder, "rotated", "access.log");
   const size = JSON.stringify(accessLine(ACCOUNT)).length + 1;
-  const log = openAccessLog(configOf({ to: { file }, size: `${size * 2}B`, keep: 2 }), () => {}, QUIET);
+  const log = openAccessLog(configOf({ to: { file }, size: `${size * 2}B`, keep: 2 }), NOWHERE, QUIET);
   for (let nth = 0; nth < 9; nth++) {
     log.take(ACCOUNT);
     // Each is a batch of its own.
@@ -109,7 +110,7 @@ t.test(
     await writeFile(`${file}.1`, "older");
     const told = quietLog();
     const size = JSON.stringify(accessLine(ACCOUNT)).length + 1;
-    const log = openAccessLog(configOf({ to: { file }, size: `${size * 2}B`, keep: 2 }), () => {}, told);
+    const log = openAccessLog(configOf({ to: { file }, size: `${size * 2}B`, keep: 2 }), NOWHERE, told);
     const take = async (count: number): Promise<void> => {
       for (let nth = 0; nth < count; nth++) {
         log.take(ACCOUNT);
@@ -146,7 +147,7 @@ t.test(
 
 t.test("after somebody else has renamed the file, lines go to a new one when it is asked for", async (t) => {
   const file = join(folder, "moved.log");
-  const log = openAccessLog(configOf({ to: { file } }), () => {}, QUIET);
+  const log = openAccessLog(configOf({ to: { file } }), NOWHERE, QUIET);
   log.take(ACCOUNT);
   await written(log, 1);
   await rename(file, `${file}.old`);
@@ -163,7 +164,7 @@ t.test("lines that cannot be written are counted, and told once", async (t) => {
   const file = join(folder, "a file", "access.log");
   await writeFile(join(folder, "a file"), "");
   const told: string[] = [];
-  const log = openAccessLog(configOf({ to: { file } }), () => {}, {
+  const log = openAccessLog(configOf({ to: { file } }), NOWHERE, {
     ...QUIET,
     error: (words) => void told.push(words),
   });
@@ -178,7 +179,7 @@ t.test(
   "an output that is never done with a batch loses what is behind it, and holds up no end",
   async (t) => {
     const texts: string[] = [];
-    const log = openAccessLog(configOf({}), (text) => void texts.push(text), QUIET);
+    const log = openAccessLog(configOf({}), async (text) => void texts.push(text), QUIET);
     // More than may wait, within one turn.
     const path = "x".repeat(1000);
     for (let nth = 0; nth < 20_000; nth++) log.take({ ...ACCOUNT, path });
@@ -186,6 +187,35 @@ t.test(
     t.ok(log.counts.dropped > 0 && log.counts.written > 0);
     t.equal(log.counts.dropped + log.counts.written, 20_000);
     t.equal(texts.join("").split("\n").length - 1, log.counts.written);
+  },
+);
+
+t.test(
+  "a reader of the output that stalls loses lines, which are counted, and no more wait than may",
+  async (t) => {
+    const texts: string[] = [];
+    const taken: (() => void)[] = [];
+    const stalled = (text: string): Promise<void> => {
+      texts.push(text);
+      return new Promise((resolve) => void taken.push(resolve));
+    };
+    const log = openAccessLog(configOf({}), stalled, QUIET);
+    const path = "x".repeat(1000);
+    for (let turn = 0; turn < 10; turn++) {
+      for (let nth = 0; nth < 2000; nth++) log.take({ ...ACCOUNT, path });
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    t.equal(texts.length, 1, "nothing more before that is taken");
+    t.equal(log.counts.written, 0);
+    const { dropped } = log.counts;
+    t.ok(dropped > 10_000);
+
+    taken[0]?.();
+    await written(log, 2000);
+    t.equal(texts.length, 2, "what had waited, in one");
+    taken[1]?.();
+    await log.close();
+    t.strictSame(log.counts, { written: 20_000 - dropped, dropped });
   },
 );
 
