@@ -26,7 +26,7 @@ export interface AccessLog {
   /** Writes to the file of that name from now on, whatever became of the one that was open. */
   reopen(): void;
   readonly counts: LineCounts;
-  /** Writes what waits, within a bound. */
+  /** Writes what waits, within a bound; what is late is counted as dropped. */
   close(): Promise<void>;
 }
 
@@ -38,10 +38,20 @@ const DRAIN_MS = 2000;
 /** Takes text for the standard output; resolves when whoever reads that has made place for it. */
 export type Write = (text: string) => Promise<void>;
 
-/** Opens nothing before there is a line. */
-export function openAccessLog(config: AccessLogConfig, write: Write, log: Log): AccessLog {
+/**
+ * Opens nothing before there is a line.
+ *
+ * @param after no line is written before: another log may still have the same file
+ */
+export function openAccessLog(
+  config: AccessLogConfig,
+  write: Write,
+  log: Log,
+  after: Promise<void> = Promise.resolve(),
+): AccessLog {
   const { to } = config;
-  return new Lines(to === "stdout" ? new Output(write) : new RotatingFile(to.file, config, log), log);
+  const sink = to === "stdout" ? new Output(write) : new RotatingFile(to.file, config, log);
+  return new Lines(sink, log, after);
 }
 
 /** What an exchange's line says. */
@@ -83,14 +93,18 @@ class Lines implements AccessLog {
   readonly counts = { written: 0, dropped: 0 };
   readonly #sink: Sink;
   readonly #log: Log;
+  readonly #after: Promise<void>;
   #batch: string[] = [];
+  /** Taken, and neither written nor dropped yet: lines, and their characters. */
+  #lines = 0;
   #waiting = 0;
   #writing: Promise<void> | undefined = undefined;
   #isFailing = false;
 
-  constructor(sink: Sink, log: Log) {
+  constructor(sink: Sink, log: Log, after: Promise<void>) {
     this.#sink = sink;
     this.#log = log;
+    this.#after = after;
   }
 
   take(account: Account): void {
@@ -99,6 +113,7 @@ class Lines implements AccessLog {
       this.counts.dropped++;
       return;
     }
+    this.#lines++;
     this.#waiting += line.length;
     this.#batch.push(line);
     this.#writing ??= this.#write().finally(() => (this.#writing = undefined));
@@ -117,21 +132,32 @@ class Lines implements AccessLog {
     };
     await Promise.race([end(), late]);
     clearTimeout(timer);
+    // What is under way may yet be written, and is not waited for.
+    this.#batch = [];
+    this.#count("dropped", this.#lines);
+  }
+
+  #count(became: keyof LineCounts, lines: number): void {
+    // What came too late was counted at the end.
+    const count = Math.min(lines, this.#lines);
+    this.#lines -= count;
+    this.counts[became] += count;
   }
 
   async #write(): Promise<void> {
     // Not in the turn in which they come: those of one batch go together.
     await new Promise((resolve) => setImmediate(resolve));
+    await this.#after;
     while (this.#batch.length > 0) {
       const lines = this.#batch;
       this.#batch = [];
       const text = lines.join("");
       try {
         await this.#sink.write(text);
-        this.counts.written += lines.length;
+        this.#count("written", lines.length);
         this.#isFailing = false;
       } catch (error) {
-        this.counts.dropped += lines.length;
+        this.#count("dropped", lines.length);
         if (!this.#isFailing)
           this.#log.error("the access log cannot be written", { detail: asAppError(error).message });
         this.#isFailing = true;

@@ -7,7 +7,7 @@ import type { Metric } from "./snapshot.ts";
 export const OUTLET_METRICS: readonly Metric[] = [
   {
     name: "sluice_spans_total",
-    help: "Spans for the collector: sent, not taken by it, dropped for want of room.",
+    help: "Spans for the collector: sent, not taken by it, dropped for want of room or of a collector.",
     type: "counter",
     labels: ["result"],
     unit: "",

@@ -1,6 +1,6 @@
 /**
- * Where exchanges and decisions are told one by one: to a collector of traces, to the access log, as exemplars. What a reload changes is closed and
- * opened anew, and the rest is left alone. OpenTelemetry is loaded when there is a collector to tell.
+ * Where exchanges and decisions are told one by one: to a collector of traces, to the access log, as exemplars. What a reload changes is opened anew
+ * before the old one is closed, and the rest is left alone. OpenTelemetry is loaded when there is a collector to tell.
  */
 
 import { randomBytes } from "node:crypto";
@@ -30,24 +30,65 @@ export interface OutletCounts {
   readonly lines: LineCounts;
 }
 
-/** An outlet, and the words of the configuration that it was made of. */
-interface Made<T> {
-  readonly from: string;
-  readonly outlet: T;
+/** What is told one by one. */
+interface Outlet<C> {
+  readonly counts: C;
+  close(): Promise<void>;
 }
 
-const NO_SPANS: SpanCounts = { sent: 0, failed: 0, dropped: 0 };
-const NO_LINES: LineCounts = { written: 0, dropped: 0 };
+type Counts<C> = { readonly [K in keyof C]: number };
+
+/** Where one kind of outlet is, or none: what a reload puts in its place, and what all of them came to. */
+class Place<T extends Outlet<C>, C extends Counts<C> & { readonly dropped: number }> {
+  /** The words of the configuration that the outlet was made of. */
+  #from = "";
+  #outlet: T | undefined = undefined;
+  /** Of those that are closed, and of what found none. */
+  #counts: C;
+  readonly #closing = new Set<T>();
+
+  constructor(none: C) {
+    this.#counts = none;
+  }
+
+  get outlet(): T | undefined {
+    return this.#outlet;
+  }
+
+  get counts(): C {
+    const open = this.#outlet === undefined ? [] : [this.#outlet];
+    return [...open, ...this.#closing].reduce((sum, { counts }) => summed(sum, counts), this.#counts);
+  }
+
+  isFrom(from: string): boolean {
+    return this.#from === from;
+  }
+
+  /** Counts what was to be told while there is no outlet. */
+  missed(count: number): void {
+    this.#counts = { ...this.#counts, dropped: this.#counts.dropped + count };
+  }
+
+  /** Tells the next outlet from now on; resolves when the one before has ended, which the next is told of too. */
+  async replace(from: string, next: (closed: Promise<void>) => T | undefined): Promise<void> {
+    const before = this.#outlet;
+    const closed = before?.close() ?? Promise.resolve();
+    this.#from = from;
+    this.#outlet = next(closed);
+    if (before === undefined) return;
+    this.#closing.add(before);
+    await closed;
+    this.#closing.delete(before);
+    this.#counts = summed(this.#counts, before.counts);
+  }
+}
 
 /** The outlets of a program. Nothing is open before `configure`. */
 export class Outlets {
   readonly exemplars = new Exemplars();
   readonly #options: OutletOptions;
-  #collector: Made<Collector> | undefined = undefined;
-  #accessLog: Made<AccessLog> | undefined = undefined;
-  // Of those that are closed.
-  #spans = NO_SPANS;
-  #lines = NO_LINES;
+  readonly #traces = new Place<Collector, SpanCounts>({ sent: 0, failed: 0, dropped: 0 });
+  readonly #accessLog = new Place<AccessLog, LineCounts>({ written: 0, dropped: 0 });
 
   constructor(options: OutletOptions) {
     this.#options = options;
@@ -56,14 +97,13 @@ export class Outlets {
   /** Opens what a configuration asks for, closes what it does not. A file that stays is opened anew. */
   async configure(config: Config): Promise<void> {
     this.exemplars.keepOnly(config.routes.map(({ name }) => name));
-    await this.#configureLog(config);
-    await this.#configureTraces(config);
+    await Promise.all([this.#configureLog(config), this.#configureTraces(config)]);
   }
 
   /** Takes exchanges. Never throws, never waits. */
   take(accounts: readonly Account[]): void {
     for (const account of accounts) {
-      if (account.isLogged) this.#accessLog?.outlet.take(account);
+      if (account.isLogged) this.#log(account);
       if (account.trace === undefined) continue;
       this.exemplars.take(account);
       this.#tell(spansOf(account));
@@ -75,7 +115,7 @@ export class Outlets {
     return {
       read: (options) => journal.read(options),
       append: (entry) => {
-        if (this.#collector !== undefined) this.#decided((id, at) => decisionOf(entry, id, at));
+        if (this.#traces.outlet !== undefined) this.#decided((id, at) => decisionOf(entry, id, at));
         return journal.append(entry);
       },
     };
@@ -83,22 +123,28 @@ export class Outlets {
 
   /** Takes a message to people: some are decisions. */
   noticed(notice: Notice): void {
-    if (this.#collector !== undefined) this.#decided((id, at) => holdOf(notice, id, at));
+    if (this.#traces.outlet !== undefined) this.#decided((id, at) => holdOf(notice, id, at));
   }
 
   get counts(): OutletCounts {
-    const spans = this.#collector?.outlet.counts ?? NO_SPANS;
-    const lines = this.#accessLog?.outlet.counts ?? NO_LINES;
-    return { spans: summed(this.#spans, spans), lines: summed(this.#lines, lines) };
+    return { spans: this.#traces.counts, lines: this.#accessLog.counts };
   }
 
   /** Sends and writes what waits, within a bound. */
   async close(): Promise<void> {
-    await Promise.all([this.#closeTraces(), this.#closeLog()]);
+    await Promise.all([this.#traces, this.#accessLog].map((each) => each.replace("", () => undefined)));
+  }
+
+  #log(account: Account): void {
+    const { outlet } = this.#accessLog;
+    if (outlet === undefined) this.#accessLog.missed(1);
+    else outlet.take(account);
   }
 
   #tell(spans: readonly Span[]): void {
-    for (const span of spans) this.#collector?.outlet.take(span);
+    const { outlet } = this.#traces;
+    if (outlet === undefined) this.#traces.missed(spans.length);
+    else for (const span of spans) outlet.take(span);
   }
 
   #decided(make: (spanId: string, at: number) => Span | undefined): void {
@@ -112,15 +158,14 @@ export class Outlets {
   }
 
   async #configureLog({ accessLog }: Config): Promise<void> {
-    const from = JSON.stringify(accessLog);
-    if (this.#accessLog?.from === from) {
-      this.#accessLog.outlet.reopen();
-      return;
-    }
-    await this.#closeLog();
-    if (accessLog === "off") return;
     const { write, log } = this.#options;
-    this.#accessLog = { from, outlet: openAccessLog(accessLog, write, log) };
+    const place = this.#accessLog;
+    const from = JSON.stringify(accessLog);
+    if (place.isFrom(from)) place.outlet?.reopen();
+    else
+      await place.replace(from, (closed) =>
+        accessLog === "off" ? undefined : openAccessLog(accessLog, write, log, closed),
+      );
   }
 
   async #configureTraces({ tracing, environment }: Config): Promise<void> {
@@ -132,30 +177,17 @@ export class Outlets {
       ]),
     );
     const from = JSON.stringify([tracing, headers]);
-    if (this.#collector?.from === from) return;
-    await this.#closeTraces();
-    if (tracing === "off") return;
+    if (this.#traces.isFrom(from)) return;
+    let next: Collector | undefined;
     try {
-      const { openCollector } = await import("./otlp.ts");
-      this.#collector = { from, outlet: openCollector({ ...tracing, headers, environment, program, log }) };
+      if (tracing !== "off")
+        next = (await import("./otlp.ts")).openCollector({ ...tracing, headers, environment, program, log });
     } catch (error) {
-      // Traffic does not depend on it.
-      log.error("there are no traces", { detail: asAppError(error).message });
+      // Traffic does not depend on it. The one before goes on, and the next reload tries again.
+      log.error("the collector cannot be opened", { detail: asAppError(error).message });
+      return;
     }
-  }
-
-  async #closeTraces(): Promise<void> {
-    const outlet = this.#collector?.outlet;
-    this.#collector = undefined;
-    await outlet?.close();
-    if (outlet !== undefined) this.#spans = summed(this.#spans, outlet.counts);
-  }
-
-  async #closeLog(): Promise<void> {
-    const outlet = this.#accessLog?.outlet;
-    this.#accessLog = undefined;
-    await outlet?.close();
-    if (outlet !== undefined) this.#lines = summed(this.#lines, outlet.counts);
+    await this.#traces.replace(from, () => next);
   }
 }
 
@@ -165,7 +197,7 @@ export function allowed(config: Config, env: Readonly<Record<string, string | un
   return isDisabled ? { ...config, tracing: "off" } : config;
 }
 
-function summed<T extends { readonly [K in keyof T]: number }>(a: T, b: T): T {
+function summed<T extends Counts<T>>(a: T, b: T): T {
   const entries = Object.entries<number>(a).map(([name, count]) => [name, count + b[name as keyof T]]);
   // The entries are those of the one.
   return Object.fromEntries(entries) as T;

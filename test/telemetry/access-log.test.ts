@@ -219,6 +219,33 @@ t.test(
   },
 );
 
+t.test("what a reader has not taken at the end is counted as dropped, once", async (t) => {
+  let take = (): void => {};
+  const stalled = (): Promise<void> => new Promise((resolve) => (take = resolve));
+  const log = openAccessLog(configOf({}), stalled, QUIET);
+  log.take(ACCOUNT);
+  await new Promise((resolve) => setImmediate(resolve));
+  log.take(ACCOUNT);
+  await log.close();
+  t.strictSame(log.counts, { written: 0, dropped: 2 });
+  take();
+  await new Promise((resolve) => setImmediate(resolve));
+  t.strictSame(log.counts, { written: 0, dropped: 2 });
+});
+
+t.test("a log writes nothing before the one that it follows has ended", async (t) => {
+  const texts: string[] = [];
+  let end = (): void => {};
+  const ended = new Promise<void>((resolve) => (end = resolve));
+  const log = openAccessLog(configOf({}), async (text) => void texts.push(text), QUIET, ended);
+  log.take(ACCOUNT);
+  await new Promise((resolve) => setTimeout(resolve));
+  t.equal(texts.length, 0);
+  end();
+  await log.close();
+  t.equal(texts.length, 1);
+});
+
 t.test(
   "what a real run has written a backtest reads, every line of it, and finds the same failures",
   async (t) => {
