@@ -14,6 +14,11 @@ import { clock, dice, openFilesLimit } from "./platform.ts";
 import type { Running } from "./start.ts";
 import { LOG_LEVELS, createLog } from "./telemetry/log.ts";
 
+/** So much of the log, and of the access log, waits for a reader that stalls: bytes. */
+const MOST_WAITING = 16 * 2 ** 20;
+/** So long the last lines may take to be read: ms. */
+const FLUSH_MS = 2000;
+
 /** Runs the command line; resolves the exit code (product.md §4). */
 export function main(argv: readonly string[]): Promise<number> {
   const io = terminal();
@@ -37,7 +42,7 @@ export function main(argv: readonly string[]): Promise<number> {
 async function serve(file: string, io: Io): Promise<number> {
   // Whoever reads the log may go, and its disk may be full: that is no reason to serve nobody.
   process.stdout.removeAllListeners("error").on("error", () => {});
-  const log = createLog((line) => process.stdout.write(line), clock, levelOf(io.env["SLUICE_LOG_LEVEL"]));
+  const log = createLog(unlessStalled, clock, levelOf(io.env["SLUICE_LOG_LEVEL"]));
   const reread = () => loadConfig(file, io.env);
   const { later, start } = await import("./start.ts");
   // Before anything serves: a signal that comes early must not find the platform's default, which is to die.
@@ -71,7 +76,15 @@ async function ended(running: Running, log: Log): Promise<number> {
   const { cut } = await running.stop();
   if (cut > 0) log.warn("cut what did not finish in time", { exchanges: cut });
   log.info("stopped", { cut });
-  return cut > 0 ? 1 : 0;
+  const code = cut > 0 ? 1 : 0;
+  // Output that nobody reads keeps a process alive.
+  setTimeout(() => process.exit(code), FLUSH_MS).unref();
+  return code;
+}
+
+/** Says a line of the log, and forgets it where so much waits for a reader that stalls. */
+function unlessStalled(line: string): void {
+  if (process.stdout.writableLength < MOST_WAITING) process.stdout.write(line);
 }
 
 /** Resolves when the system has taken the text: a reader that stalls is waited for by whoever has more to say. */

@@ -43,6 +43,15 @@ async function serving(t: Test, url = NOBODY, more: object = {}) {
   return { proxy, address, operator: operatorOf(folder) };
 }
 
+/** A hundred requests, each of whose lines in the access log has more than 1,000 characters. */
+async function hundred(t: Test, address: string): Promise<void> {
+  const client = await raw(address);
+  const request = `GET /${"x".repeat(1000)} HTTP/1.1\r\nHost: x\r\n`;
+  client.send(`${request}\r\n`.repeat(99) + `${request}Connection: close\r\n\r\n`);
+  const { text } = await client.closed();
+  t.equal(text.split("HTTP/1.1 200").length, 101);
+}
+
 t.test("a proxy goes on serving when whoever reads its log has gone, and still drains", async (t) => {
   const { proxy, operator } = await serving(t);
   proxy.child.stdout?.destroy();
@@ -58,24 +67,28 @@ t.test("a reader of the access log that stalls loses lines, which are counted, a
   t.teardown(() => server.close());
   const { proxy, address, operator } = await serving(t, server.url, { accessLog: { sample: "100%" } });
   proxy.child.stdout?.pause();
-  // Each line is longer than its path.
-  const request = `GET /${"x".repeat(1000)} HTTP/1.1\r\nHost: x\r\n`;
-  const some = async (): Promise<void> => {
-    const client = await raw(address);
-    client.send(`${request}\r\n`.repeat(99) + `${request}Connection: close\r\n\r\n`);
-    const { text } = await client.closed();
-    t.equal(text.split("HTTP/1.1 200").length, 101);
-  };
   const dropped = async (): Promise<number> => {
     const { text } = await operator("/metrics");
     return Number(/^sluice_access_lines_total\{.*result="dropped".*\} (\d+)$/m.exec(text)?.[1]);
   };
   // Together they are more than may wait.
   for (let round = 0; round < 10 && (await dropped()) === 0; round++)
-    await Promise.all(Array.from({ length: 20 }, some));
+    await Promise.all(Array.from({ length: 20 }, () => hundred(t, address)));
   t.ok((await dropped()) > 0);
   proxy.child.stdout?.resume();
   await proxy.says(/"path":"\/x+"/);
   proxy.child.kill("SIGTERM");
   t.equal(await proxy.ended, 0);
+});
+
+t.test("a proxy whose log nobody reads any more ends when it is told to", async (t) => {
+  const server = await upstream(reply(200, ""));
+  t.teardown(() => server.close());
+  const { proxy, address } = await serving(t, server.url, { accessLog: { sample: "100%" } });
+  proxy.child.stdout?.pause();
+  // More than fits between two processes.
+  await Promise.all(Array.from({ length: 10 }, () => hundred(t, address)));
+  const gone = once(proxy.child, "exit");
+  proxy.child.kill("SIGTERM");
+  t.same(await gone, [0, null]);
 });
