@@ -54,6 +54,8 @@ export interface FleetOptions {
 export class Fleet {
   readonly #options: FleetOptions;
   readonly #waiting = new Map<string, () => void>();
+  /** The secrets that this replica works with. */
+  readonly #agreed = new Map<string, string>();
   /** The batch of which it is not known whether it has arrived. */
   #unsure: Uint8Array | undefined;
   #batch = 0;
@@ -188,7 +190,16 @@ export class Fleet {
   async secret(name: string, mine: string): Promise<string | undefined> {
     const { link, key } = this.#options;
     const reply = await link.send(...evalOf(KEEP_FIRST, key(`secret:${name}`), mine));
-    return reply.ok && typeof reply.value === "string" ? reply.value : undefined;
+    if (!reply.ok || typeof reply.value !== "string") return undefined;
+    this.#agreed.set(name, reply.value);
+    return reply.value;
+  }
+
+  /** Puts back what was agreed on, where the store has lost it: who comes new is to work with what the others have. */
+  async keepSecrets(): Promise<void> {
+    const { link, key } = this.#options;
+    for (const [name, agreed] of this.#agreed)
+      await link.send(...evalOf(KEEP_FIRST, key(`secret:${name}`), agreed));
   }
 
   /** Resolves at the word that the answer is there, or when it is time to look for it. */

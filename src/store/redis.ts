@@ -306,6 +306,7 @@ export class RedisStore implements SharedStore {
 
   #connected(): void {
     this.#hasCopies = false;
+    void this.#fleet.keepSecrets();
     void this.#looks.now();
     void this.#lease.now();
   }
@@ -363,6 +364,7 @@ export class RedisStore implements SharedStore {
   /** Redis has lost saves: the holder of the lease publishes the highest that anybody knows, everybody else offers what they have. */
   async #regain(found: Numbers, known: StateDocument): Promise<number> {
     const { log } = this.#options;
+    void this.#fleet.keepSecrets();
     const encoded = encodeState(known, LINEAGE);
     if (!encoded.ok) return LOOK_MS;
     if (this.#lease.held === undefined) {

@@ -136,6 +136,24 @@ redisTest("FLUSHALL: the leader publishes again what anybody knows, under a high
   t.match(await stateIn(leader), { epoch: 2, version: 5 });
 });
 
+redisTest("a store that has lost everything gets back the secret that the fleet works with", async (t) => {
+  const server = await redisServer(t);
+  const [a] = await fleetOf(t, server.url, 1);
+  if (a === undefined) throw new Error("too few");
+  t.equal(await a.secret("cookie.key", "the fleet's"), "the fleet's");
+  const isBack = async (): Promise<boolean> => (await server.ask("KEYS", "*secret:cookie.key")) + "" !== "";
+  const newcomers = async (): Promise<string | undefined> =>
+    (await sharedStore(t, server.url)).secret("cookie.key", "a newcomer's");
+  await server.kill();
+  await server.restart();
+  await until("it is back after a restart", isBack);
+  t.equal(await newcomers(), "the fleet's");
+  t.same(await a.save(documentOf(1)), { ok: true });
+  await server.ask("FLUSHALL");
+  await until("it is back after a flush", isBack);
+  t.equal(await newcomers(), "the fleet's");
+});
+
 redisTest("saves that only a follower knows are not lost with the store", async (t) => {
   const server = await redisServer(t);
   const [leader, other] = await leaderOf(await fleetOf(t, server.url, 2));
