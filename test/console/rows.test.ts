@@ -25,7 +25,14 @@ t.test("the history of a route is in columns, and empty before there is one", as
   const known = { atMs: [1000], weight: [25], stable: arm, canary: arm };
   const { ask } = await testAdmin(t, { history: { of: (route) => (route === "app" ? known : undefined) } });
   t.same((await ask("GET", "/v1/routes/app/history")).json, { everyMs: 5000, ...known });
-  t.match((await ask("GET", "/v1/routes/api/history")).json, { atMs: [], canary: { p99Ms: [] } });
+  const none = { requests: [], failures: [], p50Ms: [], p95Ms: [], p99Ms: [] };
+  t.same((await ask("GET", "/v1/routes/api/history")).json, {
+    everyMs: 5000,
+    atMs: [],
+    weight: [],
+    stable: none,
+    canary: none,
+  });
   t.equal((await ask("GET", "/v1/routes/none/history")).status, 404);
 });
 

@@ -93,7 +93,8 @@ t.test("a person's words mean nothing to the rules, whatever they are", async (t
   const sick = { healthy: false, worseThanCanary: true };
   const held = decide(promoted, { type: "alarm", rule: "errors" }, hold, sick);
   t.match(held, { state: { weight: 500_000 }, effects: [{}, { event: "ROLLBACK_HELD" }, {}] }, "and told");
-  if (held.ok) t.match(decide(held.state, { type: "alarm", rule: "errors" }, hold, sick), { effects: [] });
+  const again = held.ok ? decide(held.state, { type: "alarm", rule: "errors" }, hold, sick) : held;
+  t.same(again.ok && again.effects, []);
 });
 
 t.test("there is nothing to say where there is no gate, or nobody waits", async (t) => {
@@ -125,7 +126,9 @@ t.test("a no from the first step cannot step back, and a late one changes nothin
     code: "SPLIT_INPUT_INVALID",
   });
   const longer = done(begun, reject({ type: "extend", byMs: millis(5000) }));
-  t.match(longer, { progress: { extendedMs: 5000, gate: { signatures: [], ticks: [] } } });
+  t.equal(longer.progress.extendedMs, 5000);
+  t.same(longer.progress.gate?.signatures, []);
+  t.same(longer.progress.gate?.ticks, []);
 });
 
 t.test("a weight set by hand has no step to go back from, and an extension says why", async (t) => {

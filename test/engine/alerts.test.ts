@@ -149,7 +149,7 @@ t.test(
     b.health.stable = { healthy: false };
     await b.run(3700);
     const [{ id } = { id: "" }] = b.controller.alerting.open();
-    t.match(await b.controller.alerting.resolve(id, "ada", "stable is back"), { ok: true, value: [] });
+    t.same(await b.controller.alerting.resolve(id, "ada", "stable is back"), { ok: true, value: [] });
     t.match(alertsOf(b).at(-1), { event: "ALERT_RESOLVED", details: { alerts: [{ rule: "rolled_back" }] } });
     t.match(await b.controller.alerting.resolve(id, "ada", ""), { ok: false, code: "SPLIT_NOT_FOUND" });
     await b.run(10);

@@ -28,8 +28,8 @@ t.test("one replica raises, and the others follow at once", async (t) => {
     leader: "replica-0",
     leads: true,
     replicas: 3,
-    stale: [],
   });
+  t.same(statusOf(a).fleet?.stale, []);
   for (const b of replicas) well(b)();
   await a.run(8, () => replicas.forEach((b) => well(b)()));
   t.same(weights(replicas), [20, 20, 20]);

@@ -96,8 +96,13 @@ t.test("whatever meets whatever, the canary has no more traffic than by either",
   fc.assert(
     fc.property(moved, moved, (theirs, mine) => {
       const result = loweredAgain(theirs, mine);
-      if (result === null) return true;
-      return result.weight <= theirs.weight && result.revision > theirs.revision;
+      const after = result ?? theirs;
+      const lowers =
+        mine.phase === "rolled_back" ||
+        mine.confirmation.phase === "tripped" ||
+        mine.standsFor === "manual_weight";
+      if (result !== null && result.revision <= theirs.revision) return false;
+      return after.weight <= theirs.weight && (!lowers || after.weight <= mine.weight);
     }),
   );
 });

@@ -4,6 +4,7 @@ import fc from "fast-check";
 import t from "tap";
 import type { StateDocument } from "../../src/engine/ports.ts";
 import type { RestoreOrder } from "../../src/engine/restore.ts";
+import { fakeDice } from "../support/dice.ts";
 import {
   ADA,
   bench,
@@ -123,18 +124,16 @@ t.test("to restore what was rolled back is no rollback: none is counted, and non
   t.match(await idle.controller.restore(order(rolledBack)), { ok: true });
   t.match(statusOf(idle), { phase: "rolled_back", weight: 0, rollbacks: 0, lastRollback: null });
   t.same(idle.reports, []);
-  const other = await bench(benchConfig());
+  const other = await bench(benchConfig(), { dice: fakeDice(8) });
   await other.controller.command("app", setWeight(50), ADA);
   await other.run(330, ill(other));
   await other.controller.command("app", { ...setWeight(20), force: true } as never, ADA);
   t.match(await other.controller.restore(order(rolledBack, { force: true })), { ok: true });
   t.match(statusOf(other), { phase: "rolled_back", rollbacks: 1, lastRollback: { actor: "sluice" } });
   t.equal(other.reports.length, 1);
-  t.match(
-    other.notices.at(-1),
-    { event: "RESTORED", details: { explanation: [] } },
-    "what another rollout came to explains nothing",
-  );
+  const last = other.notices.at(-1);
+  t.equal(last?.event, "RESTORED");
+  t.same(last?.details["explanation"], [], "what another rollout came to explains nothing");
 });
 
 t.test("an alarm that has taken the weight away does not give it back after a restore", async (t) => {

@@ -75,7 +75,11 @@ t.test(
     await b.controller.command("app", setWeight(25), ADA);
     t.match(await turn(b, "emergency", true), { ok: true, recorded: true });
     t.match(await turn(b, "emergency", true), { ok: true, recorded: true }, "asked twice is done once");
-    t.match(await turn(b, "emergency", false), { ok: true, state: { all: {}, routes: {} } });
+    t.same(await turn(b, "emergency", false), {
+      ok: true,
+      state: { all: {}, routes: {} },
+      recorded: true,
+    });
     t.match(await turn(b, "emergency", false), { ok: true });
     t.match(inForce(b), { weight: 250_000, forcedCanary: true });
     t.strictSame(events(b), ["WEIGHT_SET", "EMERGENCY_ON", "EMERGENCY_ON", "EMERGENCY_OFF", "EMERGENCY_OFF"]);

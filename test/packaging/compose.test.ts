@@ -219,6 +219,7 @@ t.test(
           value.replace("/run/sluice", keys).replace("9900", String(admin)),
         ]),
       );
+      t.ok(HEALTHCHECK.length > 1, "the image has a health check");
       const health = spawnSync(process.execPath, HEALTHCHECK.slice(1), { env });
       t.equal(health.status, 0, `the image finds it well: ${health.stderr.toString()}`);
       const status = command(["status", "--json"], { ...env, SLUICE_STATE: join(folder, name, "state") });

@@ -139,11 +139,24 @@ const written = ({ state, reports, backups }: Config): readonly string[] => [
   ...(backups === "off" ? [] : [backups.folder]),
 ];
 
-const FILES = ["kubernetes/gateway.yaml", "kubernetes/sidecar.yaml"];
+/** What each file has, so that nothing below goes over an empty list unseen. */
+const FILES = {
+  "kubernetes/gateway.yaml": [
+    "ConfigMap",
+    "Deployment",
+    "NetworkPolicy",
+    "PodDisruptionBudget",
+    "Service",
+    "Service",
+    "ServiceMonitor",
+  ],
+  "kubernetes/sidecar.yaml": ["ConfigMap", "Deployment", "Service"],
+};
 
-for (const file of FILES) {
+for (const [file, kinds] of Object.entries(FILES)) {
   t.test(`${file}: selectors match labels, names lead somewhere, and each kind is of its group`, (t) => {
     const { documents, of, pod, spec, all } = manifest(file);
+    t.same(documents.map(({ kind }) => kind).toSorted(), kinds);
     for (const { kind, apiVersion } of documents) t.equal(apiVersion, GROUPS[kind], kind);
     const labelled = pod.spec.template.metadata.labels;
     t.ok(selects(pod.spec.selector.matchLabels, labelled), "the Deployment");

@@ -184,6 +184,7 @@ redisTest("redis: the first secret stays the fleet's", async (t) => {
   const [a, b] = await fleetOf(t, url, 2);
   const secrets = await Promise.all([a?.secret("cookie.key", "of a"), b?.secret("cookie.key", "of b")]);
   t.equal(new Set(secrets).size, 1);
+  t.match(secrets[0], /^of [ab]$/);
   t.equal(await b?.secret("cookie.key", "later"), secrets[0]);
 });
 

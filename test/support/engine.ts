@@ -15,6 +15,7 @@ import type {
   Backups,
   Confirm,
   DataPlane,
+  Dice,
   EndpointHealth,
   EvidencePort,
   Sample,
@@ -265,6 +266,8 @@ export async function bench(
     readonly confirm?: Confirm;
     readonly incidents?: IncidentFiles;
     readonly unwell?: () => string | undefined;
+    /** Others than every bench has: its rollouts have other ids. */
+    readonly dice?: Dice;
   } = {},
 ): Promise<Bench> {
   const clock = parts.clock ?? fakeClock();
@@ -300,7 +303,7 @@ export async function bench(
     incidents: parts.incidents,
     ...(parts.unwell === undefined ? {} : { unwell: parts.unwell }),
     clock,
-    dice: fakeDice(7),
+    dice: parts.dice ?? fakeDice(7),
     log: QUIET,
   });
   let each: () => void = () => {};
