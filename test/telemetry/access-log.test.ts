@@ -8,6 +8,7 @@ import type { BacktestReport } from "../../src/backtest/report.ts";
 import { configSchema, type AccessLogConfig } from "../../src/config/schema.ts";
 import type { Account } from "../../src/domain/account.ts";
 import { accessLine, openAccessLog, type AccessLog } from "../../src/telemetry/access-log.ts";
+import { RESCUED } from "../support/account.ts";
 import { sluice } from "../support/cli.ts";
 import { quietLog } from "../support/silence.ts";
 import { failing, program } from "../support/program.ts";
@@ -17,27 +18,7 @@ const NOWHERE = (): Promise<void> => Promise.resolve();
 const folder = await mkdtemp(join(tmpdir(), "sluice-access-"));
 t.teardown(() => rm(folder, { recursive: true, force: true }));
 
-const ACCOUNT: Account = {
-  route: "app",
-  arm: "canary",
-  why: "sticky",
-  bucket: 7,
-  keyHash: "0badcafe",
-  method: "GET",
-  path: "/a",
-  reason: "connect",
-  status: 0,
-  latencyMs: -1,
-  startedAt: 1_767_603_600_000.25,
-  settledMs: 4,
-  totalMs: 20.12345,
-  rescued: true,
-  answered: 200,
-  ended: "ok",
-  isLogged: true,
-  traceId: "",
-  trace: undefined,
-};
+const ACCOUNT: Account = { ...RESCUED, totalMs: 20.12345, isLogged: true };
 
 function configOf(accessLog: object): AccessLogConfig {
   const arm = { endpoints: ["http://a:1"] };

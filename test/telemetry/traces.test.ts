@@ -5,6 +5,7 @@ import { spansOf } from "../../src/telemetry/spans.ts";
 import { openCollector } from "../../src/telemetry/otlp.ts";
 import { Exemplars } from "../../src/telemetry/exemplars.ts";
 import type { Account } from "../../src/domain/account.ts";
+import { RESCUED } from "../support/account.ts";
 import { collector, type TakenSpan } from "../support/collector.ts";
 import { failing, program } from "../support/program.ts";
 
@@ -19,25 +20,9 @@ const inTrace = (spans: readonly TakenSpan[], traceId: string): readonly TakenSp
 const decisions = (spans: readonly TakenSpan[], event: string): readonly TakenSpan[] =>
   spans.filter(({ attributes }) => attributes["sluice.decision"] === event);
 
-/** The account of an exchange that was rescued. */
-const RESCUED: Account = {
-  route: "app",
-  arm: "canary",
-  why: "sticky",
-  bucket: 7,
-  keyHash: "0badcafe",
-  method: "GET",
-  path: "/a",
-  reason: "connect",
-  status: 0,
-  latencyMs: -1,
-  startedAt: 1_767_603_600_000.25,
-  settledMs: 4,
-  totalMs: 20,
-  rescued: true,
-  answered: 200,
-  ended: "ok",
-  isLogged: false,
+/** An exchange that was rescued, with its trace. */
+const TRACED: Account = {
+  ...RESCUED,
   traceId: TRACE,
   trace: {
     spanId: "1111111111111111",
@@ -74,7 +59,7 @@ const RESCUED: Account = {
 };
 
 t.test("the spans of a rescued exchange are what the conventions for HTTP say", async (t) => {
-  const [server, first, second, ...more] = spansOf(RESCUED);
+  const [server, first, second, ...more] = spansOf(TRACED);
   t.strictSame(more, []);
   t.match(server, { kind: "server", name: "GET app", parentId: CALLER, isRemote: true, error: "" });
   t.strictSame(server?.attributes, {
@@ -96,7 +81,7 @@ t.test("the spans of a rescued exchange are what the conventions for HTTP say", 
     kind: "client",
     parentId: "1111111111111111",
     error: "connect",
-    from: RESCUED.startedAt + 1,
+    from: TRACED.startedAt + 1,
   });
   t.strictSame(first?.attributes, {
     "http.request.method": "GET",
@@ -117,7 +102,7 @@ t.test("the spans of a rescued exchange are what the conventions for HTTP say", 
     "sluice.rescue": true,
     "sluice.arm": "stable",
   });
-  t.match(spansOf({ ...RESCUED, method: "BREW", bucket: -1, answered: 502, ended: "connect" })[0], {
+  t.match(spansOf({ ...TRACED, method: "BREW", bucket: -1, answered: 502, ended: "connect" })[0], {
     name: "HTTP app",
     error: "connect",
     attributes: {
@@ -126,7 +111,7 @@ t.test("the spans of a rescued exchange are what the conventions for HTTP say", 
       "error.type": "502",
     },
   });
-  t.strictSame(spansOf({ ...RESCUED, trace: undefined }), []);
+  t.strictSame(spansOf({ ...TRACED, trace: undefined }), []);
 });
 
 t.test(
@@ -215,7 +200,7 @@ t.test("what finds no place, and what is not taken, is counted", async (t) => {
     program: "0",
     log: QUIET,
   });
-  for (let nth = 0; nth < 20; nth++) for (const span of spansOf(RESCUED)) sink.take(span);
+  for (let nth = 0; nth < 20; nth++) for (const span of spansOf(TRACED)) sink.take(span);
   t.match(sink.counts, { sent: 0, failed: 0, dropped: 44 });
   await sink.close();
   t.match(sink.counts, { sent: 0, failed: 16, dropped: 44 });
@@ -224,7 +209,7 @@ t.test("what finds no place, and what is not taken, is counted", async (t) => {
 t.test("the latest sampled trace of each bucket is an exemplar, and of no route that is gone", async (t) => {
   const exemplars = new Exemplars();
   exemplars.keepOnly(["app"]);
-  const answered: Account = { ...RESCUED, reason: "ok", status: 200 };
+  const answered: Account = { ...TRACED, reason: "ok", status: 200 };
   exemplars.take({ ...answered, traceId: "a", settledMs: 4 });
   exemplars.take({ ...answered, traceId: "b", settledMs: 5 });
   exemplars.take({ ...answered, traceId: "c", settledMs: 99_000 });
