@@ -16,6 +16,9 @@ const ENTRY = fileURLToPath(new URL("../../src/sluice.js", import.meta.url));
 const read = (name: string): string => readFileSync(EXAMPLES + name, "utf8");
 const USERS: readonly string[] = Array.from({ length: 60 }, (_, i) => `user-${i}`);
 
+/** So long a script may take. */
+const MOST_MS = 40_000;
+
 /** A route whose one rule knows after a few responses, and whose plan climbs by time. */
 const ROUTE = {
   health: { interval: "1s" },
@@ -56,10 +59,13 @@ async function script(
   const { output, ended } = watched(child);
   const over = { is: false };
   void ended.then(() => (over.is = true));
+  // One that never ends by itself has no exit code, which is what the tests look at.
+  const late = setTimeout(() => child.kill("SIGKILL"), MOST_MS);
   while (!over.is) {
     await second(p);
     if (breakAt !== undefined && (await p.status()).weight === breakAt) p.canary.answer = failing;
   }
+  clearTimeout(late);
   return { code: await ended, said: output() };
 }
 
@@ -94,7 +100,8 @@ t.test(
     t.match(left, { phase: "paused", weight: 60 });
     t.same(left.steps, []);
     p.canary.answer = failing;
-    while ((await p.status()).phase !== "rolled_back") await second(p);
+    for (let nth = 0; nth < 120 && (await p.status()).phase !== "rolled_back"; nth++) await second(p);
+    t.equal((await p.status()).phase, "rolled_back");
     const bad = await script(p, "drive.sh", ["app", "0"]);
     t.equal(bad.code, 1, bad.said);
     t.match(bad.said, /"result":"Failed"/);

@@ -7,11 +7,12 @@ import t from "tap";
 import { dashboard, dashboardJson } from "../../docker/grafana/dashboard.ts";
 import { failing, program, type Program } from "../support/program.ts";
 import { freePort, missing, serve } from "../support/servers.ts";
+import { until } from "../support/until.ts";
 
 t.setTimeout(120_000);
 
 const FILE = new URL("../../docker/grafana/dashboards/sluice.json", import.meta.url);
-/** So long the rollout goes on at the most; a Prometheus that never answers ends at the test's own limit. */
+/** So long the rollout goes on at the most. */
 const MOST_SECONDS = 60;
 
 interface Target {
@@ -151,8 +152,12 @@ t.test(
     const open = new Map(expressions);
     // One second of the rollout for each look that Prometheus has taken.
     for (let nth = 0, looks = 0; open.size > 0 && nth < MOST_SECONDS;) {
-      const seen = await looksOf(origin);
-      if (seen === looks) continue;
+      let seen = looks;
+      await until(
+        "Prometheus has looked again",
+        async () => (seen = await looksOf(origin)) !== looks,
+        60_000,
+      );
       looks = seen;
       await second(p, nth++);
       for (const [expr] of open) if ((await answered(origin, expr)).length > 0) open.delete(expr);

@@ -257,7 +257,7 @@ t.test("the fan-out waits for as long as a 429 asks for, and then delivers", asy
     const before = service.asked;
     field = "86400";
     fanout.notify(later("resolve"));
-    while (service.asked === before) await new Promise((resolve) => setImmediate(resolve));
+    await service.untilAsked(before + 1);
     // Without the field it would be asked again a millisecond later, and not only once.
     await fanout.close();
     t.equal(service.asked, before + 1, channel.name);

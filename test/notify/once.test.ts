@@ -5,6 +5,7 @@ import type { Notice, Outbox } from "../../src/engine/ports.ts";
 import type { Channel, Interest, Message } from "../../src/notify/channel.ts";
 import { createFanout } from "../../src/notify/fanout.ts";
 import { later, noticeOf, toldOf } from "../support/notices.ts";
+import { until } from "../support/until.ts";
 
 const QUICK = { timeoutMs: 50, backoffMs: 1, closeMs: 2000, minuteMs: 30 };
 const ALL: Interest = {
@@ -206,7 +207,7 @@ t.test(
     );
     for (let n = 1; n <= 39; n += 1) fanout.notify(plain(`${n}`));
     fanout.notify(plain("loud", "emergency"));
-    while (a.seen.length < 4) await new Promise((resolve) => setTimeout(resolve, 5));
+    await until("four are counted", () => fanout.stats()["a"]?.sent === 4);
     t.same(ids(a.seen), ["1", "2", "loud", "held:3"]);
     const [summary] = a.seen.slice(3);
     t.match(summary, {
@@ -251,7 +252,7 @@ t.test("what a flood pushes out of the queue is counted in the one message", asy
     { ...QUICK, queue: 10, minuteMs: 40 },
   );
   for (let n = 1; n <= 1000; n += 1) fanout.notify(plain(`${n}`));
-  while (a.seen.length < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+  await until("two are counted", () => fanout.stats()["a"]?.sent === 2);
   t.equal(a.seen[1]?.summary, "999 more messages were held back");
   t.match(fanout.stats()["a"], { sent: 2, heldBack: 9, dropped: 990 });
   await fanout.close();

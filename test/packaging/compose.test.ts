@@ -15,6 +15,7 @@ import { parseConfig } from "../../src/config/load.ts";
 import { temporaryFolder } from "../support/disk.ts";
 import { ask, command } from "../support/program.ts";
 import { freePort, missing, serve } from "../support/servers.ts";
+import { until } from "../support/until.ts";
 
 t.setTimeout(120_000);
 
@@ -108,14 +109,9 @@ function child(t: Test, program: string, args: readonly string[], cwd?: string):
   return started;
 }
 
-/** Asks until `holds`; what another program does has no event here. */
-async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
-  for (let tries = 0; tries < 600; tries++) {
-    if (await holds().catch(() => false)) return;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  throw new Error(`not within a minute: ${what}`);
-}
+/** Asks until it is answered, and `holds`. */
+const answered = (what: string, holds: () => Promise<boolean>): Promise<void> =>
+  until(what, () => holds().catch(() => false), 60_000);
 
 /** An admin listener, asked by the name that Prometheus has for it. */
 function askAdmin(port: number, host: string, path: string, ca: Buffer): Promise<number | undefined> {
@@ -249,11 +245,11 @@ t.test(
     };
     const both = (await Promise.all(REPLICAS.map((name) => portOf(`${name}:9900`)))).toSorted();
     const serving = 'sum by (instance) (rate(sluice_requests_total{job="sluice",route="app"}[30s])) > 1';
-    await until(`both are scraped: ${server.output()}`, async () => {
+    await answered(`both are scraped: ${server.output()}`, async () => {
       return JSON.stringify(await query(serving)) === JSON.stringify(both);
     });
     t.same(await query("up == 1"), both);
-    await until(`both have one state: ${store.output()}`, async () => {
+    await answered(`both have one state: ${store.output()}`, async () => {
       const isUp = JSON.stringify(await query("sluice_store_up == 1")) === JSON.stringify(both);
       return isUp && (await query("sluice_leader == 1")).length === 1;
     });

@@ -5,16 +5,10 @@ import type { StateDocument } from "../../src/engine/ports.ts";
 import { clock } from "../../src/platform.ts";
 import type { RedisStore } from "../../src/store/redis.ts";
 import { temporaryFolder } from "../support/disk.ts";
-import {
-  freePort,
-  pause,
-  redisServer,
-  redisTest,
-  redisWithSentinels,
-  until,
-  type RedisProcess,
-} from "../support/redis.ts";
+import { redisServer, redisTest, redisWithSentinels, type RedisProcess } from "../support/redis.ts";
+import { freePort } from "../support/servers.ts";
 import { quietLog, type Remembered } from "../support/silence.ts";
+import { pause, until } from "../support/until.ts";
 import { documentOf, versionIn } from "./documents.ts";
 import { fleetOf, leaderOf, sharedStore } from "./shared.ts";
 

@@ -6,8 +6,10 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import type { RedisStore } from "../../src/store/redis.ts";
 import { temporaryFolder } from "../support/disk.ts";
-import { freePort, redisServer, redisTest, started, until, type RedisProcess } from "../support/redis.ts";
+import { redisServer, redisTest, started, type RedisProcess } from "../support/redis.ts";
+import { freePort } from "../support/servers.ts";
 import { tlsFile } from "../support/tls.ts";
+import { until } from "../support/until.ts";
 import { documentOf } from "./documents.ts";
 import { leaderOf, sharedStore } from "./shared.ts";
 

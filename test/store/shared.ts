@@ -5,8 +5,8 @@ import { stateOf, type SharedState } from "../../src/config/state.ts";
 import type { Log } from "../../src/engine/ports.ts";
 import { redisStore, type RedisStore } from "../../src/store/redis.ts";
 import { temporaryFolder } from "../support/disk.ts";
-import { until } from "../support/redis.ts";
 import { quietLog } from "../support/silence.ts";
+import { until } from "../support/until.ts";
 import { openOptions } from "./documents.ts";
 
 /** A store that replicas share, closed with the test; its folder is new and empty unless `state` says otherwise. */

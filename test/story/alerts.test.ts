@@ -3,6 +3,7 @@
 import t from "tap";
 import type { Notice } from "../../src/engine/ports.ts";
 import { failing, program, type Program } from "../support/program.ts";
+import { until } from "../support/until.ts";
 
 const ROUTE = {
   rollback: { onAny: [{ metric: "error_rate", above: "50%", for: "4m" }], confirm: false },
@@ -64,9 +65,12 @@ t.test(
       const { body } = await p.api("/v1/journal?limit=100");
       return (body as { lines: readonly { event: string; actor: string }[] }).lines;
     };
-    let lines = await linesOf();
+    let lines: Awaited<ReturnType<typeof linesOf>> = [];
     // The journal is written behind what is decided.
-    while (lines.filter(({ event }) => event === "ALERT_RESOLVED").length < 2) lines = await linesOf();
+    await until("both are in the journal", async () => {
+      lines = await linesOf();
+      return lines.filter(({ event }) => event === "ALERT_RESOLVED").length >= 2;
+    });
     t.match(
       lines.filter(({ event }) => event.startsWith("ALERT_")).map(({ event }) => event),
       ["ALERT_OPENED", "ALERT_OPENED", "ALERT_ACKNOWLEDGED", "ALERT_RESOLVED", "ALERT_RESOLVED"],

@@ -11,6 +11,7 @@ import { OpenFeature, type Client } from "@openfeature/server-sdk";
 import t, { type Test } from "tap";
 import { ask, command, program, service, type Program } from "../support/program.ts";
 import { operatorOf } from "../support/operator.ts";
+import { until } from "../support/until.ts";
 
 t.setTimeout(300_000);
 
@@ -75,7 +76,7 @@ async function flagged(t: Test, more: object = {}): Promise<Flagged> {
     async rewrite(content) {
       const before = await seen();
       await writeFile(file, typeof content === "string" ? content : JSON.stringify({ flags: content }));
-      while ((await seen()) === before) await new Promise((resolve) => setTimeout(resolve, 20));
+      await until("the file is seen", async () => (await seen()) !== before);
     },
     evaluate: (flag, key) =>
       app.api(`/ofrep/v1/evaluate/flags/${flag}`, {

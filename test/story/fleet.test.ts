@@ -13,7 +13,8 @@ import {
   type Process,
   type Service,
 } from "../support/program.ts";
-import { redisServer, redisTest, until, type RedisProcess } from "../support/redis.ts";
+import { redisServer, redisTest, type RedisProcess } from "../support/redis.ts";
+import { until } from "../support/until.ts";
 
 t.setTimeout(180_000);
 

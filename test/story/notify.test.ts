@@ -1,6 +1,6 @@
 /** A rollback, told over every channel by the whole program: once, whatever hangs, and whenever it is killed. */
 
-import { once } from "node:events";
+import { EventEmitter, once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -18,13 +18,23 @@ import {
   slackHook,
   SLACK_TOKEN,
 } from "../support/receivers.ts";
+import { untilEvent } from "../support/until.ts";
 
 t.setTimeout(60_000);
 
 /** A mail server, and the texts that it has taken; `hold` keeps it from answering. */
 async function mailServer(t: Test) {
   const taken: string[] = [];
-  const made = { taken, port: 0, hold: false, asked: 0 };
+  const mails = new EventEmitter();
+  const made = {
+    taken,
+    port: 0,
+    hold: false,
+    asked: 0,
+    /** Resolves when there were `count` mails, whatever became of them. */
+    untilAsked: (count: number): Promise<void> =>
+      untilEvent(`there are ${count} mails`, mails, "asked", () => made.asked >= count),
+  };
   const server = new SMTPServer({
     authOptional: true,
     closeTimeout: 100,
@@ -34,6 +44,7 @@ async function mailServer(t: Test) {
       stream.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
       stream.on("end", () => {
         made.asked += 1;
+        mails.emit("asked");
         if (made.hold) return;
         taken.push(text);
         done();
@@ -129,8 +140,7 @@ t.test(
     }
     t.match(await p.status(), { weight: 0, phase: "rolled_back" });
     t.ok(ticks <= 3, `${ticks} ticks`);
-    for (const each of [chat, pager, hook, alerts])
-      while (each.asked === 0) await new Promise((resolve) => setImmediate(resolve));
+    for (const each of [chat, pager, hook, alerts, mail]) await each.untilAsked(1);
     await p.stop();
     const metrics = p.notices.length;
     t.ok(metrics > 0);
@@ -193,9 +203,8 @@ t.test(
     for (const each of [chat, pager, hook, alerts]) each.instead = () => true;
     mail.hold = true;
     await sluice("rollback", "app", "--reason", "manual");
-    for (const [each, asked] of before)
-      while (each.asked === asked) await new Promise((resolve) => setTimeout(resolve, 5));
-    while (mail.asked === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    for (const [each, asked] of before) await each.untilAsked(asked + 1);
+    await mail.untilAsked(1);
     first.child.kill("SIGKILL");
     await first.ended;
 

@@ -1,11 +1,13 @@
 /** The safety switches and the health report with the whole program: two workers under load, a kill, and a program of which much is broken. */
 
+import { EventEmitter } from "node:events";
 import { mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { Agent, createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t from "tap";
 import { ask, command, configFile, program, service, type Program } from "../support/program.ts";
+import { untilEvent } from "../support/until.ts";
 
 t.setTimeout(110_000);
 
@@ -14,6 +16,7 @@ const ANSWER = { safety: { emergency: { answer: { status: 503, body: "closed" } 
 /** Requests on connections of their own until told to stop; what each was answered, in the order in which they were sent. */
 function load(p: Program, method: string) {
   const over = new AbortController();
+  const exchanges = new EventEmitter();
   const seen: { readonly sent: number; readonly status: number; readonly body: string }[] = [];
   let sent = 0;
   const one = async (): Promise<void> => {
@@ -23,6 +26,7 @@ function load(p: Program, method: string) {
       const number = ++sent;
       const { status, body } = await p.get(`u${number}`, { agent, method });
       seen.push({ sent: number, status, body });
+      exchanges.emit("over");
     }
     agent.destroy();
   };
@@ -35,10 +39,9 @@ function load(p: Program, method: string) {
     },
     seen,
     /** Resolves when so many more were answered. */
-    async more(count: number): Promise<void> {
-      const until = seen.length + count;
-      // A turn of the loop per try: there is no event for "was answered".
-      while (seen.length < until) await new Promise((resolve) => setTimeout(resolve, 1));
+    more(count: number): Promise<void> {
+      const enough = seen.length + count;
+      return untilEvent(`${count} more are answered`, exchanges, "over", () => seen.length >= enough);
     },
     async stop(): Promise<void> {
       over.abort();
@@ -230,10 +233,12 @@ t.test(
     const s = await site(t, { notify: { webhook: { url: `http://127.0.0.1:${port}/` } } });
     await s.run();
     const until = async (pattern: RegExp): Promise<{ code: number | null; output: string }> => {
-      for (;;) {
-        const found = await s.sluice("health");
-        if (pattern.test(found.output)) return found;
+      let found = await s.sluice("health");
+      for (let tries = 1; !pattern.test(found.output); tries++) {
+        if (tries === 100) throw new Error(`health never said ${pattern}: ${found.output}`);
+        found = await s.sluice("health");
       }
+      return found;
     };
     t.match(await until(/canary .* healthy/), { code: 0, output: /health checks (\d+)\/\1\n$/ });
     await s.canary.close();

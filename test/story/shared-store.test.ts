@@ -4,7 +4,8 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { temporaryFolder } from "../support/disk.ts";
 import { ask, program } from "../support/program.ts";
-import { redisServer, redisTest, until } from "../support/redis.ts";
+import { redisServer, redisTest } from "../support/redis.ts";
+import { until } from "../support/until.ts";
 
 redisTest("replicas of one store share the cookies' secret and keep their own token", async (t) => {
   const server = await redisServer(t);

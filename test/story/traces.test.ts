@@ -8,6 +8,7 @@ import t from "tap";
 import { collector } from "../support/collector.ts";
 import { ask, command, configFile, foldersIn, program, service } from "../support/program.ts";
 import { freePort, missing, serve } from "../support/servers.ts";
+import { until } from "../support/until.ts";
 
 t.setTimeout(110_000);
 
@@ -106,17 +107,18 @@ t.test(
       start: String(new Date().getTime() / 1000 - 3600),
       end: String(new Date().getTime() / 1000 + 3600),
     });
-    for (;;) {
-      try {
-        const answer = await fetch(`http://127.0.0.1:${port}/api/v1/query_exemplars?${asked.toString()}`);
-        const { data } = (await answer.json()) as { data: { exemplars: { labels: object }[] }[] };
-        const found = data.flatMap(({ exemplars }) => exemplars);
-        if (found.length === 0) continue;
-        t.match(found[0]?.labels, { trace_id: "4bf92f3577b34da6a3ce929d0e0e4736" });
-        return;
-      } catch {
-        // It does not answer yet; a Prometheus that never does ends at the test's own limit.
-      }
-    }
+    const look = async (): Promise<readonly { readonly labels: object }[]> => {
+      const answer = await fetch(`http://127.0.0.1:${port}/api/v1/query_exemplars?${asked.toString()}`);
+      const { data } = (await answer.json()) as { data: { exemplars: { labels: object }[] }[] };
+      return data.flatMap(({ exemplars }) => exemplars);
+    };
+    let found: Awaited<ReturnType<typeof look>> = [];
+    await until(
+      "Prometheus has an exemplar",
+      // At first it does not even answer.
+      async () => (found = await look().catch(() => [])).length > 0,
+      60_000,
+    );
+    t.match(found[0]?.labels, { trace_id: "4bf92f3577b34da6a3ce929d0e0e4736" });
   },
 );

@@ -4,10 +4,11 @@
  */
 
 import { createHmac } from "node:crypto";
-import { once } from "node:events";
+import { EventEmitter, once } from "node:events";
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Test } from "tap";
+import { untilEvent } from "./until.ts";
 
 /** A JSON object as it came. */
 export type Json = Readonly<Record<string, unknown>>;
@@ -32,6 +33,8 @@ export interface Receiver {
   instead: (response: ServerResponse, heard: Heard) => boolean;
   /** Resolves when `count` requests were taken. */
   until(count: number): Promise<void>;
+  /** Resolves when there were `count` requests, whatever became of them. */
+  untilAsked(count: number): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -47,7 +50,7 @@ async function receive(
 ): Promise<Receiver> {
   const taken: Heard[] = [];
   const wrong: string[] = [];
-  const waiting = new Set<() => void>();
+  const requests = new EventEmitter();
   let asked = 0;
   const server = createServer((request, response) => {
     let text = "";
@@ -55,6 +58,8 @@ async function receive(
     request.on("error", () => {});
     request.on("end", () => {
       asked += 1;
+      // Told when this request is over, whatever becomes of it.
+      queueMicrotask(() => requests.emit("over"));
       const heard = { path: request.url ?? "", headers: request.headers, body: objectOf(text) };
       const isJson = /^application\/json(; ?charset=utf-8)?$/.test(request.headers["content-type"] ?? "");
       if (request.method !== "POST" || !isJson)
@@ -69,7 +74,6 @@ async function receive(
       taken.push(heard);
       const says = typeof found.says === "string" ? found.says : JSON.stringify(found.says);
       response.writeHead(statuses.ok, { "content-type": "application/json" }).end(says);
-      for (const look of waiting) look();
     });
   }).listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -83,15 +87,8 @@ async function receive(
     },
     instead: () => false,
     until: (count) =>
-      new Promise((resolve) => {
-        const look = (): void => {
-          if (taken.length < count) return;
-          waiting.delete(look);
-          resolve();
-        };
-        waiting.add(look);
-        look();
-      }),
+      untilEvent(`${count} requests are taken`, requests, "over", () => taken.length >= count),
+    untilAsked: (count) => untilEvent(`there are ${count} requests`, requests, "over", () => asked >= count),
     async close() {
       server.closeAllConnections();
       server.close();

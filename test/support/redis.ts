@@ -7,13 +7,13 @@
 import { execFileSync, spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { Redis } from "ioredis";
 import t, { type Test } from "tap";
-import { clock } from "../../src/platform.ts";
+import { freePort } from "./servers.ts";
+import { until } from "./until.ts";
 
 /** A server of Redis. */
 export interface RedisProcess {
@@ -47,17 +47,6 @@ export function redisTest(name: string, run: (t: Test) => Promise<void>): void {
   if (hasRedis) t.test(name, run);
   else if (process.env["CI"] === undefined) t.test(name, { skip: "there is no redis-server" }, () => {});
   else t.fail(`${name}: there is no redis-server, and CI must have one`);
-}
-
-/** A port that was free a moment ago. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  // A TCP server has an address of this form.
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
 }
 
 /** A server of Redis that listens; `more` are further arguments, e.g. `--replicaof`. */
@@ -96,7 +85,9 @@ export async function redisWithSentinels(t: Test): Promise<{
 }> {
   const primary = await redisServer(t);
   const replica = await redisServer(t, ["--replicaof", `127.0.0.1 ${primary.port}`]);
-  while (!String(await replica.ask("INFO", "replication")).includes("master_link_status:up")) await pause();
+  await until("the replica is in step", async () =>
+    String(await replica.ask("INFO", "replication")).includes("master_link_status:up"),
+  );
   const sentinels: string[] = [];
   const folder = await temporary(t);
   for (let n = 0; n < 3; n += 1) {
@@ -121,27 +112,16 @@ export async function redisWithSentinels(t: Test): Promise<{
   const client = new Redis({ host: "127.0.0.1", port: Number(sentinels[0]?.split(":")[1]) });
   const known = async (what: string): Promise<number> =>
     ((await client.call("SENTINEL", what, "mymaster")) as readonly unknown[]).length;
-  while ((await known("sentinels")) < 2 || (await known("replicas")) < 1) await pause();
-  client.disconnect();
-  return { primary, replica, sentinels };
-}
-
-/** Resolves when `holds` does; rejects with `what` when it has not after `ms`. */
-export async function until(
-  what: string,
-  holds: () => boolean | Promise<boolean>,
-  ms = 15_000,
-): Promise<void> {
-  const end = clock.mono() + ms;
-  while (!(await holds())) {
-    if (clock.mono() > end) throw new Error(`not within ${ms} ms: ${what}`);
-    await pause();
+  try {
+    await until(
+      "the Sentinels know each other",
+      async () => (await known("sentinels")) >= 2 && (await known("replicas")) >= 1,
+      60_000,
+    );
+  } finally {
+    client.disconnect();
   }
-}
-
-/** What goes on outside this process has no event here: it is looked for, often. */
-export function pause(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 20));
+  return { primary, replica, sentinels };
 }
 
 async function temporary(t: Test): Promise<string> {
