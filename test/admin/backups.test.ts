@@ -95,7 +95,8 @@ t.test("what the shelf and the engine refuse is answered with their words", asyn
     status: 409,
     json: { code: "SPLIT_PHASE_MISMATCH" },
   });
-  t.match(orders, [{ from: body.name, states: {}, force: true, reason: "x", actor: { name: "root" } }]);
+  t.match(orders, [{ from: body.name, force: true, reason: "x", actor: { name: "root" } }]);
+  t.same(orders[0]?.states, {});
 });
 
 async function site(t: Test, more: object = {}): Promise<Program> {
@@ -129,12 +130,13 @@ t.test("the program makes backups, lists them, and puts one in force for the nex
   t.match(await p.get("ada"), { body: "canary" });
   const body = { name: nameOf(made), reason: "4.0 was wrong" };
   t.match(await p.api("/v1/restore", body), { status: 409, body: { code: "SPLIT_PHASE_MISMATCH" } });
-  t.match(await p.api("/v1/restore", { ...body, force: true }), {
+  const restored = await p.api("/v1/restore", { ...body, force: true });
+  t.same((restored.body as { missing?: unknown }).missing, []);
+  t.match(restored, {
     status: 200,
     body: {
       backup: { name: body.name },
       routes: [{ route: "app", before: { weight: 100 }, after: { phase: "paused", weight: 20 } }],
-      missing: [],
       journalLinesSince: 1,
     },
   });

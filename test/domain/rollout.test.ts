@@ -147,7 +147,8 @@ t.test(
     };
     for (const [phase, life] of Object.entries(lives)) {
       const state = after([...life, tick("failed")]);
-      t.match(state, { phase: "rolled_back", weight: 0, cooldownLeftMs: 3_600_000, clocks: {} }, phase);
+      t.match(state, { phase: "rolled_back", weight: 0, cooldownLeftMs: 3_600_000 }, phase);
+      t.same(state.clocks, {}, phase);
       t.match(state.reason, /error_rate above 1%/, phase);
     }
     t.equal(after([start(), tick("failed")]).phase, "progressing", "at weight 0 there is nothing to move");

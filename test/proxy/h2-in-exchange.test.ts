@@ -289,7 +289,8 @@ t.test(
       t.equal(client.resetOf(id), NO_ERROR);
     }
     t.equal(client.goAway, undefined);
-    t.match(await running.settled((now) => now.settled === 20), { counts: { "stable ok": 20 }, events: {} });
+    const totals = await running.settled((now) => now.settled === 20);
+    t.strictSame([totals.counts, totals.events], [{ "stable ok": 20 }, {}]);
     client.destroy();
     await running.plane.close();
     await stable.close();
