@@ -4,14 +4,15 @@
  * where CI runs.
  */
 
-import { readFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
-import type { Browser, Page } from "playwright-core";
+import type { Browser } from "playwright-core";
 import t, { type Test } from "tap";
 import {
-  BROWSER,
   LEAD,
   READER,
+  WITHOUT_BROWSER,
+  accessible,
+  button,
+  heading,
   openBrowser,
   openConsole,
   signIn,
@@ -21,41 +22,10 @@ import {
 
 t.setTimeout(100_000);
 
-const isCi = process.env["CI"] === "true";
-const skip = BROWSER === undefined && !isCi ? "there is no Chromium here" : false;
-const AXE = readFileSync(fileURLToPath(import.meta.resolve("axe-core/axe.min.js")), "utf8");
 /** What the first view may take over the wire, compressed as it is. */
 const FIRST_VIEW_BYTES = 150 * 1024;
 
-interface Finding {
-  readonly id: string;
-  readonly nodes: readonly { readonly html: string; readonly failureSummary?: string }[];
-}
-
-/** What axe-core finds in the page as it is, in light and in dark. */
-async function accessible(t: Test, page: Page, state: string): Promise<void> {
-  // By the debugger: the page itself may not run what is not its own.
-  await page.evaluate(AXE);
-  // In the dark nothing is different but the colours.
-  const rules = { light: {}, dark: { runOnly: ["color-contrast"] } };
-  for (const colorScheme of ["light", "dark"] as const) {
-    await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
-    const options = JSON.stringify({ resultTypes: ["violations"], ...rules[colorScheme] });
-    const found = await page.evaluate(`axe.run(document, ${options}).then(({ violations }) => violations)`);
-    // What axe-core documents that it answers.
-    const findings = (found as readonly Finding[]).map(({ id, nodes }) => [
-      id,
-      nodes[0]?.html,
-      nodes[0]?.failureSummary,
-    ]);
-    t.same(findings, [], `${state}, ${colorScheme}`);
-  }
-}
-
-const button = (page: Page, name: string) => page.getByRole("button", { name, exact: true });
-const heading = (page: Page, name: RegExp) => page.getByRole("heading", { level: 1, name });
-
-t.test("Chromium and the console", { skip }, async (t) => {
+t.test("Chromium and the console", { skip: WITHOUT_BROWSER }, async (t) => {
   const scene = await stage("2s");
   const browser = await openBrowser();
   t.teardown(async () => {

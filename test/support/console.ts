@@ -3,11 +3,13 @@
  * sign. Beside it the browser that looks at it.
  */
 
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { chromium, type Browser, type BrowserContextOptions, type Page } from "playwright-core";
+import type { Test } from "tap";
 import { configSchema } from "../../src/config/schema.ts";
 import { Secret } from "../../src/config/secret.ts";
 import { startTraffic } from "../../src/demo/traffic.ts";
@@ -20,9 +22,13 @@ import { foldersIn } from "./program.ts";
 import { quietLog } from "./silence.ts";
 
 /** The browser of this machine; undefined where there is none. */
-export const BROWSER = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(
-  (path) => existsSync(path),
+const BROWSER = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find((path) =>
+  existsSync(path),
 );
+
+/** Why a test that needs it is skipped: not where CI runs, which must have one. */
+export const WITHOUT_BROWSER =
+  BROWSER === undefined && process.env["CI"] !== "true" ? "there is no Chromium here" : false;
 
 /** Tokens of the stage beside the one in its folder: who may only look, and who may sign for one role alone. */
 export const READER = "a-reader-of-the-console-0123456789";
@@ -53,8 +59,8 @@ const LEAD_SIGNS = {
 };
 const BOTH_SIGN = { roles: ["deployment-lead", "on-call"] };
 
-/** Sets the stage. `hold`: of every step; `more`: of the route's configuration. */
-export async function stage(hold: string, more: object = {}): Promise<Stage> {
+/** Sets the stage. `hold`: of every step; `more`: of the route's configuration; `whole`: of the whole. */
+export async function stage(hold: string, more: object = {}, whole: object = {}): Promise<Stage> {
   const folder = await mkdtemp(join(tmpdir(), "sluice-console-"));
   const stable = await startUpstream("3.9", 14, dice);
   const canary = await startUpstream("4.0", 12, dice);
@@ -115,6 +121,7 @@ export async function stage(hold: string, more: object = {}): Promise<Stage> {
         canary: { endpoints: [canary.url], version: "1.8" },
       },
     ],
+    ...whole,
   });
   const running = await start({
     config,
@@ -199,3 +206,35 @@ export async function signIn(page: Page, token: string): Promise<void> {
   await page.getByRole("button", { name: "Sign in" }).click();
   await page.getByRole("button", { name: "Sign out" }).waitFor();
 }
+
+const AXE = readFileSync(fileURLToPath(import.meta.resolve("axe-core/axe.min.js")), "utf8");
+
+interface Finding {
+  readonly id: string;
+  readonly nodes: readonly { readonly html: string; readonly failureSummary?: string }[];
+}
+
+/** What axe-core finds in the page as it is, in light and in dark. */
+export async function accessible(t: Test, page: Page, state: string): Promise<void> {
+  // By the debugger: the page itself may not run what is not its own.
+  await page.evaluate(AXE);
+  // In the dark nothing is different but the colours.
+  const rules = { light: {}, dark: { runOnly: ["color-contrast"] } };
+  for (const colorScheme of ["light", "dark"] as const) {
+    await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+    const options = JSON.stringify({ resultTypes: ["violations"], ...rules[colorScheme] });
+    const found = await page.evaluate(`axe.run(document, ${options}).then(({ violations }) => violations)`);
+    // What axe-core documents that it answers.
+    const findings = (found as readonly Finding[]).map(({ id, nodes }) => [
+      id,
+      nodes[0]?.html,
+      nodes[0]?.failureSummary,
+    ]);
+    t.same(findings, [], `${state}, ${colorScheme}`);
+  }
+}
+
+/** A button by its whole name. */
+export const button = (page: Page, name: string) => page.getByRole("button", { name, exact: true });
+/** The page's answer. */
+export const heading = (page: Page, name: RegExp) => page.getByRole("heading", { level: 1, name });

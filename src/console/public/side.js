@@ -108,32 +108,47 @@ export function alerts({ name, alerts: open }) {
 }
 
 /** @param {Live} live @param {RouteStatus} route */
-export function replicas(live, { name }) {
+export function replicas(live, { name, fleet }) {
   /** @type {readonly ReplicaStatus[]} */
   const known = live.extras.get("replicas")?.replicas ?? [];
   if (known.length === 0) return null;
+  const newest = Math.max(...known.map(({ applied }) => applied));
   return h(
     "section",
     { key: "replicas", class: "card", "aria-labelledby": "replicas-title" },
     h("h2", { id: "replicas-title" }, "Replicas"),
+    fleet === null || fleet.isStoreUp
+      ? null
+      : h("p", { class: "note bad", role: "alert" }, "The shared store does not answer: no weight can rise."),
     h(
       "ul",
       { class: "replicas" },
-      ...known.map((each) => {
-        const { replica, isLeader, isStale, silentMs, applied } = each;
-        const here = each.routes[name];
-        const share = here?.share ?? null;
-        return h(
-          "li",
-          { key: replica },
-          h("strong", null, replica),
-          isLeader ? h("span", { class: "tag" }, "leader") : null,
-          here === undefined ? null : h("span", null, ` ${percent(here.weight)}`),
-          share === null ? null : h("span", { class: "sub" }, ` carries ${percent(100 * share)}`),
-          h("span", { class: "sub" }, ` state ${count(applied)}`),
-          isStale ? h("span", { class: "sub" }, ` silent for ${duration(silentMs)}`) : null,
-        );
-      }),
+      ...known.map((each) => replica(each, { name, newest, isHere: each.replica === fleet?.replica })),
+    ),
+  );
+}
+
+/** @param {ReplicaStatus} told @param {{ name: string, newest: number, isHere: boolean }} beside */
+function replica({ replica: id, isLeader, isStale, silentMs, applied, routes }, { name, newest, isHere }) {
+  const here = routes[name];
+  const share = here?.share ?? null;
+  return h(
+    "li",
+    { key: id, class: `replica tone-${isStale ? "bad" : "good"}` },
+    icon(isStale ? "bad" : "good"),
+    h("strong", null, id),
+    isLeader ? h("span", { class: "tag" }, "leader") : null,
+    isHere ? h("span", { class: "tag" }, "this one") : null,
+    here === undefined ? null : h("span", { class: "state" }, `canary on ${percent(here.weight)}`),
+    h(
+      "span",
+      { class: "why" },
+      isStale
+        ? `silent for ${duration(silentMs)}: not measured with`
+        : [
+            share === null ? "no traffic" : `${percent(Math.round(100 * share))} of the traffic`,
+            ...(applied < newest ? [`behind: state ${count(applied)} of ${count(newest)}`] : []),
+          ].join(", "),
     ),
   );
 }
