@@ -36,8 +36,13 @@ export class Actions {
 
   /** What fits a route now and this token may do. @param {RouteStatus} route @returns {Button[]} */
   of(route) {
-    return [...ACTIONS, this.#emergency(route)]
-      .filter((action) => action !== undefined)
+    const emergency = this.#emergency(route);
+    return this.from(emergency === undefined ? ACTIONS : [...ACTIONS, emergency], route);
+  }
+
+  /** What of `asked` fits a route now and this token may do. @param {readonly Action[]} asked @param {RouteStatus} route @returns {Button[]} */
+  from(asked, route) {
+    return asked
       .filter((action) => this.may(action.right) && action.fits(route))
       .map((action) => ({
         id: action.id,
@@ -140,6 +145,7 @@ export class Actions {
       const status = await open.action.send(open.route, values);
       if (status !== undefined) this.#live.take(status);
       this.#tell(open.action.done);
+      if (open.action.reads !== undefined) void this.#live.read(open.action.reads);
       if (this.#open === open) this.#close();
     } catch (error) {
       open.isBusy = false;

@@ -56,12 +56,12 @@ export function forgetToken() {
  * One call. Rejects with `Refused`, or as `fetch` does.
  *
  * @param {string} path
- * @param {{ body?: unknown, ifMatch?: string | undefined, signal?: AbortSignal }} [options]
+ * @param {{ method?: string, body?: unknown, ifMatch?: string | undefined, signal?: AbortSignal }} [options]
  * @returns {Promise<Response>}
  */
-async function call(path, { body, ifMatch, signal } = {}) {
+async function call(path, { method = "GET", body, ifMatch, signal } = {}) {
   const answer = await fetch(path, {
-    method: body === undefined ? "GET" : "POST",
+    method,
     headers: {
       authorization: `Bearer ${token}`,
       ...(body === undefined ? {} : { "content-type": "application/json" }),
@@ -97,7 +97,12 @@ export async function get(path) {
  * @returns {Promise<any>}
  */
 export async function post(path, body, ifVersion) {
-  return (await call(path, { body, ifMatch: ifVersion?.toString() })).json();
+  return (await call(path, { method: "POST", body, ifMatch: ifVersion?.toString() })).json();
+}
+
+/** Takes something away. @param {string} path */
+export async function remove(path) {
+  await call(path, { method: "DELETE" });
 }
 
 /**

@@ -1,7 +1,7 @@
 /** A question in front of everything else: what would be done, what it needs to know, and what came of it. */
 
 /** @import { VNode, Child } from "./dom.js" */
-import { h } from "./dom.js";
+import { cardOf, h } from "./dom.js";
 
 /**
  * @typedef {{
@@ -28,10 +28,12 @@ export function dialog({ title, intro, fields, submit, kind, isBusy, trouble, st
       mount: (element) => {
         if (!(element instanceof HTMLDialogElement)) return;
         const before = document.activeElement;
+        const card = cardOf(before);
         element.showModal();
         return () => {
           if (element.open) element.close();
-          if (before instanceof HTMLElement) before.focus();
+          // What was asked for may have taken away from where it was asked.
+          if (before instanceof HTMLElement) (before.isConnected ? before : card)?.focus();
         };
       },
     },

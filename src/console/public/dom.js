@@ -168,6 +168,23 @@ function namesOf(old = {}, next = {}) {
   return new Set([...Object.keys(old), ...Object.keys(next)]);
 }
 
+/**
+ * For what goes away once it has been used (as `mount`): whoever was on it goes on from the card that it stood in, which must be able to take the focus.
+ *
+ * @param {HTMLElement} element
+ */
+export function keepFocus(element) {
+  const card = cardOf(element);
+  return () => {
+    if (document.activeElement === element) card?.focus();
+  };
+}
+
+/** @param {Element | null} element @returns {HTMLElement | null} */
+export function cardOf(element) {
+  return element?.closest("section") ?? null;
+}
+
 /** Shapes of the icons, each in a square of 16. */
 const ICONS = {
   good: "M3 8.5l3.2 3.2L13 5",

@@ -2,7 +2,7 @@
 
 /** @import { RouteStatus, StepStatus } from "../../engine/status.ts" */
 /** @import { Actions } from "./actions.js" */
-import { h, icon } from "./dom.js";
+import { h, icon, keepFocus } from "./dom.js";
 import { duration, percent } from "./format.js";
 import { answerOf, isUnderWay, nameOf, nextOf } from "./words.js";
 
@@ -12,7 +12,7 @@ export function hero(route, actions) {
   const next = nextOf(route);
   return h(
     "section",
-    { key: "hero", class: `card hero tone-${answer.tone}`, "aria-labelledby": "answer" },
+    { key: "hero", class: `card hero tone-${answer.tone}`, "aria-labelledby": "answer", tabindex: -1 },
     h(
       "div",
       { class: "hero-top" },
@@ -135,6 +135,7 @@ function buttons(route, actions) {
           type: "button",
           class: `button ${kind === "primary" && !isForemost(route, id) ? "" : kind}`,
           on: { click: open },
+          mount: keepFocus,
         },
         label,
       ),

@@ -33,6 +33,11 @@ const OPTIONAL = [
     path: (/** @type {string} */ route) => `/v1/messages?route=${route}&limit=20`,
     every: 1,
   },
+  {
+    operation: "silences",
+    path: (/** @type {string} */ route) => `/v1/silences?route=${route}`,
+    every: 1,
+  },
   { operation: "health", path: () => "/v1/health", every: SELDOM },
 ];
 /** A tab that nobody looks at gives its place among the listeners back. */
@@ -211,6 +216,17 @@ export class Live {
     if (this.#route !== undefined) void this.#readJournal(this.#route);
   }
 
+  /** Reads what not every program tells. @param {string} operation */
+  async read(operation) {
+    const route = this.#route;
+    const asked = OPTIONAL.find((each) => each.operation === operation);
+    if (route === undefined || asked === undefined || !this.can(operation)) return;
+    const found = await get(asked.path(encodeURIComponent(route))).catch(() => undefined);
+    if (route !== this.#route || found === undefined) return;
+    this.extras.set(operation, found);
+    this.#onChange();
+  }
+
   /** What changes slowly, or is not told by events. */
   async #slow() {
     const route = this.#route;
@@ -219,11 +235,7 @@ export class Live {
     if (this.#reads-- > 0 || this.#turn % SELDOM === 0) void this.#readJournal(route);
     const name = encodeURIComponent(route);
     const distribution = await get(`/v1/routes/${name}/histograms`).catch(() => this.distribution);
-    for (const { operation, path, every } of OPTIONAL) {
-      if (!this.can(operation) || this.#turn % every !== 0) continue;
-      const found = await get(path(name)).catch(() => undefined);
-      if (route === this.#route && found !== undefined) this.extras.set(operation, found);
-    }
+    for (const { operation, every } of OPTIONAL) if (this.#turn % every === 0) await this.read(operation);
     this.#turn++;
     if (route !== this.#route) return;
     this.distribution = distribution;

@@ -3,6 +3,7 @@
 /** @import { RouteStatus } from "../../engine/status.ts" */
 /** @import { Live } from "./live.js" */
 /** @import { Actions } from "./actions.js" */
+import { alerts } from "./alerts.js";
 import { arms } from "./arms.js";
 import { distributionChart, marksOf, timeChart } from "./charts.js";
 import { h } from "./dom.js";
@@ -10,7 +11,7 @@ import { hero } from "./hero.js";
 import { rollback } from "./rollback.js";
 import { rules } from "./rules.js";
 import { columnOf } from "./series.js";
-import { alerts, endpoints, messages, replicas, rescues, safety, stale } from "./side.js";
+import { endpoints, messages, replicas, rescues, safety, stale } from "./side.js";
 import { timeline } from "./timeline.js";
 import { latency, moment, percent, rate, share } from "./format.js";
 import { eventWords, toneOfEvent } from "./words.js";
@@ -66,7 +67,7 @@ export class RoutePage {
           { key: "right", class: "column" },
           arms(route),
           this.#distribution(),
-          alerts(route),
+          alerts(live, route, this.#actions),
           endpoints(live, route),
           rescues(route),
           replicas(live, route),

@@ -1,4 +1,4 @@
-/** What is around a rollout: rescues, endpoints, replicas, alerts, and the safety switches. What this program does not tell is not shown. */
+/** What is around a rollout: rescues, endpoints, replicas, messages, and the safety switches. What this program does not tell is not shown. */
 
 /** @import { ReplicaStatus, RouteStatus } from "../../engine/status.ts" */
 /** @import { Icon } from "./dom.js" */
@@ -77,33 +77,6 @@ export function endpoints(live, { arms }) {
     { key: "endpoints", class: "card", "aria-labelledby": "endpoints-title" },
     h("h2", { id: "endpoints-title" }, "Health"),
     h("ul", { class: "endpoints" }, ...rows, ownHealth(live)),
-  );
-}
-
-/** @param {RouteStatus} route */
-export function alerts({ name, alerts: open }) {
-  return h(
-    "section",
-    { key: "alerts", class: "card", "aria-labelledby": "alerts-title" },
-    h("h2", { id: "alerts-title" }, "Alerts"),
-    open.length === 0
-      ? h("p", { class: "empty" }, `None are open for ${name}.`)
-      : h(
-          "ul",
-          { class: "alerts" },
-          ...open.map((alert) =>
-            h(
-              "li",
-              { key: alert.id + alert.rule, class: `tone-${alert.severity === "warning" ? "wait" : "bad"}` },
-              h("strong", null, alert.severity),
-              h("span", null, ` ${alert.rule}, for ${duration(alert.openMs)}`),
-              alert.acknowledged === null
-                ? null
-                : h("span", { class: "sub" }, ` seen by ${alert.acknowledged.by}`),
-              alert.muted === null ? null : h("span", { class: "sub" }, ` ${alert.muted}`),
-            ),
-          ),
-        ),
   );
 }
 

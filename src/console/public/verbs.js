@@ -1,7 +1,7 @@
 /**
  * What people can ask of a rollout, as data: to which state it fits, how it is asked for once more, and what is sent. What could raise the weight carries what was
  * seen when it was asked for (the step, or the version of the state), so that a click that comes late is refused instead of meant for something else; what
- * lowers carries nothing, for it is never too late for it.
+ * lowers carries nothing, for it is never too late for it. `reads`: what is not told by events and differs afterwards.
  */
 
 /** @import { RouteStatus } from "../../engine/status.ts" */
@@ -18,7 +18,7 @@ import { isUnderWay, nameOf } from "./words.js";
  * @typedef {{
  *   id: string, label: string, kind: string, right: Right, title: string, submit: string, fits: (route: RouteStatus) => boolean,
  *   intro: (route: RouteStatus) => Child, fields: (route: RouteStatus, live: Live) => readonly Field[],
- *   send: (route: RouteStatus, values: FormData) => Promise<RouteStatus | void>, isBound: boolean, done: string,
+ *   send: (route: RouteStatus, values: FormData) => Promise<RouteStatus | void>, isBound: boolean, done: string, reads?: string,
  * }} Action
  */
 

@@ -186,6 +186,25 @@ const EVENTS = {
   VALIDATION_FAILED: "Checks failed",
 };
 
+/** @type {Readonly<Record<string, string>>} */
+const SUBJECTS = {
+  error_rate: "errors",
+  p50: "P50",
+  p95: "P95",
+  p99: "P99",
+  health_failures: "failed probes",
+  rolled_back: "a rollback",
+  rollback_held: "a rollback that is held",
+  tripped: "an alarm",
+  paused: "a pause",
+  validation_failed: "checks that failed",
+};
+
+/** What an alert or a silence is about, in words. @param {string} subject */
+export function subjectWords(subject) {
+  return SUBJECTS[subject] ?? subject;
+}
+
 /** An event of the journal in words. @param {string} event */
 export function eventWords(event) {
   const text = event.toLowerCase().replaceAll("_", " ");
