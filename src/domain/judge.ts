@@ -162,11 +162,16 @@ function checkSustained(rule: SustainedRule, evidence: Evidence): Check {
   };
   if (failed && evidence.sharedCause === "hold" && isShared(rule, reading, evidence.stable(rule.window)))
     return { ...base, kind: "inconclusive", held: "shared_cause", detail: SHARED_CAUSE };
-  if (failed) return { ...base, kind: "failed", detail: `above the limit for ${formatDuration(clock)}` };
+  if (failed) return { ...base, kind: "failed", detail: `above the limit for ${lasted(clock)}` };
   if (!enough) return { ...base, kind: "inconclusive", detail: missing(rule, measured.have, evidence) };
   if (clock === null) return { ...base, kind: "successful", detail: "within the limit" };
-  const span = `${formatDuration(clock)} of ${formatDuration(rule.for)}`;
+  const span = `${lasted(clock)} of ${formatDuration(rule.for)}`;
   return { ...base, kind: "inconclusive", detail: `above the limit for ${span}` };
+}
+
+/** A time that was measured, to what people read of it: its seconds, or what is less than one. */
+function lasted(ms: Millis): string {
+  return formatDuration(millis(ms < 1000 ? Math.round(ms) : Math.floor(ms / 1000) * 1000));
 }
 
 /** What a limit sees in a reading: the value, whether there is enough to say, and whether it is above. */

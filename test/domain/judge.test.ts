@@ -73,6 +73,20 @@ t.test("a rule fires when its breach has lasted, at the very tick", async (t) =>
   t.match(verdicts[299]?.checks[0]?.detail, /4m59s of 5m/);
 });
 
+t.test("how long a breach has lasted is said in seconds, not to the microsecond of a tick", async (t) => {
+  const saidAfter = (before: number, last: number): string =>
+    judge(
+      evidence({
+        at: BAD,
+        rules: [{ ...ERRORS, for: millis(2000) }],
+        clocks: { [ruleId({ ...ERRORS, for: millis(2000) })]: millis(before) },
+        elapsedMs: millis(last),
+      }),
+    ).checks[0]?.detail ?? "";
+  t.equal(saidAfter(2000.379, 1000.25), "above the limit for 3s");
+  t.equal(saidAfter(500.1, 200.2), "above the limit for 700ms of 2s");
+});
+
 t.test("one tick within the limit starts the clock anew", async (t) => {
   const verdicts = play([...seconds(300, BAD), GOOD, ...seconds(300, BAD)]);
   t.notOk(verdicts.some((verdict) => verdict.kind === "failed"));
