@@ -165,7 +165,9 @@ function noteLines(route: RouteStatus, style: Style): readonly string[] {
     notes.push(`  no new rollout for ${durationText(route.cooldownLeftMs)} (cooldown)`);
   }
   if (!route.recorded) {
-    notes.push(paint("  what is in force could not be recorded yet; the weight cannot rise", "red", style));
+    notes.push(
+      paint("  what is in force is not on record yet; the weight rises no further until it is", "red", style),
+    );
   }
   const last = route.lastRollback;
   if (last !== null) {

@@ -75,7 +75,7 @@ t.test("what is unusual is said: cooldown, an unrecorded weight, rescues, the la
   );
   t.match(text, /\n\n {2}The weight went from 25 % to 0 % by itself\.\n {2}Look in the canary's log\.$/);
   t.match(text, "no new rollout for 59m (cooldown)");
-  t.match(text, "could not be recorded");
+  t.match(text, "is not on record yet");
   t.match(text, "rescues: 3 answered, 1 failed, 0 refused");
   t.match(
     text,

@@ -36,6 +36,9 @@ t.test("Chromium and the console", { skip: WITHOUT_BROWSER }, async (t) => {
   await t.test("a token that may only read gets no buttons, and a wrong one no page", (t) =>
     rights(t, scene, browser),
   );
+  await t.test("a decision on its way to the disk is no trouble, one that stays unrecorded is", (t) =>
+    unrecorded(t, scene, browser),
+  );
   await t.test("the console says that the proxy is lost, and goes on when it is back", (t) =>
     lost(t, scene, browser),
   );
@@ -81,11 +84,26 @@ async function wholeRollout(t: Test, scene: Stage, browser: Browser): Promise<vo
     "the focus goes back to where it was",
   );
   await page.keyboard.press("Enter");
+  await page.getByRole("dialog").waitFor();
+  // Asked again in the very frame in which it was closed: what the browser has closed is not what is shown.
+  await page.evaluate(`new Promise((resolve) => {
+    const dialog = document.querySelector("dialog");
+    const start = [...document.querySelectorAll("button")].find(({ textContent }) => textContent === "Start a rollout…");
+    dialog.addEventListener("close", () => resolve(start.click()));
+    dialog.close();
+  })`);
   await page.getByLabel("Reason").fill("4.0 is ready");
   await button(page, "Start").click();
 
   await heading(page, /Waiting for people to sign/).waitFor();
   await accessible(t, page, "gate");
+  const wide = page.viewportSize();
+  await page.setViewportSize({ width: 390, height: 844 });
+  const isCut = await page.evaluate(
+    "[...document.querySelectorAll('.rung-weight')].map((each) => each.scrollWidth > each.clientWidth)",
+  );
+  t.same(isCut, new Array(6).fill(false), "on a phone, too, a step has its weight, its key and its mark");
+  await page.setViewportSize(wide ?? { width: 1280, height: 900 });
   await button(page, "Approve…").click();
   for (const item of ["stakeholders notified", "on call assigned", "dashboards ready"])
     await page.getByLabel(item).check();
@@ -189,6 +207,19 @@ async function rights(t: Test, scene: Stage, browser: Browser): Promise<void> {
   await page.reload();
   await page.getByLabel("Token").waitFor();
   t.equal(wrong.length, 1, "and nothing else to complain about");
+  await page.context().close();
+}
+
+async function unrecorded(t: Test, scene: Stage, browser: Browser): Promise<void> {
+  const { page } = await openConsole(browser, scene.url);
+  const shown = await page.evaluate(`import("/console/live.js").then(({ Live }) => {
+    const live = new Live(() => {}, () => {});
+    return [true, false, true, false, false, true].map((recorded) => {
+      live.take({ name: "app", recorded });
+      return live.routes.get("app").recorded;
+    });
+  })`);
+  t.same(shown, [true, true, true, true, false, true]);
   await page.context().close();
 }
 

@@ -82,6 +82,13 @@ async function wholeRollout(): Promise<void> {
   await scene.until((route) => route.phase === "rolled_back");
   for (const page of pages) await page.waitForTimeout(3000);
   await shoot("7-rolled-back", pages);
+  for (const page of pages)
+    await page
+      .getByRole("button", { name: /^Silence/ })
+      .first()
+      .click();
+  await shoot("7-silence", pages);
+  for (const page of pages) await page.keyboard.press("Escape");
   const turn = { on: true, reason: "the database is gone" };
   await fetch(`${scene.url}v1/safety/emergency`, {
     method: "POST",

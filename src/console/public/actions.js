@@ -15,7 +15,8 @@ export class Actions {
   #live;
   #onChange;
   #tell;
-  /** @type {{ action: Action, route: RouteStatus, isBusy: boolean, trouble: ReturnType<typeof troubleOf> | undefined } | undefined} */
+  #asked = 0;
+  /** @type {{ nth: number, action: Action, route: RouteStatus, isBusy: boolean, trouble: ReturnType<typeof troubleOf> | undefined } | undefined} */
   #open;
 
   /**
@@ -101,7 +102,7 @@ export class Actions {
 
   /** @param {Action} action @param {RouteStatus} route */
   #ask(action, route) {
-    this.#open = { action, route, isBusy: false, trouble: undefined };
+    this.#open = { nth: ++this.#asked, action, route, isBusy: false, trouble: undefined };
     this.#onChange();
   }
 
@@ -114,10 +115,11 @@ export class Actions {
   dialog() {
     const open = this.#open;
     if (open === undefined) return null;
-    const { action, route, isBusy, trouble } = open;
+    const { nth, action, route, isBusy, trouble } = open;
     const now = this.#live.routes.get(route.name);
     const hasMoved = now !== undefined && (now.rollout !== route.rollout || now.step !== route.step);
     return dialog({
+      nth,
       title: action.title,
       intro: action.intro(route),
       fields: action.fields(route, this.#live),

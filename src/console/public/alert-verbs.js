@@ -5,9 +5,9 @@
 /** @import { Action } from "./verbs.js" */
 import { post, remove } from "./api.js";
 import { h } from "./dom.js";
-import { moment } from "./format.js";
+import { moment, sentence } from "./format.js";
 import { WHY, optional, textOf } from "./verbs.js";
-import { subjectWords } from "./words.js";
+import { alertWords, subjectWords } from "./words.js";
 
 /** Alerts that are over when somebody says so; what a metric says is over when it is. */
 const METRICS = new Set(["error_rate", "p50", "p95", "p99", "health_failures"]);
@@ -36,9 +36,9 @@ async function answer({ id }, verb, values) {
 
 /** What can be done about an alert. @param {AlertStatus} alert @returns {readonly Action[]} */
 export function answersTo(alert) {
-  const { id, severity, rule, acknowledged, metric, muted } = alert;
+  const { id, severity, acknowledged, metric, muted } = alert;
   const comment = { ...WHY, name: "comment", label: "Comment" };
-  const words = `${severity}: ${rule}`;
+  const words = `${sentence(severity)}: ${alertWords(alert)}`;
   return [
     {
       ...COMMON,

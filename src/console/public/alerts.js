@@ -7,6 +7,7 @@
 import { answersTo, endOf, mutedBy, silenceOf } from "./alert-verbs.js";
 import { h, icon, keepFocus } from "./dom.js";
 import { duration, moment, sentence } from "./format.js";
+import { alertWords } from "./words.js";
 
 /** @param {Live} live @param {RouteStatus} route @param {Actions} actions */
 export function alerts(live, route, actions) {
@@ -44,10 +45,10 @@ function entry(alert, route, actions) {
     { key: id + rule, class: `alert tone-${severity === "warning" ? "wait" : "bad"}` },
     icon(severity === "warning" ? "wait" : "bad"),
     h("strong", null, sentence(severity)),
-    h("span", { class: "rule-name" }, rule),
+    h("span", { class: "rule-name" }, alertWords(alert)),
     h("span", { class: "sub since" }, `for ${duration(openMs)}`),
     h("p", { class: "why" }, toldOf(alert)),
-    buttons(actions, answersTo(alert), route, `${severity} ${rule}`),
+    buttons(actions, answersTo(alert), route, `${severity} ${alertWords(alert)}`),
   );
 }
 

@@ -161,7 +161,8 @@ export function timeChart(shown, { title, isLast, state, onPoint }) {
         {
           width: Math.max(80, element.clientWidth),
           height: element.clientHeight,
-          padding: [8, 12, 0, 0],
+          // Half of the last time under the axis.
+          padding: [8, 26, 0, 0],
           legend: { show: false },
           cursor: {
             y: false,

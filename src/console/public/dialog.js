@@ -10,18 +10,31 @@ import { cardOf, h } from "./dom.js";
  *   min?: number, max?: number, step?: string,
  * }} Field
  * @typedef {{
- *   title: string, intro: Child, fields: readonly Field[], submit: string, kind: string, isBusy: boolean,
+ *   nth: number, title: string, intro: Child, fields: readonly Field[], submit: string, kind: string, isBusy: boolean,
  *   trouble: { message: string, code: string, remedy: string } | undefined, stale: string,
  *   onSubmit: (values: FormData) => void, onClose: () => void,
  * }} Question
  */
 
 /** @param {Question} question */
-export function dialog({ title, intro, fields, submit, kind, isBusy, trouble, stale, onSubmit, onClose }) {
+export function dialog({
+  nth,
+  title,
+  intro,
+  fields,
+  submit,
+  kind,
+  isBusy,
+  trouble,
+  stale,
+  onSubmit,
+  onClose,
+}) {
   return h(
     "dialog",
     {
-      key: `dialog-${title}`,
+      // Each is an element of its own: one that was closed does not open again.
+      key: `dialog-${nth}`,
       class: "dialog",
       "aria-labelledby": "dialog-title",
       on: { close: onClose },

@@ -24,7 +24,7 @@ export function latency(value) {
 
 /** @param {number} value per second */
 export function rate(value) {
-  return value >= 1000 ? count(Math.round(value)) : value.toFixed(value < 10 ? 1 : 0);
+  return value >= 1000 ? count(Math.round(value)) : value.toFixed(value > 0 && value < 10 ? 1 : 0);
 }
 
 /** @param {number} value */

@@ -168,7 +168,11 @@ function card(route) {
         { class: "split", style: { "--share": `${route.weight}%` }, "aria-hidden": "true" },
         h("span", { class: "canary" }),
       ),
-      h("p", { class: "sub" }, `canary ${percent(route.weight)}, errors ${share(errorRate)}`),
+      h(
+        "p",
+        { class: "sub" },
+        `canary ${percent(route.weight)}${errorRate === null ? "" : `, errors ${share(errorRate)}`}`,
+      ),
     ),
   );
 }

@@ -79,6 +79,8 @@ export class Live {
   /** Turns in which the journal is read: what was decided may be recorded after it was done. */
   #reads = 0;
   #lines = FEW_LINES;
+  /** Routes of which the last status said that what is in force is not recorded. @type {Set<string>} */
+  #unrecorded = new Set();
 
   /**
    * @param {() => void} onChange
@@ -174,7 +176,7 @@ export class Live {
   /** A route's newest status. @param {RouteStatus} status */
   take(status) {
     const before = this.routes.get(status.name);
-    this.routes.set(status.name, status);
+    this.routes.set(status.name, this.#settled(status));
     this.connection = "live";
     this.seenAt = Date.now();
     this.#losses = 0;
@@ -188,9 +190,18 @@ export class Live {
     this.#onChange();
   }
 
+  /** While a decision is on its way to the disk it is not recorded, which is no trouble: that is when it stays so. @param {RouteStatus} status */
+  #settled(status) {
+    const { name, recorded } = status;
+    const isTrouble = !recorded && this.#unrecorded.has(name);
+    if (recorded) this.#unrecorded.delete(name);
+    else this.#unrecorded.add(name);
+    return { ...status, recorded: !isTrouble };
+  }
+
   async #readRoutes() {
     const { routes } = await get("/v1/routes");
-    this.routes = new Map(routes.map((/** @type {RouteStatus} */ each) => [each.name, each]));
+    this.routes = new Map(routes.map((/** @type {RouteStatus} */ each) => [each.name, this.#settled(each)]));
   }
 
   /** @param {string} route */

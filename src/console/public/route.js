@@ -61,7 +61,18 @@ export class RoutePage {
       h(
         "div",
         { key: "columns", class: "columns" },
-        h("div", { key: "left", class: "column" }, rollback(route), this.#charts(route), rules(route)),
+        h(
+          "div",
+          { key: "left", class: "column" },
+          rollback(route),
+          this.#charts(route),
+          rules(route),
+          timeline(live.journal, this.#isWhole, () => {
+            this.#isWhole = true;
+            live.readOn();
+            this.#onChange();
+          }),
+        ),
         h(
           "div",
           { key: "right", class: "column" },
@@ -71,12 +82,7 @@ export class RoutePage {
           endpoints(live, route),
           rescues(route),
           replicas(live, route),
-          messages(live),
-          timeline(live.journal, this.#isWhole, () => {
-            this.#isWhole = true;
-            live.readOn();
-            this.#onChange();
-          }),
+          messages(live, route),
         ),
       ),
     );

@@ -26,7 +26,9 @@ export function rules(route) {
   // With the canary's traffic gone, what was judged last says more than that there is nothing to judge.
   const checks = [...(last?.checks ?? route.checks)].sort((a, b) => ORDER[a.verdict] - ORDER[b.verdict]);
   /** @type {Set<string>} */
-  const told = new Set(last === null ? [] : [JSON.stringify(checks.find((check) => check.marks)?.marks)]);
+  const told = new Set(
+    last === null ? [] : [JSON.stringify(checks.find((check) => check.marks)?.marks), ...last.explanation],
+  );
   return h(
     "section",
     { key: "rules", class: "card", "aria-labelledby": "rules-title" },
@@ -87,7 +89,7 @@ function meter(ratio, label) {
   );
 }
 
-/** @param {CheckStatus} check @param {Set<string>} told marks that stand elsewhere on the page */
+/** @param {CheckStatus} check @param {Set<string>} told marks and advice that stand elsewhere on the page */
 function rule(check, told) {
   const verdict = VERDICTS[check.verdict];
   const isBreaching = check.breachMs !== null && check.verdict !== "failed";
@@ -103,7 +105,7 @@ function rule(check, told) {
       { class: "rule-head" },
       icon(isBreaching ? "bad" : verdict.icon),
       h("h3", null, check.rule),
-      h("span", { class: "verdict" }, check.held === undefined ? verdict.word : "held"),
+      h("span", { class: "verdict" }, wordOf(check, isBreaching)),
     ),
     h("p", { class: "detail" }, sentence(check.detail)),
     h(
@@ -121,9 +123,15 @@ function rule(check, told) {
       fact("when it fails", FOLLOWS[check.action]),
     ),
     gathered(check),
-    check.advice === "" ? null : h("p", { class: "advice" }, check.advice),
+    check.advice === "" || told.has(check.advice) ? null : h("p", { class: "advice" }, check.advice),
     shownMarks,
   );
+}
+
+/** @param {CheckStatus} check @param {boolean} isBreaching */
+function wordOf({ held, verdict }, isBreaching) {
+  if (held !== undefined) return "held";
+  return isBreaching ? "over the limit" : VERDICTS[verdict].word;
 }
 
 /** How much of what a rule needs is there, while that is the question. @param {CheckStatus} check */

@@ -126,8 +126,8 @@ function replica({ replica: id, isLeader, isStale, silentMs, applied, routes }, 
   );
 }
 
-/** @param {Live} live */
-export function messages(live) {
+/** @param {Live} live @param {RouteStatus} route */
+export function messages(live, { name }) {
   /** @type {readonly { at: string, id: string, severity: string, summary: string }[] | undefined} */
   const told = live.extras.get("messages")?.messages;
   if (told === undefined || told.length === 0) return null;
@@ -141,9 +141,18 @@ export function messages(live) {
       ...told
         .slice(-6)
         .reverse()
-        .map(({ at, id, severity, summary }) =>
-          h("li", { key: at + id }, h("span", { class: "sub" }, `${moment(at)} ${severity} `), summary),
-        ),
+        .map(({ at, id, severity, summary }) => {
+          const isBad = severity === "critical" || severity === "emergency";
+          const tone = isBad ? "bad" : severity === "warning" ? "wait" : "quiet";
+          return h(
+            "li",
+            { key: at + id, class: `message tone-${tone}` },
+            icon(tone),
+            h("span", { class: "unseen" }, `${severity}: `),
+            h("span", { class: "words" }, sentence(summary.replace(`${name}: `, ""))),
+            h("time", { datetime: at, class: "sub" }, moment(at)),
+          );
+        }),
     ),
   );
 }

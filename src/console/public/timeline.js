@@ -5,7 +5,7 @@ import { h, icon } from "./dom.js";
 import { moment, percent } from "./format.js";
 import { eventWords, toneOfEvent } from "./words.js";
 
-const SHOWN = 12;
+const SHOWN = 8;
 /** @param {string} event @returns {import("./dom.js").Icon} */
 function iconOf(event) {
   if (event.includes("GATE")) return "key";

@@ -52,7 +52,7 @@ const isMoving = (route) => route.phase === "progressing" || route.phase === "ba
 /** @param {RouteStatus} route */
 const hasGate = (route) => isUnderWay(route) && route.gate !== null && !route.gate.granted;
 /** @param {RouteStatus} route */
-const stepText = (route) => `step ${route.step + 1} of ${route.steps.length} (index ${route.step})`;
+const stepText = (route) => `step ${route.step + 1} of ${route.steps.length}`;
 /** @param {RouteStatus} route */
 const nextText = (route) => {
   const next = route.steps[route.step + 1];
@@ -102,7 +102,7 @@ function signed(route) {
     h(
       "p",
       null,
-      `Before ${stepText(route)} is left for ${nextText(route)}. It takes effect when all else is there.`,
+      `Before ${stepText(route)} is left for ${nextText(route)}. It goes on when everything else is there, too.`,
     ),
     h("p", null, said.length === 0 ? "Nobody has signed yet." : `Signed: ${list(said)}.`),
   ];

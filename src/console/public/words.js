@@ -2,7 +2,7 @@
  * What stands at the top of the page: whether the new version is all right, and what happens next, in a sentence each. Pure.
  */
 
-/** @import { RouteStatus } from "../../engine/status.ts" */
+/** @import { AlertStatus, RouteStatus } from "../../engine/status.ts" */
 /** @import { Icon } from "./dom.js" */
 import { count, duration, moment, percent } from "./format.js";
 
@@ -56,7 +56,7 @@ const BY_PHASE = {
     tone: "wait",
     icon: "hold",
     title: `Paused at ${percent(route.weight)}`,
-    detail: `${route.reason.replace(/^Paused: /, "")}${route.reason === "" ? "" : ". "}Rollback stays armed.`,
+    detail: `${route.reason === "" ? "" : `${whole(route.reason.replace(/^Paused: /, ""))} `}Rollback stays armed.`,
   }),
 };
 
@@ -93,7 +93,7 @@ export function answerOf(route) {
       tone: "wait",
       icon: "key",
       title: "Waiting for people to sign",
-      detail: `${whole(route.waiting.words)} ${canary} is within every limit.`,
+      detail: `${whole(route.waiting.words)} ${canary} ${route.weight === 0 ? "has no users yet" : "is within every limit"}.`,
     };
   if (route.weight === 0)
     return {
@@ -203,6 +203,11 @@ const SUBJECTS = {
 /** What an alert or a silence is about, in words. @param {string} subject */
 export function subjectWords(subject) {
   return SUBJECTS[subject] ?? subject;
+}
+
+/** What an alert says: of an event, that it has happened. @param {AlertStatus} alert */
+export function alertWords({ rule, metric }) {
+  return rule === metric ? eventWords(metric.toUpperCase()) : rule;
 }
 
 /** An event of the journal in words. @param {string} event */
