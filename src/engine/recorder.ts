@@ -181,9 +181,11 @@ export class Recorder {
     state: RecordedState,
     how: Exclude<Pending, "time"> = "raises",
   ): Promise<boolean> {
+    const before = this.#routes[route];
     // A raise that is refused goes back to what is on record, which must have been lowered by then.
     if (this.isShared && how === "raises" && this.#isLowering(route) && !(await this.#flush())) return false;
-    this.#put(route, state, how);
+    // What was put there meanwhile is newer.
+    if (this.#routes[route] === before) this.#put(route, state, how);
     // A save that is under way holds an older document: its end is not ours, that of the next is.
     if (this.#saving !== undefined) await this.#saving;
     return (await this.#flush()) && (!this.isShared || this.#isKnown(route, state));

@@ -2,9 +2,10 @@
 
 import t from "tap";
 import { IDLE } from "../../src/domain/rollout-move.ts";
-import { NO_DOCUMENT, Recorder } from "../../src/engine/recorder.ts";
+import { ppm } from "../../src/domain/units.ts";
+import { NO_DOCUMENT, Recorder, type RecorderStart } from "../../src/engine/recorder.ts";
 import type { TurnOrder } from "../../src/engine/safety.ts";
-import { fakeClock } from "../support/clock.ts";
+import { fakeClock, type FakeClock } from "../support/clock.ts";
 import {
   ADA,
   benchConfig,
@@ -17,7 +18,7 @@ import {
   type Bench,
 } from "../support/engine.ts";
 import { RULE_FREE, fleet } from "../support/fleet.ts";
-import { SharedObject } from "../support/shared-store.ts";
+import { SharedObject, type SharedMember } from "../support/shared-store.ts";
 import { quietLog } from "../support/silence.ts";
 
 const turn = (b: Bench, which: TurnOrder["which"], on: boolean, route: string | null = null) =>
@@ -160,24 +161,48 @@ t.test("a lowering that meets something newer brings along what is told of it", 
   t.ok(told.length > 1, "beside what the newer one tells");
 });
 
+function recorderOn(store: SharedMember, clock: FakeClock, found: RecorderStart = NO_DOCUMENT): Recorder {
+  const ports = {
+    store,
+    shared: { store, leads: () => true, onAdopted: () => {}, onSafety: () => {} },
+    journal: { append: () => Promise.resolve(true), read: () => Promise.resolve([]) },
+    clock,
+    log: quietLog(),
+    onHealth: () => {},
+  };
+  return new Recorder(ports, found);
+}
+
+t.test("a raise that waited for a lowering to be recorded does not take the place of the next", async (t) => {
+  const clock = fakeClock();
+  const object = new SharedObject(clock);
+  const store = object.join("a");
+  const recorder = recorderOn(store, clock);
+  const at = (revision: number, percent: number) => ({
+    ...IDLE,
+    id: "r-1",
+    revision,
+    weight: ppm(percent * 10_000),
+  });
+  const lowered = recorder.record("app", at(2, 5), "lowers");
+  const raised = recorder.record("app", at(3, 50));
+  const loweredAgain = recorder.record("app", at(3, 0), "lowers");
+  t.same(await Promise.all([lowered, loweredAgain]), [true, true]);
+  await raised;
+  t.match(object.document!.routes, { app: { revision: 3, weight: 0 } });
+  t.notOk(
+    object.saved.some(({ routes }) => routes["app"]!.weight === 500_000),
+    "nor for a moment",
+  );
+  await store.close();
+});
+
 t.test("what a shared store has lost is saved again, also when nothing new waits", async (t) => {
   const clock = fakeClock();
   const object = new SharedObject(clock);
   const store = object.join("a");
-  const recorderOf = (found: ConstructorParameters<typeof Recorder>[1]) =>
-    new Recorder(
-      {
-        store,
-        shared: { store, leads: () => true, onAdopted: () => {}, onSafety: () => {} },
-        journal: { append: () => Promise.resolve(true), read: () => Promise.resolve([]) },
-        clock,
-        log: quietLog(),
-        onHealth: () => {},
-      },
-      found,
-    );
   const state = { ...IDLE, id: "r-1", revision: 1 };
-  const recorder = recorderOf(NO_DOCUMENT);
+  const recorder = recorderOn(store, clock);
   t.equal(await recorder.record("app", state), true);
   object.flush();
   store.renew();
@@ -188,7 +213,7 @@ t.test("what a shared store has lost is saved again, also when nothing new waits
 
   object.flush();
   store.renew();
-  await recorderOf({ version: 7, routes: { app: state } }).restoreLost();
+  await recorderOn(store, clock, { version: 7, routes: { app: state } }).restoreLost();
   t.match(object.document, { epoch: 1, routes: { app: { id: "r-1" } } }, "of before there were epochs, too");
   await store.close();
 });
