@@ -102,11 +102,19 @@ export function bookAfter(
   if (mine.isClosed) return mine;
   const begins = mine.beganAtMs === null && to.phase !== "scheduled" && to.id === mine.rollout;
   return {
-    ...mine,
+    ...noted(mine, { atMs: wall, words }),
     beganAtMs: begins ? wall : mine.beganAtMs,
     digestAtMs: begins ? nextDigest(settings, wall) : mine.digestAtMs,
-    updates: withUpdate(mine.updates, { atMs: wall, words }, MOST_UPDATES),
-    omitted: mine.omitted + (mine.updates.length < MOST_UPDATES ? 0 : 1),
+  };
+}
+
+/** The book with something more that has happened; one that is closed stays as it is. */
+export function noted(book: BulletinBook, update: Update): BulletinBook {
+  if (book.isClosed) return book;
+  return {
+    ...book,
+    updates: withUpdate(book.updates, update, MOST_UPDATES),
+    omitted: book.omitted + (book.updates.length < MOST_UPDATES ? 0 : 1),
   };
 }
 

@@ -1,5 +1,8 @@
 /** A document that another replica has saved, and what still waits here to be saved: what becomes of both. Pure. */
 
+import { NO_ALERTS, type Alert, type AlertState } from "../domain/alert.ts";
+import { noted, openOf, withIncident, type BulletinBook } from "../domain/bulletin.ts";
+import type { Update } from "../domain/incident.ts";
 import { loweredAgain } from "../domain/lowering.ts";
 import type { RolloutState } from "../domain/rollout-types.ts";
 import { millis } from "../domain/units.ts";
@@ -55,8 +58,10 @@ export function adopted(theirs: Routes, held: Held): Adopted {
       continue;
     }
     const lowered = mine === undefined ? null : loweredOver(state, mine, pending);
+    // Of what the store has lost it holds nothing, though it was on record.
+    const before = pending === undefined ? undefined : held.known[name];
     routes[name] = changed[name] =
-      mine === undefined || lowered === null ? state : { ...lowered, ...toldOf(state, mine) };
+      mine === undefined || lowered === null ? state : { ...lowered, ...toldOf(state, mine, before) };
     if (lowered !== null) kept.set(name, "lowers");
   }
   // Routes of which nobody else has recorded anything yet.
@@ -83,15 +88,79 @@ function loweredOver(
   return isLess ? { ...lowered, revision: Math.max(lowered.revision, mine.revision) } : null;
 }
 
-/** What goes with a lowering that meets `theirs`: what people are told of it is not known there. */
-function toldOf(theirs: RecordedState, mine: RecordedState): RecordedTelling {
-  const [known = [], own = []] = [theirs.notices, mine.notices];
-  const more = own.filter(({ notice }) => known.every((each) => each.notice.id !== notice.id));
-  const { bulletins = theirs.bulletins, alerts = theirs.alerts } = mine;
+/**
+ * What goes with a lowering that meets `theirs`: what people are told of it is not known there. All else is as it is told there.
+ *
+ * @param before what was on record when `mine` was decided; undefined: nothing of it is
+ */
+function toldOf(
+  theirs: RecordedState,
+  mine: RecordedState,
+  before: RecordedState | undefined,
+): RecordedTelling & Pick<RecordedState, "alerts"> {
+  const known = theirs.notices ?? [];
+  const more = added(mine.notices, known, before?.notices, ({ notice }) => notice.id);
+  const [bulletins, alerts] = [bookWith(theirs, mine, before), alertsWith(theirs, mine, before)];
   return {
     ...(more.length === 0 ? {} : { notices: [...known, ...more] }),
     ...(bulletins === undefined ? {} : { bulletins }),
     ...(alerts === undefined ? {} : { alerts }),
+  };
+}
+
+/** What is in `mine` and came there since `before`; what is gone from `theirs` by now stays gone. */
+function added<T>(
+  mine: readonly T[] = [],
+  theirs: readonly T[] = [],
+  before: readonly T[] = [],
+  idOf: (each: T) => string,
+): readonly T[] {
+  const known = new Set([...theirs, ...before].map((each) => idOf(each)));
+  return mine.filter((each) => !known.has(idOf(each)));
+}
+
+/** Their book, with the incident that the lowering is and what it has noted. */
+function bookWith(
+  { id, bulletins: theirs }: RecordedState,
+  { bulletins: mine }: RecordedState,
+  before: RecordedState | undefined,
+): BulletinBook | undefined {
+  if (theirs === undefined || mine === undefined) return theirs ?? mine;
+  const incidents = added(mine.incidents, theirs.incidents, before?.bulletins?.incidents, (each) => each.id);
+  const book = incidents
+    // Both may have rolled back: then theirs is the one that people are told of.
+    .filter(({ rollout }) => rollout === id && openOf(theirs, rollout) === undefined)
+    .reduce(withIncident, theirs);
+  const updates = added(mine.updates, theirs.updates, before?.bulletins?.updates, wordsAt);
+  return mine.rollout === theirs.rollout ? updates.reduce(noted, book) : book;
+}
+
+function wordsAt({ atMs, words }: Update): string {
+  return `${atMs} ${words}`;
+}
+
+/** Their alerts, with those that the lowering opened. */
+function alertsWith(
+  { id, alerts: theirs = NO_ALERTS }: RecordedState,
+  { alerts: mine }: RecordedState,
+  before: RecordedState | undefined,
+): AlertState | undefined {
+  if (mine === undefined) return undefined;
+  const isTheirs = ({ subject, rollout }: Alert): boolean =>
+    theirs.alerts.some((each) => each.subject === subject && each.rollout === rollout);
+  const alerts = mine.alerts.filter((each) => each.rollout === id && !isTheirs(each));
+  const incidents = added(
+    mine.incidents,
+    theirs.incidents,
+    before?.alerts?.incidents,
+    (each) => each.id,
+  ).filter((incident) => alerts.some((each) => each.incident === incident.id));
+  const ids = new Set(incidents.map((each) => each.id));
+  return {
+    ...theirs,
+    next: Math.max(theirs.next, mine.next),
+    alerts: [...theirs.alerts, ...alerts.filter(({ incident }) => ids.has(incident))],
+    incidents: [...theirs.incidents, ...incidents],
   };
 }
 

@@ -2,14 +2,16 @@
 
 import fc from "fast-check";
 import t from "tap";
-import { NO_ALERTS } from "../../src/domain/alert.ts";
+import { NO_ALERTS, openEvent } from "../../src/domain/alert.ts";
+import { EMPTY_BOOK, noted, withIncident } from "../../src/domain/bulletin.ts";
+import { openIncident, resolveIncident } from "../../src/domain/incident.ts";
 import { lowersOrStops, loweredAgain, takesAway } from "../../src/domain/lowering.ts";
 import { IDLE, NO_PROGRESS, ZERO } from "../../src/domain/rollout-move.ts";
 import type { RolloutState } from "../../src/domain/rollout-types.ts";
 import { NONE, millis, ppm } from "../../src/domain/units.ts";
 import { adopted, isAfter, isNewer, isSameDecision, longestClocks } from "../../src/engine/adopting.ts";
 import { FleetNotices } from "../../src/engine/fleet-notices.ts";
-import type { Notice, SharedStore } from "../../src/engine/ports.ts";
+import type { Notice, RecordedState, SharedStore } from "../../src/engine/ports.ts";
 import { step } from "../support/engine.ts";
 
 const STEPS = [step(0, 0), step(5, 60), step(20, 60), step(50, 60)];
@@ -182,6 +184,85 @@ t.test("which of two documents is the newer, and what becomes of what waits", as
   t.match(adopted({ other: climbing(1) }, { ...held, mine, pending: new Map() }), {
     changed: { other: { step: 1 } },
   });
+});
+
+/** What goes with a rollback of "r" at some second, where so much is on record. */
+function toldOfRollback(recorded: RecordedState, at: number): RecordedState {
+  const { alerts = NO_ALERTS, bulletins = EMPTY_BOOK } = recorded;
+  const rules = [{ severity: "critical" as const, when: { event: "rolled_back" as const } }];
+  const policy = { rules, clearMs: ZERO, repeatMs: null, levels: [], escalates: [] };
+  const opened = openEvent(alerts, policy, "rolled_back", { wall: at * 1000, rollout: recorded.id })!;
+  const incident = openIncident(
+    {
+      environment: "live",
+      route: "app",
+      rollout: recorded.id,
+      version: "",
+      openedAtMs: at * 1000,
+      actor: "sluice",
+      reason: "",
+      fromWeight: 20,
+      toWeight: 0,
+      rules: [],
+      figures: { stable: NO_FIGURES, canary: NO_FIGURES },
+      requestsFailed: 0,
+      requestsRescued: 0,
+      distinctKeys: 0,
+      keysCapped: false,
+      breachMs: null,
+      tookMs: 0,
+      stableHealthy: true,
+    },
+    millis(1000),
+  );
+  const book = withIncident(noted(bulletins, { atMs: at * 1000, words: "rolled back" }), incident);
+  return { ...back(recorded), alerts: opened.state, bulletins: book };
+}
+const NO_FIGURES = { requests: 0, failures: 0, errorRate: null, p95Ms: null };
+
+t.test("a lowering that meets something newer takes back nothing of what was told there", async (t) => {
+  const book = { ...EMPTY_BOOK, rollout: "r", isClosed: false };
+  const paused = { atMs: 1000, words: "paused" };
+  const earlier = toldOfRollback({ ...climbing(1), id: "r-0" }, 1);
+  const known: RecordedState = {
+    ...climbing(1),
+    alerts: earlier.alerts,
+    bulletins: { ...book, updates: [paused], incidents: earlier.bulletins!.incidents },
+  };
+  // The leader has ended what was open, said what was due, and been asked for silence.
+  const [over] = known.bulletins!.incidents.map((each) =>
+    resolveIncident(each, { atMs: 2000, by: "ada", how: "mended" }),
+  );
+  const silence = { id: "s-1", severity: null, metric: null, untilMs: 9e9, reason: "", by: "ada", atMs: 0 };
+  const theirs: RecordedState = {
+    ...climbing(2),
+    alerts: { ...NO_ALERTS, next: 7, silences: [silence] },
+    bulletins: { ...book, isAnnounced: true, digestAtMs: 5000, updates: [], incidents: [over!] },
+  };
+  const mine = toldOfRollback(known, 3);
+  const pending = new Map([["app", "lowers" as const]]);
+  const held = { known: { app: known }, mine: { app: mine }, pending, leads: false };
+  const { alerts, bulletins } = adopted({ app: theirs }, held).routes["app"]!;
+  t.match(alerts, { next: 7, silences: [{ id: "s-1" }], alerts: [{ subject: "rolled_back" }] });
+  t.same(alerts!.incidents, mine.alerts!.incidents.slice(-1), "what is over stays over");
+  t.equal(alerts!.alerts[0]!.incident, alerts!.incidents[0]!.id);
+  t.match(bulletins, { isAnnounced: true, digestAtMs: 5000, updates: [{ words: "rolled back" }] });
+  t.equal(bulletins!.updates.length, 1, "what was told is not told again");
+  t.match(bulletins!.incidents, [
+    { rollout: "r-0", status: "resolved" },
+    { rollout: "r", status: "open" },
+  ]);
+
+  const both = adopted({ app: { ...toldOfRollback(theirs, 2), weight: ppm(10_000) } }, held).routes["app"]!;
+  t.match(both, { weight: 0, phase: "rolled_back" });
+  t.equal(both.alerts!.alerts.length, 1, "two who roll back the same open one alert");
+  t.equal(both.bulletins!.incidents.length, 2, "and one incident");
+
+  const { bulletins: _none, alerts: _neither, ...bare } = theirs;
+  const alone = adopted({ app: bare }, held).routes["app"]!;
+  t.match(alone, { bulletins: mine.bulletins!, alerts: { next: mine.alerts!.next } });
+  const next: RecordedState = { ...theirs, bulletins: { ...EMPTY_BOOK, rollout: "r-2" } };
+  t.same(adopted({ app: next }, held).routes["app"]!.bulletins!.updates, [], "of another rollout");
 });
 
 t.test("what cannot be claimed is told late, where somebody has to get up for it", async (t) => {
