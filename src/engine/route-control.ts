@@ -228,7 +228,7 @@ export class RouteControl {
 
   /** Records what was said about alerts and silences; resolves whether it is durable. */
   async recordAlerts(): Promise<boolean> {
-    await this.settled();
+    while (this.isRaising) await this.#raising;
     return this.#ports.recorder.record(this.config.name, this.#recorded(this.#state));
   }
 
@@ -338,7 +338,7 @@ export class RouteControl {
 
   /** A person says that an incident is over; undefined: none of this id is open. */
   async resolveIncident(id: string, by: string, how: string): Promise<IncidentRecord | undefined> {
-    await this.settled();
+    while (this.isRaising) await this.#raising;
     const done = this.#telling.resolve(id, by, how);
     if (done !== undefined) await this.#say([done.notice], by);
     return done?.incident;

@@ -2,18 +2,20 @@
 
 import t from "tap";
 import { planOf, planSchema } from "../../src/config/plan.ts";
-import type { Notice } from "../../src/engine/ports.ts";
-import { millis } from "../../src/domain/units.ts";
+import type { Notice, Saved } from "../../src/engine/ports.ts";
+import { millis, ppm } from "../../src/domain/units.ts";
 import {
   ADA,
   bench,
   benchConfig,
   checkOf,
+  full,
   rollback,
   setWeight,
   startOf,
   statusOf,
   step,
+  storeWith,
   type Bench,
 } from "../support/engine.ts";
 
@@ -201,11 +203,45 @@ t.test("silences are asked for, listed and ended", async (t) => {
 });
 
 t.test("what could not be recorded is in force, and says so", async (t) => {
-  const { storeWith, full } = await import("../support/engine.ts");
   const b = await bench(config(), { store: storeWith(full) });
   const request = { route: "app", severity: null, metric: null, forMs: millis(60_000), reason: "known" };
   t.match(await b.controller.alerting.silence(request, "ada"), { ok: false, code: "SPLIT_STATE_UNWRITABLE" });
   t.equal(b.controller.alerting.silences().length, 1);
+});
+
+t.test("what is recorded while one raise follows another takes the place of neither", async (t) => {
+  for (const what of ["a silence", "the end of an incident"]) {
+    let disk: ((save: () => Promise<Saved>) => Promise<Saved>) | undefined = undefined;
+    const store = storeWith((save) => disk?.(save) ?? save());
+    const b = await bench(config(), { store });
+    b.kill();
+    await b.controller.command("app", setWeight(5), ADA);
+    await b.controller.command("app", rollback, ADA);
+    const [incident] = b.controller.incidents();
+    let release = (): void => {};
+    const first = new Promise<void>((resolve) => (release = resolve));
+    disk = async (save) => {
+      await first;
+      return save();
+    };
+    const raises = [200_000, 400_000].map((weight) =>
+      b.controller.command(
+        "app",
+        { type: "set_weight", weight: ppm(weight), force: true, reason: "mended" },
+        ADA,
+      ),
+    );
+    const request = { route: "app", severity: null, metric: null, forMs: millis(60_000), reason: "known" };
+    const said =
+      what === "a silence"
+        ? b.controller.alerting.silence(request, "ada")
+        : b.controller.resolveIncident(incident!.id, ADA, "mended");
+    release();
+    t.match(await Promise.all(raises), [{ ok: true }, { ok: true }], what);
+    await said;
+    const loaded = await store.load();
+    t.match(loaded, { document: { routes: { app: { weight: 400_000 } } } }, what);
+  }
 });
 
 for (const action of ["pause", "rollback"] as const) {
