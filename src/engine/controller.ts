@@ -463,6 +463,7 @@ export class Controller implements Control {
 
   /** Writes what still waits to be recorded, once. */
   close(): Promise<void> {
+    for (const { alerts } of this.#routes.values()) alerts.flush();
     return this.#recorder.finish();
   }
 

@@ -47,11 +47,11 @@ import { Telling } from "./telling.ts";
 import { wayOf } from "./way.ts";
 import {
   SHOWN_WINDOW,
+  bulletinView,
   checkStatuses,
   evidenceOf,
   figuresOf,
   routeStatus,
-  warningsIn,
   type Seen,
 } from "./view.ts";
 
@@ -287,7 +287,11 @@ export class RouteControl {
       evidence: () => void reports.write({ ...this.#lastRollback! }),
     };
     this.#carrying++;
-    const done = carryOut(effects, hands, isRecordedFirst).finally(() => this.#carrying--);
+    const done = carryOut(effects, hands, isRecordedFirst).finally(() => {
+      this.#carrying--;
+      // It is on record by now that people were told. Behind the decision's own line.
+      this.alerts.flush();
+    });
     return raises ? this.#raise(done, entries) : done;
   }
 
@@ -320,15 +324,9 @@ export class RouteControl {
     const calendar = this.calendar();
     // What the clock tells of a decision comes behind the decision's own line.
     if (this.#carrying > 0 || !this.#telling.isDue(this.#state, calendar.wall)) return undefined;
-    const notices = this.#telling.due({
-      route: this.config.name,
-      environment: this.#ports.environment(),
-      state: this.#state,
-      calendar,
-      figures: figuresOf(this.#seen(now)),
-      warnings: [...warningsIn(this.#checks(now, this.#state)), ...this.alerts.words],
-      waiting: waitOf(this.#state, this.#verdict.kind, calendar),
-    });
+    const environment = this.#ports.environment();
+    const view = bulletinView(this.#seen(now), { environment, calendar, alerts: this.alerts.words });
+    const notices = this.#telling.due(view);
     return this.#say(notices, "sluice");
   }
 

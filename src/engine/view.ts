@@ -1,11 +1,12 @@
 /** Status and evidence, built from what a route is and has measured. No decisions here; the shapes are in `status.ts`. */
 
+import type { BulletinView } from "../domain/bulletin.ts";
 import type { Verdict } from "../domain/judge.ts";
 import type { Check } from "../domain/rule.ts";
 import { encode, percentilesOf } from "../domain/latency.ts";
 import { OUTCOMES, CODE_CLASSES, REASONS, type BadKind, type Reason } from "../domain/outcome.ts";
 import type { RolloutState } from "../domain/rollout-types.ts";
-import { holdOf, type Wait } from "../domain/rollout-tick.ts";
+import { holdOf, waitOf, type Wait } from "../domain/rollout-tick.ts";
 import { gateReading } from "../domain/signatures.ts";
 import type { Throws } from "../domain/safety.ts";
 import type { Arm } from "../domain/split.ts";
@@ -112,10 +113,28 @@ export function checkStatuses(seen: Seen, weight: Ppm): readonly CheckStatus[] {
 }
 
 /** What is wrong at this moment though nothing has come of it yet, or is held back, a line each. */
-export function warningsIn(checks: readonly CheckStatus[]): readonly string[] {
+function warningsIn(checks: readonly CheckStatus[]): readonly string[] {
   const isOpen = ({ action, verdict, breachMs, held }: CheckStatus): boolean =>
     held !== undefined || (action !== "hold" && (verdict === "failed" || breachMs !== null));
   return checks.filter(isOpen).map(({ rule, detail }) => `${rule}: ${detail}`);
+}
+
+/** What the clock tells is made of. @param around `alerts`: those that are open, a line each */
+export function bulletinView(
+  seen: Seen,
+  around: Pick<BulletinView, "environment" | "calendar"> & { readonly alerts: readonly string[] },
+): BulletinView {
+  const { environment, calendar, alerts } = around;
+  const { name, state, verdict } = seen;
+  return {
+    route: name,
+    environment,
+    state,
+    calendar,
+    figures: figuresOf(seen),
+    warnings: [...warningsIn(checkStatuses(seen, state.weight)), ...alerts],
+    waiting: waitOf(state, verdict.kind, calendar),
+  };
 }
 
 /** The plan as people see it. */

@@ -389,6 +389,37 @@ function fail(): never {
   throw new Error("broken");
 }
 
+t.test("an alert of a decision is told and journaled, though carrying it out failed", async (t) => {
+  const b = await running();
+  b.kill();
+  b.plane.closeLongLived = fail;
+  await t.rejects(b.controller.command("app", rollback, ADA));
+  t.same(linesOf(b), ["ALERT_OPENED"]);
+});
+
+t.test(
+  "an alert of a decision that is being carried out at the end of the program is journaled",
+  async (t) => {
+    let release = (): void => {};
+    const hung = new Promise<void>((resolve) => (release = resolve));
+    let isSlow = false;
+    const store = storeWith(async (save) => {
+      if (isSlow) await hung;
+      return save();
+    });
+    const b = await running({}, { store });
+    b.kill();
+    isSlow = true;
+    const rolledBack = b.controller.command("app", rollback, ADA);
+    const closed = b.controller.close();
+    release();
+    await closed;
+    t.same(linesOf(b), ["ALERT_OPENED"]);
+    t.match(await rolledBack, { ok: true });
+    t.same(linesOf(b), ["ALERT_OPENED"], "once");
+  },
+);
+
 t.test("with `repeat: none` an alert is told once, however long it stays", async (t) => {
   const b = await running({ alerting: { repeat: "none", escalation: [] } });
   await b.run(2 * 3600, serve(b, 20));
