@@ -141,7 +141,8 @@ export function dueOf(
   { notice }: BulletinSettings,
 ): Due | null {
   if (book.isClosed) return null;
-  if (state.id !== book.rollout) return "schedule_cancelled";
+  // Who has not heard of it need not hear that nothing comes of it.
+  if (state.id !== book.rollout) return book.isAnnounced ? "schedule_cancelled" : null;
   const { phase } = state;
   if (phase === "scheduled")
     return !book.isAnnounced && wall >= state.startsAtMs - notice ? "announced" : null;

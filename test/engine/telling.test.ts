@@ -272,6 +272,16 @@ t.test("stakeholders are told a day before a start, once, and when it is called 
   t.match(second.journal.entries.at(-1), { event: "STAKEHOLDERS_TOLD", reason: /is cancelled$/ });
 });
 
+t.test("stakeholders do not hear that a start is called off of which they never heard", async (t) => {
+  const b = await at(MONDAY);
+  const start = { ...startOf(LONG), startsAtMs: MONDAY + 30 * HOUR * 1000 };
+  await b.controller.command("app", start, ADA);
+  await b.controller.command("app", { type: "rollback", reason: "not ready" }, ADA);
+  t.ok(of(b, "SCHEDULE_CANCELLED").length, "operators do");
+  await b.run(2);
+  t.same(kinds(b, "stakeholders"), []);
+});
+
 t.test(
   "the digest is told once a day, at its time of its zone, also after days asleep, and never where it is off",
   async (t) => {
