@@ -294,15 +294,12 @@ export class AlertKeeper {
   /** `state` with what there is of alerts, as it is recorded. */
   on(state: RecordedState): RecordedState {
     this.#recorded = this.#state;
-    const { next, silences } = this.#state;
-    return next === 1 && silences.length === 0 && this.#state.alerts.length === 0
-      ? state
-      : { ...state, alerts: this.#state };
+    return isNothing(this.#state) ? state : { ...state, alerts: this.#state };
   }
 
   /** Whether there is something that is not on record yet. */
   get isNew(): boolean {
-    return this.#recorded !== this.#state && this.on({} as RecordedState).alerts !== undefined;
+    return this.#recorded !== this.#state && !(isNothing(this.#recorded) && isNothing(this.#state));
   }
 
   /** The alerts that are open, the worst first. */
@@ -422,6 +419,11 @@ function policyOf({ alerts, alerting }: RouteConfig): AlertPolicy {
     levels: escalation.map(({ after, to }) => ({ afterMs: after, to })),
     escalates,
   };
+}
+
+/** Whether there is nothing to be recorded. */
+function isNothing({ next, silences, alerts }: AlertState): boolean {
+  return next === 1 && silences.length === 0 && alerts.length === 0;
 }
 
 /** Why an event is true no more; undefined: it still is. */

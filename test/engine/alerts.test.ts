@@ -202,6 +202,24 @@ t.test("silences are asked for, listed and ended", async (t) => {
   t.ok(linesOf(b).includes("SILENCE_EXPIRED"));
 });
 
+t.test(
+  "a silence that has ended where nothing goes on is off the record, and a restart does not end it again",
+  async (t) => {
+    const b = await bench(config());
+    const request = { route: "app", severity: null, metric: null, forMs: millis(60_000), reason: "known" };
+    t.ok((await b.controller.alerting.silence(request, "ada")).ok);
+    t.match(await b.store.load(), {
+      document: { routes: { app: { alerts: { silences: [{ by: "ada" }] } } } },
+    });
+    await b.run(62);
+    t.match(await b.store.load(), { document: { routes: { app: { alerts: undefined } } } });
+    b.kill();
+    const second = await bench(config(), { store: b.store, journal: b.journal, clock: b.clock });
+    await second.run(2);
+    t.same(linesOf(second), ["SILENCE_ADDED", "SILENCE_EXPIRED"]);
+  },
+);
+
 t.test("what could not be recorded is in force, and says so", async (t) => {
   const b = await bench(config(), { store: storeWith(full) });
   const request = { route: "app", severity: null, metric: null, forMs: millis(60_000), reason: "known" };
