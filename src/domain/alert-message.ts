@@ -10,6 +10,7 @@ import {
   type Target,
 } from "./alert-rule.ts";
 import type { Alert, AlertNews, Incident } from "./alert.ts";
+import { pagerKey, rollbackKey } from "./incident.ts";
 import { formatDuration, millis, percentText, type Millis } from "./units.ts";
 
 /** Where it is. */
@@ -56,7 +57,7 @@ export function incidentKey(
   incident: Incident,
 ): string {
   const { id, rollout, isRollback } = incident;
-  return `sluice/${environment}/${route}/${isRollback ? `${rollout}/rollback` : id}`;
+  return isRollback ? rollbackKey(environment, route, rollout) : pagerKey(environment, route, id);
 }
 
 /** What is done with the incident at the other end. */

@@ -75,9 +75,14 @@ export function withUpdate(updates: readonly Update[], update: Update, most: num
   return [...updates, { ...update, words: plainLine(update.words) }].slice(-most);
 }
 
-/** What a pager opens and closes a rollback's incident by. */
-export function incidentKey(environment: string, route: string, rollout: string): string {
-  return `sluice/${environment}/${route}/${rollout}/rollback`;
+/** What a pager opens and closes something of a route by. */
+export function pagerKey(environment: string, route: string, of: string): string {
+  return `sluice/${environment}/${route}/${of}`;
+}
+
+/** What it opens and closes a rollback by: the incident and the alert that it is are one there. */
+export function rollbackKey(environment: string, route: string, rollout: string): string {
+  return pagerKey(environment, route, `${rollout}/rollback`);
 }
 
 /** An incident, open from now on. @param firstMs after that time the stakeholders are told */
@@ -88,7 +93,7 @@ export function openIncident(facts: IncidentFacts, firstMs: Millis): IncidentRec
   return {
     format: 1,
     id: `incident_${nameOf(environment)}_${nameOf(route)}_${stamp}`,
-    key: incidentKey(environment, route, rollout),
+    key: rollbackKey(environment, route, rollout),
     status: "open",
     ...facts,
     resolvedAtMs: null,

@@ -6,7 +6,7 @@
  */
 
 import { EMPTY_BOOK, isAnythingDue, type BulletinView } from "../domain/bulletin.ts";
-import { incidentKey, type IncidentRecord } from "../domain/incident.ts";
+import { rollbackKey, type IncidentRecord } from "../domain/incident.ts";
 import { decisionMessage, heldMessage, storeMessage, type StoreEvent } from "../domain/message.ts";
 import { milestoneOf } from "../domain/milestone.ts";
 import type { RolloutState, Severity } from "../domain/rollout-types.ts";
@@ -195,7 +195,7 @@ export class Telling {
   /** A rollback opens an incident; that stable is well when it has stood for its time closes it. */
   #incidentOf(told: Told): { readonly incident?: Incident } {
     const { severity, event, to } = told;
-    const key = incidentKey(this.#ports.environment(), this.#route, to.id);
+    const key = rollbackKey(this.#ports.environment(), this.#route, to.id);
     if (opensIncident(told, this.#route)) return { incident: { key, action: "trigger" } };
     const isOver = event === "ROLLBACK_VERIFIED" && severity === "info";
     return isOver ? { incident: { key, action: "resolve" } } : {};

@@ -344,6 +344,20 @@ t.test(
   },
 );
 
+t.test("the alert of a rollback and its incident are one to a pager", async (t) => {
+  const b = await running();
+  await b.controller.command("app", rollback, ADA);
+  const [incident] = b.controller.incidents();
+  const keys = b.notices.flatMap(({ incident: of }) => (of === undefined ? [] : [of.key]));
+  t.same([...new Set(keys)], [incident!.key]);
+  const [alert] = b.controller.alerting.open();
+  await b.controller.alerting.acknowledge(alert!.id, "ada", "on it");
+  t.match(b.notices.at(-1), {
+    event: "ALERT_ACKNOWLEDGED",
+    incident: { key: incident!.key, action: "acknowledge" },
+  });
+});
+
 t.test("an event is over when it is true no more", async (t) => {
   const events = ["paused", "rollback_held", "validation_failed", "tripped"] as const;
   const b = await running({
