@@ -65,8 +65,22 @@ export function subjectOf(when: AlertWhen): AlertSubject {
   return "event" in when ? when.event : when.metric;
 }
 
+/** Words of rules, which are asked for every second and are as lasting as the rules. */
+const WORDS = new WeakMap<AlertWhen, string>();
+
+/** Whether it is measured, and no event. */
+export function isMetric(subject: AlertSubject): boolean {
+  return ALERT_METRICS.some((metric) => metric === subject);
+}
+
 /** A rule in its own words, e.g. `error_rate above 1%`. */
 export function alertWords(when: AlertWhen): string {
+  const words = WORDS.get(when) ?? wordsOf(when);
+  WORDS.set(when, words);
+  return words;
+}
+
+function wordsOf(when: AlertWhen): string {
   if ("event" in when) return when.event;
   if (when.metric === "health_failures") return `health_failures at least ${when.atLeast}`;
   return `${when.metric} above ${limitText(when)}`;

@@ -9,6 +9,7 @@
 
 import {
   isAtLeast,
+  isMetric,
   type AlertEvent,
   type AlertRule,
   type AlertSeverity,
@@ -164,6 +165,8 @@ export function passAlerts(
   over: (alert: Alert) => string | undefined,
   moment: AlertMoment,
 ): AlertStep {
+  // Mostly nothing is wrong: then it is the same state, which is not recorded again.
+  if (isQuiet(state) && sights.every(({ is }) => is !== "over")) return { state, entries: [], news: [] };
   const entries: AlertEntry[] = [];
   const alerts = [
     ...metricAlerts(state, policy, sights, moment, entries),
@@ -174,6 +177,11 @@ export function passAlerts(
   const apart = alerts.map((each) => ({ ...each, apartMs: apartOf(each, alerts, moment) }));
   const next = { ...state, alerts: apart, silences, warnedMs: warnedOf(apart, state.warnedMs, moment) };
   return told(next, policy, moment, { entries, alerts: state.alerts });
+}
+
+/** Whether time changes nothing about it. */
+function isQuiet({ alerts, incidents, silences, warnedMs }: AlertState): boolean {
+  return alerts.length === 0 && incidents.length === 0 && silences.length === 0 && warnedMs === 0;
 }
 
 /** Alerts of what is looked at. `entries` takes what has become of them. */
@@ -279,19 +287,14 @@ function apartOf(alert: Alert, alerts: readonly Alert[], moment: AlertMoment): M
 
 /** Only the canary's own trouble adds up; what stable has as well neither adds nor takes away. */
 function warnedOf(alerts: readonly Alert[], before: Millis, moment: AlertMoment): Millis {
-  const open = alerts.filter(isMetric).filter(({ status }) => status === "open");
+  const open = openMetrics({ alerts });
   if (open.length === 0 || !moment.counts) return ZERO;
   return open.every(({ isShared }) => isShared) ? before : later(before, moment);
 }
 
-function isMetric({ subject }: Alert): boolean {
-  return METRICS.has(subject);
-}
-const METRICS: ReadonlySet<string> = new Set(["error_rate", "p50", "p95", "p99", "health_failures"]);
-
 /** The alerts of the canary's own metrics that are open. */
-export function openMetrics({ alerts }: AlertState): readonly Alert[] {
-  return alerts.filter((each) => each.status === "open" && isMetric(each));
+export function openMetrics({ alerts }: Pick<AlertState, "alerts">): readonly Alert[] {
+  return alerts.filter(({ status, subject }) => status === "open" && isMetric(subject));
 }
 
 /** Whether an alert may be heard: no worse one hides it, or has just done so, and nobody has asked for silence. */

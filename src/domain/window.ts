@@ -49,7 +49,12 @@ interface Entry {
   /** When its slice was taken. */
   at: number;
   slice: Slice;
+  /** What it comes to, for it is asked every second for minutes. */
+  outcomes: readonly [number, number, number];
 }
+
+/** Where a reading is added up. It is made on every tick, and nothing of this outlives it. */
+const SCRATCH = emptyCounts();
 
 const OUTCOME_OF_INDEX = REASONS.map((reason) => OUTCOMES.indexOf(kindOf(reason)));
 const EXCLUDED = OUTCOMES.indexOf("excluded");
@@ -92,8 +97,9 @@ export class ArmWindow {
     if (last !== undefined && Math.floor(last.at / SLICE_MS) === Math.floor(now / SLICE_MS)) {
       last.at = now;
       last.slice = mergeSlices(last.slice, slice);
+      last.outcomes = byOutcome(last.slice.byReason);
     } else {
-      this.#entries.push({ at: now, slice });
+      this.#entries.push({ at: now, slice, outcomes: byOutcome(slice.byReason) });
     }
     const oldest = this.#entries.findIndex((entry) => entry.at > now - KEPT_MS);
     if (oldest > 0) this.#entries.splice(0, oldest);
@@ -105,23 +111,20 @@ export class ArmWindow {
     // A quiet arm is read on every tick, too: it must not cost three histograms.
     const last = this.#entries.at(-1);
     if (last === undefined || last.at <= from) return NOTHING;
-    let counts: readonly number[] = [];
-    const all = emptyCounts();
-    const ok = emptyCounts();
-    for (const { slice } of this.#after(from)) {
-      counts = addCounts(counts, slice.byReason);
-      addSparse(ok, slice.successes);
-      addSparse(all, slice.successes);
-      addSparse(all, slice.failures);
+    SCRATCH.counts.fill(0);
+    SCRATCH.total = 0;
+    let [successes, failures, excluded] = [0, 0, 0];
+    const entries = this.#after(from);
+    for (const { slice, outcomes } of entries) {
+      successes += outcomes[0];
+      failures += outcomes[1];
+      excluded += outcomes[2];
+      addSparse(SCRATCH, slice.successes);
     }
-    const [successes, failures, excluded] = byOutcome(counts);
-    return {
-      requests: successes + failures,
-      failures,
-      excluded,
-      all: latencyOf(all),
-      successes: latencyOf(ok),
-    };
+    const ok = latencyOf(SCRATCH);
+    for (const { slice } of entries) addSparse(SCRATCH, slice.failures);
+    const all = SCRATCH.total === ok.n ? ok : latencyOf(SCRATCH);
+    return { requests: successes + failures, failures, excluded, all, successes: ok };
   }
 
   /** The histograms behind `read`. */

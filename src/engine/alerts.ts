@@ -294,12 +294,14 @@ export class AlertKeeper {
   /** `state` with what there is of alerts, as it is recorded. */
   on(state: RecordedState): RecordedState {
     this.#recorded = this.#state;
-    return isNothing(this.#state) ? state : { ...state, alerts: this.#state };
+    const { next, silences, alerts } = this.#state;
+    const isNothing = next === 1 && silences.length === 0 && alerts.length === 0;
+    return isNothing ? state : { ...state, alerts: this.#state };
   }
 
-  /** Whether there is something that is not on record yet. */
+  /** Whether there is something that is not on record yet, be it that there is nothing any more. */
   get isNew(): boolean {
-    return this.#recorded !== this.#state && !(isNothing(this.#recorded) && isNothing(this.#state));
+    return this.#recorded !== this.#state;
   }
 
   /** The alerts that are open, the worst first. */
@@ -419,11 +421,6 @@ function policyOf({ alerts, alerting }: RouteConfig): AlertPolicy {
     levels: escalation.map(({ after, to }) => ({ afterMs: after, to })),
     escalates,
   };
-}
-
-/** Whether there is nothing to be recorded. */
-function isNothing({ next, silences, alerts }: AlertState): boolean {
-  return next === 1 && silences.length === 0 && alerts.length === 0;
 }
 
 /** Why an event is true no more; undefined: it still is. */

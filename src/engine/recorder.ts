@@ -150,7 +150,10 @@ export class Recorder {
   offer(route: string, state: RecordedState): void {
     // Time is the leader's to count.
     if (!this.leads) return this.#dropRaises([route]);
-    if (isDeepStrictEqual(this.#routes[route], state)) return;
+    const before = this.#routes[route];
+    // A rollout that goes on differs by its time, and then the rest need not be compared.
+    const isStill = before?.heldMs === state.heldMs && before.servedMs === state.servedMs;
+    if (isStill && isDeepStrictEqual(before, state)) return;
     // What has lowered and is not known to be saved stays a lowering, however often it is said again.
     this.#put(route, state, this.#isLowering(route) ? "lowers" : "time");
     void this.#flush();

@@ -321,9 +321,9 @@ export class RouteControl {
 
   /** Tells what the clock has to tell; undefined: nothing. Another raise's record is not touched: it is told after that. */
   tellDue(now: Millis): Promise<void> | undefined {
-    const calendar = this.calendar();
     // What the clock tells of a decision comes behind the decision's own line.
-    if (this.#carrying > 0 || !this.#telling.isDue(this.#state, calendar.wall)) return undefined;
+    if (this.#carrying > 0 || !this.#telling.isDue(this.#state, this.#ports.clock.wall())) return undefined;
+    const calendar = this.calendar();
     const environment = this.#ports.environment();
     const view = bulletinView(this.#seen(now), { environment, calendar, alerts: this.alerts.words });
     const notices = this.#telling.due(view);

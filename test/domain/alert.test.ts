@@ -151,6 +151,13 @@ t.test(
   },
 );
 
+t.test("where nothing is wrong, a look leaves the very same state, and nothing to be recorded", async (t) => {
+  const moment = { elapsedMs: MINUTE, wall: 1_000_000, rollout: "r1", counts: true };
+  const { state, entries, news } = passAlerts(NO_ALERTS, POLICY, sights(GOOD), () => undefined, moment);
+  t.equal(state, NO_ALERTS);
+  t.same([entries, news], [[], []]);
+});
+
 t.test("an alert needs its time, closes after its time, and without data nothing changes", async (t) => {
   const lasting = { ...POLICY, rules: RULES };
   const told = new Told();

@@ -329,6 +329,21 @@ t.test("a window is the sum of its slices, however they were cut", async () => {
   );
 });
 
+t.test("a reading stays what it was when another is made", async (t) => {
+  const windowOf = (latency: number, status: 200 | 500) => {
+    const window = new ArmWindow();
+    const reason = status === 200 ? REASON_INDEX.ok : REASON_INDEX.status;
+    window.add(sliceOf([{ reason, status, latency, total: latency }])!, millis(1000));
+    return window.read(millis(60_000), millis(1000), millis(0));
+  };
+  const slow = windowOf(200_000, 200);
+  const failed = windowOf(1000, 500);
+  t.match(slow, { requests: 1, all: { n: 1 }, successes: { n: 1 } });
+  t.ok(slow.all.p50! > 150);
+  t.match(failed, { failures: 1, all: { n: 1 }, successes: { n: 0, p50: null } });
+  t.ok(failed.all.p50! < 2);
+});
+
 t.test("a window forgets what is older than it, and what was before the change of weight", async (t) => {
   const window = new ArmWindow();
   const one = sliceOf([{ reason: REASON_INDEX.ok, status: 200, latency: 1000, total: 1000 }]);
