@@ -292,7 +292,7 @@ export class RouteControl {
       // It is on record by now that people were told. Behind the decision's own line.
       this.alerts.flush();
     });
-    return raises ? this.#raise(done, entries) : done;
+    return raises ? this.#raise(done, to, entries) : done;
   }
 
   /** What people are told of a decision; undefined: nothing. */
@@ -353,12 +353,16 @@ export class RouteControl {
   }
 
   /** Keeps a raise from being mistaken for the record when it failed or was overtaken. */
-  #raise(done: Promise<boolean>, entries: readonly JournalEntry[]): Promise<boolean> {
+  #raise(done: Promise<boolean>, to: RolloutState, entries: readonly JournalEntry[]): Promise<boolean> {
+    const { recorder } = this.#ports;
     const raising = done.then((inForce) => {
       this.#raising = undefined;
       if (!inForce) {
-        for (const entry of entries) this.#ports.recorder.withdraw(entry);
-        this.#ports.recorder.offer(this.config.name, this.#recorded(this.#state));
+        recorder.offer(this.config.name, this.#recorded(this.#state));
+        // Its line comes behind the save, which other replicas have had in force: it stays told, and is tried until it is written.
+        if (recorder.isShared && entries.length > 0 && !recorder.journals)
+          void this.note("RAISE_TAKEN_BACK", "sluice", "the journal could not be written", to);
+        else for (const entry of entries) recorder.withdraw(entry);
       }
       return inForce;
     });

@@ -16,14 +16,17 @@ export interface Way {
   readonly isRecordedFirst: boolean;
 }
 
-/** How a decision is carried out; undefined: it is the leader's to carry out, and this replica does not lead. */
+/**
+ * How a decision is carried out; undefined: not here and now. What does not lower is the leader's to carry out, and where others look on they
+ * would have it in force before its line in the journal fails: it waits until the journal takes lines again.
+ */
 export function wayOf(
   before: RolloutState,
   { state: to, effects }: Accepted,
-  { leads, isShared }: Pick<Recorder, "leads" | "isShared">,
+  { leads, isShared, journals }: Pick<Recorder, "leads" | "isShared" | "journals">,
 ): Way | undefined {
   const lowers = lowersOrStops(before, to);
-  if (!lowers && !leads) return undefined;
+  if (!lowers && (!leads || (isShared && !journals))) return undefined;
   // Where others look on, what lowers nothing is in force once it is recorded, and not before.
   const isKept = effects.some(({ type }) => type === "save");
   const waits = isShared && !lowers && isKept && to.weight === before.weight;

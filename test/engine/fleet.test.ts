@@ -238,6 +238,38 @@ t.test("a deposed leader's raise is refused by the store and goes no further", a
   t.equal(Math.max(...replicas[1].plane.weights), 20);
 });
 
+t.test(
+  "a leader whose journal fails takes its raise back, and raises no more until lines are written",
+  async (t) => {
+    const { object, replicas } = await fleet(3);
+    const [leader] = replicas;
+    await leader.controller.command("app", startOf([step(1, 5), step(20, 60)]), ADA);
+    leader.journal.fails = () => true;
+    const saved = object.saved.length;
+    const passing = (seconds: number): Promise<void> =>
+      leader.run(seconds, () => replicas.forEach((each) => well(each)()));
+    await passing(30);
+    const recorded = object.saved.slice(saved).map(({ routes }) => routes["app"]?.weight);
+    t.same(
+      recorded.filter((weight, nth) => weight !== recorded[nth - 1]),
+      [10_000, 200_000, 10_000],
+    );
+    t.same(weights(replicas), [1, 1, 1]);
+    leader.journal.fails = () => false;
+    await passing(10);
+    t.same(weights(replicas), [20, 20, 20]);
+    const steps = leader.journal.entries.filter(({ event }) => /^STEP|^RAISE/.test(event));
+    t.same(
+      steps.map(({ event, before, after }) => [event, before.weight, after.weight]),
+      [
+        ["STEP_STARTED", 10_000, 200_000],
+        ["RAISE_TAKEN_BACK", 200_000, 10_000],
+        ["STEP_STARTED", 10_000, 200_000],
+      ],
+    );
+  },
+);
+
 t.test("two that save at once: the lowering wins, whoever was first", async (t) => {
   for (const first of ["raise", "lower"]) {
     const { replicas } = await fleet(2, RULE_FREE);
