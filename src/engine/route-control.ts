@@ -355,8 +355,8 @@ export class RouteControl {
   /** Keeps a raise from being mistaken for the record when it failed or was overtaken. */
   #raise(done: Promise<boolean>, to: RolloutState, entries: readonly JournalEntry[]): Promise<boolean> {
     const { recorder } = this.#ports;
-    const raising = done.then((inForce) => {
-      this.#raising = undefined;
+    const isOver = done.finally(() => (this.#raising = undefined));
+    const raising = isOver.then((inForce) => {
       if (!inForce) {
         recorder.offer(this.config.name, this.#recorded(this.#state));
         // Its line comes behind the save, which other replicas have had in force: it stays told, and is tried until it is written.
