@@ -91,10 +91,14 @@ export function addCounts(a: readonly number[], b: readonly number[]): readonly 
 export class ArmWindow {
   #entries: Entry[] = [];
 
-  /** Takes in what was measured up to `now`. Slices of the same second become one, so that reading often costs no memory. */
-  add(slice: Slice, now: Millis): void {
+  /**
+   * Takes in what was measured up to `now`. Slices of the same second become one, so that reading often costs no memory; but for those on either side of
+   * `since`, from where on is judged.
+   */
+  add(slice: Slice, now: Millis, since: number = -Infinity): void {
     const last = this.#entries.at(-1);
-    if (last !== undefined && Math.floor(last.at / SLICE_MS) === Math.floor(now / SLICE_MS)) {
+    const isSameSecond = last !== undefined && Math.floor(last.at / SLICE_MS) === Math.floor(now / SLICE_MS);
+    if (isSameSecond && last.at > since) {
       last.at = now;
       last.slice = mergeSlices(last.slice, slice);
       last.outcomes = byOutcome(last.slice.byReason);

@@ -121,6 +121,8 @@ export class Controller implements Control {
       leads: () => this.#fleet?.leads === true,
       onAdopted: (states) => {
         const now = this.#ports.clock.mono();
+        // What was measured up to here is about what was in force up to here.
+        this.#observe(now);
         for (const [name, state] of Object.entries(states)) adopt(this.#routes.get(name), state, now);
       },
       onSafety: (known, theirs) => this.safety.adopt(known, theirs),

@@ -32,10 +32,10 @@ export class ArmStats {
     return this.#totals;
   }
 
-  take(evidence: Slice | undefined, forced: Slice | undefined, now: Millis): void {
+  take(evidence: Slice | undefined, forced: Slice | undefined, now: Millis, since: Millis): void {
     const before = this.#totals;
     if (evidence !== undefined) {
-      this.window.add(evidence, now);
+      this.window.add(evidence, now, since);
       this.#totals = {
         ...before,
         byReason: addCounts(before.byReason, evidence.byReason),
@@ -74,7 +74,7 @@ export class RouteStats {
   takeOthers(share: RouteShare, now: Millis): void {
     for (const arm of ARMS) {
       const slice = share.arms[arm];
-      if (slice !== undefined) this.arms[arm].window.add(slice, now);
+      if (slice !== undefined) this.arms[arm].window.add(slice, now, this.since);
     }
     this.marks.take(share);
     this.recent.take(share.samples, now);
@@ -82,7 +82,7 @@ export class RouteStats {
 
   take(measure: RouteMeasure, now: Millis): void {
     for (const arm of ["stable", "canary"] as const) {
-      this.arms[arm].take(measure.arms[arm], measure.forced[arm], now);
+      this.arms[arm].take(measure.arms[arm], measure.forced[arm], now, this.since);
     }
     for (const arm of ARMS) this.events[arm] = addEvents(this.events[arm], measure.events[arm] ?? NO_EVENTS);
     this.marks.take(measure);

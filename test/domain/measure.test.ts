@@ -367,6 +367,19 @@ t.test("a window forgets what is older than it, and what was before the change o
   );
 });
 
+t.test("what was measured in the same second before a change of weight is not judged after it", async (t) => {
+  const window = new ArmWindow();
+  const one = sliceOf([{ reason: REASON_INDEX.ok, status: 200, latency: 1000, total: 1000 }]);
+  if (one === undefined) throw new Error("no slice");
+  window.add(one, millis(1100));
+  window.add(one, millis(1200));
+  const since = millis(1200);
+  window.add(one, millis(1300), since);
+  window.add(one, millis(1400), since);
+  t.equal(window.read(millis(60_000), millis(1500), since).requests, 2);
+  t.equal(window.read(millis(60_000), millis(1500), millis(0)).requests, 4);
+});
+
 t.test("a reason of a newer program is counted and is no evidence", async (t) => {
   t.strictSame(byOutcome([...new Array<number>(REASONS.length).fill(0), 7]), [0, 0, 7]);
 });

@@ -5,12 +5,14 @@ import {
   ADA,
   bench,
   benchConfig,
+  ill,
   rollback,
   setWeight,
   startOf,
   statusOf,
   step,
   weightOf,
+  well,
 } from "../support/engine.ts";
 import { fakeClock } from "../support/clock.ts";
 import { RULE_FREE, fleet, weights } from "../support/fleet.ts";
@@ -170,4 +172,22 @@ t.test("a raise after a lowering that is not recorded yet waits for that", async
   a.store.save = save;
   t.match(await a.controller.command("app", setWeight(15), ADA), { ok: true });
   t.equal(weightOf(a), 15);
+});
+
+t.test("what was measured before another replica's rollout began is no evidence about it", async (t) => {
+  const { replicas } = await fleet(2);
+  const [a, b] = replicas;
+  await a.controller.command("app", startOf([step(50, 600)]), ADA);
+  ill(b)();
+  t.match(await a.controller.command("app", { ...startOf([step(20, 600)]), force: true } as never, ADA), {
+    ok: true,
+  });
+  // As somebody who looks at it, again and again within the second.
+  for (let looks = 0; looks < 5; looks++) {
+    await b.clock.advance("100ms");
+    well(b)();
+    statusOf(b);
+  }
+  await b.run(6, well(b));
+  t.same(weights(replicas), [20, 20]);
 });
