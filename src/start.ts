@@ -147,9 +147,9 @@ export async function start(options: StartOptions): Promise<Running> {
     closers.push(() => fanout.close());
     const paged = new Set(["log", ...channelNames(config.notify, "emergency")]);
     const everybody: Notifier = {
-      notify(notice) {
+      notify(notice, handing) {
         const told = isDrill(notice.route) ? asDrill(notice) : notice;
-        fanout.notify(told);
+        fanout.notify(told, handing);
         outlets.noticed(told);
         options.onNotice?.(told);
       },

@@ -21,10 +21,10 @@ const MOST = 500;
 export function keepMessages(notifier: Notifier, clock: Pick<Clock, "wall">): Messages {
   const kept: ToldMessage[] = [];
   return {
-    notify(notice) {
+    notify(notice, handing) {
       kept.push({ at: new Date(clock.wall()).toISOString(), ...notice });
       if (kept.length > MOST) kept.shift();
-      notifier.notify(notice);
+      notifier.notify(notice, handing);
     },
     last: ({ limit, route }) =>
       kept.filter((each) => route === undefined || each.route === route).slice(-limit),

@@ -182,6 +182,9 @@ export interface ReplicaInfo extends Announcement {
   readonly isLeader: boolean;
 }
 
+/** Whose something is that is to be done once: `gone`, a replica's of which nothing was heard for some seconds. */
+export type Claim = "ours" | "theirs" | "gone" | "done";
+
 /** What another replica measured. */
 export interface SharedMeasure {
   /** Its place in the stream: what `take` goes on from. */
@@ -219,8 +222,15 @@ export interface SharedStore extends Store {
   replicas(): Promise<readonly ReplicaInfo[]>;
   /** Tells the others; false when it could not. */
   announce(about: Announcement): Promise<boolean>;
-  /** Whether `id` is this replica's to carry out: true for one replica of all, however often it asks. Undefined: the store could not be asked. */
-  claim(id: string): Promise<boolean | undefined>;
+  /**
+   * Whether `id` is this replica's to carry out: `ours` for one replica of all, however often it asks, until somebody says `done`. Undefined: the store could
+   * not be asked.
+   *
+   * @param takesOver where whoever has it is gone, it is this replica's from now on
+   */
+  claim(id: string, takesOver: boolean): Promise<Claim | undefined>;
+  /** `id` was carried out: nobody gets it again, also where the store loses that it was told so. False: it is to be said again. */
+  done(id: string): Promise<boolean>;
   /** Hands a command to the leader; its answer, or undefined when none came in time. Then it is not taken up later, but may be under way. */
   forward(command: string, within: Millis): Promise<string | undefined>;
   /** The commands that wait for the leader, oldest first; each is given once, and only to the leader. */
@@ -305,7 +315,15 @@ export type Audience = "operators" | "stakeholders";
 
 /** Tells people. Queues and returns at once; never throws; what it could not send it counts. */
 export interface Notifier {
-  notify(notice: Notice): void;
+  notify(notice: Notice, handing?: Handing): void;
+}
+
+/** How a message is handed over that several replicas could tell. */
+export interface Handing {
+  /** Somebody else has begun to tell it and is gone: it may have arrived, also where no outbox here says so. */
+  readonly mayHaveArrived: boolean;
+  /** Called when nothing more becomes of it here: it was sent, or given up for good. */
+  readonly done: () => void;
 }
 
 /** How one way to tell people fares, since start. */

@@ -6,7 +6,7 @@
  * push out the one that pages. What was not delivered is counted.
  */
 
-import type { ChannelStats, Notifier } from "../engine/ports.ts";
+import type { ChannelStats, Handing, Notifier } from "../engine/ports.ts";
 import type { Channel } from "./channel.ts";
 import { Lane, type FanoutOptions, type LaneParts } from "./lane.ts";
 
@@ -30,6 +30,8 @@ export interface Fanout extends Notifier {
   close(): Promise<void>;
 }
 
+const NOTHING_ELSE: Handing = { mayHaveArrived: false, done: () => {} };
+
 /** A notifier that hands every notice to every channel that is for it. */
 export function createFanout(
   channels: readonly Channel[],
@@ -40,8 +42,16 @@ export function createFanout(
   const lanes = channels.map((channel) => [channel.name, new Lane(channel, parts, settings)] as const);
   let closing: Promise<unknown> | undefined;
   return {
-    notify(notice) {
-      for (const [, lane] of lanes) lane.push(notice);
+    notify(notice, { mayHaveArrived, done } = NOTHING_ELSE) {
+      let left = lanes.length;
+      const handing: Handing = {
+        mayHaveArrived,
+        done() {
+          left -= 1;
+          if (left === 0) done();
+        },
+      };
+      for (const [, lane] of lanes) lane.push(notice, handing);
     },
     stats: () => Object.fromEntries(lanes.map(([name, lane]) => [name, lane.stats])),
     last: () => lanes.map(([channel, { trouble }]) => ({ channel, trouble })),

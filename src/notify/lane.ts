@@ -6,7 +6,7 @@
  */
 
 import { wordsOf } from "../domain/errors.ts";
-import type { ChannelStats, Log, Notice, Outbox } from "../engine/ports.ts";
+import type { ChannelStats, Handing, Log, Notice, Outbox } from "../engine/ports.ts";
 import type { Channel, Delivery } from "./channel.ts";
 import { heldBack } from "./held-back.ts";
 import { isLouder, Listening } from "./interest.ts";
@@ -58,6 +58,8 @@ export class Lane {
   readonly #listening: Listening;
   readonly #pace: Pace;
   readonly #queue: Notice[] = [];
+  /** How what is in hand was handed over; what a flood is told as was not. */
+  readonly #handed = new Map<Notice, readonly Handing[]>();
   /** Aborted when nothing more is to be tried. */
   readonly #over = new AbortController();
   #running: Promise<void> | undefined;
@@ -91,17 +93,22 @@ export class Lane {
     };
   }
 
-  push(notice: Notice): void {
-    if (!this.#listening.wants(notice)) return;
+  push(notice: Notice, handing: Handing): void {
+    if (!this.#listening.wants(notice)) return handing.done();
+    // Not done: whoever could tell it as well may do so.
     if (this.#isClosing) {
       this.#drop(alone(notice), "the notifier is closed");
       return;
     }
     this.#listening.expect(notice);
+    this.#handed.set(notice, [...this.#handingsOf(notice), handing]);
     this.#queue.push(notice);
     if (this.#queue.length > this.#options.queue) {
       const victim = this.#queue.splice(leastSevere(this.#queue), 1)[0];
-      if (victim !== undefined) this.#drop(alone(victim), "the queue is full");
+      if (victim !== undefined) {
+        this.#drop(alone(victim), "the queue is full");
+        this.#end(victim);
+      }
       this.#pushedOut += 1;
     }
     this.#running ??= this.#run();
@@ -129,7 +136,10 @@ export class Lane {
     while (this.#queue.length > 0) {
       const next = this.#next();
       if (next === undefined) await new Promise<void>((resolve) => (this.#wake = resolve));
-      else await this.#deliver(next);
+      else {
+        await this.#deliver(next);
+        if (!this.#over.signal.aborted) for (const each of allOf(next)) this.#end(each);
+      }
     }
     this.#running = undefined;
   }
@@ -158,9 +168,10 @@ export class Lane {
     const { name, isKeyed } = this.#channel;
     const canFold = (notice: Notice): boolean =>
       kindOf(notice) === "plain" &&
+      !this.#mayHaveArrived(notice) &&
       (notice.incident === undefined || !isKeyed) &&
       // What was told before, or may have been, is not told again within another.
-      outbox.fate(notice.id, name) === "new";
+      outbox.fate(notice.id, name) !== "done";
     const folded = this.#queue.filter(canFold);
     if (folded.length < 2) return undefined;
     const rest = this.#queue.filter((notice) => !canFold(notice));
@@ -175,9 +186,9 @@ export class Lane {
     const { outbox, log, wall } = this.#parts;
     const { name, isKeyed } = this.#channel;
     const { notice } = letter;
-    const fate = outbox.fate(notice.id, name);
-    if (fate === "done") return;
-    if (fate === "begun" && !isKeyed) return this.#doubt(letter, "the program ended while it was being sent");
+    if (outbox.fate(notice.id, name) === "done") return;
+    if (!isKeyed && this.#mayHaveArrived(notice))
+      return this.#doubt(letter, "the program ended while it was being sent");
     await this.#mark(letter, "begun");
     let detail = "the notifier was closed";
     for (let attempt = 1; attempt <= this.#options.retries + 1; attempt += 1) {
@@ -203,6 +214,23 @@ export class Lane {
     this.#drop(letter, detail);
     // Whoever hands it over again, after a restart, may try again.
     await this.#mark(letter, "new");
+  }
+
+  /** Nothing more becomes of it here. */
+  #end(notice: Notice): void {
+    for (const { done } of this.#handingsOf(notice)) done();
+    this.#handed.delete(notice);
+  }
+
+  /** From here before the program ended, or from somebody who is gone. */
+  #mayHaveArrived(notice: Notice): boolean {
+    const isBegun = this.#parts.outbox.fate(notice.id, this.#channel.name) === "begun";
+    return isBegun || this.#handingsOf(notice).some(({ mayHaveArrived }) => mayHaveArrived);
+  }
+
+  /** The same message may be handed over again while it waits. */
+  #handingsOf(notice: Notice): readonly Handing[] {
+    return this.#handed.get(notice) ?? [];
   }
 
   /** A disk that hangs holds up no message. */

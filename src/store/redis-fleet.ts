@@ -5,16 +5,19 @@
  * arrived, because only its answer was lost, is sent again under its number and counted once.
  */
 
-import type { Announcement, ForwardedCommand, ReplicaInfo, SharedMeasure } from "../engine/ports.ts";
+import type { Announcement, Claim, ForwardedCommand, ReplicaInfo, SharedMeasure } from "../engine/ports.ts";
 import { millis, type Millis } from "../domain/units.ts";
 import { randomUUID } from "node:crypto";
 import { z } from "zod";
 import type { LeaseKeeper } from "./redis-lease.ts";
 import type { Link } from "./redis-link.ts";
+import { listOf } from "./redis-words.ts";
 import {
+  ALL_DONE,
   ANNOUNCE,
   ANSWER,
   CLAIM,
+  DONE,
   FORWARD,
   FORWARDED,
   KEEP_FIRST,
@@ -28,6 +31,9 @@ const MEASURES_KEPT_MS = 60_000;
 const STALE_MS = 5000;
 /** So long a silent one is named. */
 const NAMED_MS = 60_000;
+const CLAIMS: readonly Claim[] = ["ours", "theirs", "gone", "done"];
+/** So much of what is done is remembered. */
+const DONE_KEPT = 1000;
 const CLAIM_MS = 7 * 24 * 3_600_000;
 const ANSWER_MS = 60_000;
 /** The answer to a command is looked for so often, should the word that it is there get lost. */
@@ -56,6 +62,7 @@ export class Fleet {
   readonly #waiting = new Map<string, () => void>();
   /** The secrets that this replica works with. */
   readonly #agreed = new Map<string, string>();
+  readonly #done = new Set<string>();
   /** The batch of which it is not known whether it has arrived. */
   #unsure: Uint8Array | undefined;
   #batch = 0;
@@ -137,10 +144,38 @@ export class Fleet {
     return found.toSorted((a, b) => (a.replica < b.replica ? -1 : 1));
   }
 
-  async claim(id: string): Promise<boolean | undefined> {
+  async claim(id: string, takesOver: boolean): Promise<Claim | undefined> {
+    if (this.#done.has(id)) return "done";
     const { link, key, replica } = this.#options;
-    const reply = await link.send(...evalOf(CLAIM, key(`claim:${id}`), replica, CLAIM_MS));
-    return reply.ok ? reply.value === 1 : undefined;
+    const keys = [key(`claim:${id}`), key("done"), key("replicas")];
+    const reply = await link.send(
+      ...evalOf(CLAIM, ...keys, id, replica, CLAIM_MS, STALE_MS, Number(takesOver)),
+    );
+    return reply.ok ? CLAIMS.find((each) => each === reply.value) : undefined;
+  }
+
+  async done(...ids: readonly string[]): Promise<boolean> {
+    for (const id of ids) this.heardDone(id);
+    const { link, key, channel } = this.#options;
+    return (await link.send(...evalOf(DONE, key("done"), DONE_KEPT, CLAIM_MS, channel, ...ids))).ok;
+  }
+
+  /** The word that something is done: here it stays so, whatever Redis loses. */
+  heardDone(id: string): void {
+    this.#done.add(id);
+    // The oldest is the first.
+    for (const oldest of this.#done) if (this.#done.size > DONE_KEPT) this.#done.delete(oldest);
+  }
+
+  /** What is done is known here and there, after either may have missed some of it. */
+  async compareDone(): Promise<void> {
+    const { link, key } = this.#options;
+    const reply = await link.send(...evalOf(ALL_DONE, key("done")));
+    if (!reply.ok) return;
+    const there = new Set(listOf(reply.value).map(String));
+    const missing = [...this.#done].filter((id) => !there.has(id));
+    for (const id of there) this.heardDone(id);
+    if (missing.length > 0) await this.done(...missing);
   }
 
   async forward(command: string, within: Millis): Promise<string | undefined> {

@@ -136,12 +136,58 @@ redis.call('SET', KEYS[1], ARGV[1], 'NX')
 return redis.call('GET', KEYS[1])`,
 };
 
-/** Whether it is this replica's. Keys: where. Words: replica, ms. */
+/**
+ * Whose it is. Keys: where, what is done, replicas. Words: id, replica, ms to keep it, ms after which a silent replica is gone, whether what such a one has is
+ * taken over (1). Answers `ours`, `theirs`, `gone` or `done`.
+ */
 export const CLAIM: Script = {
+  keys: 3,
+  text: `
+if redis.call('HGET', KEYS[2], ARGV[1]) then return 'done' end
+local held = redis.call('GET', KEYS[1])
+if held and held ~= ARGV[2] then
+  local clock = redis.call('TIME')
+  local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+  local at = tonumber(string.match(redis.call('HGET', KEYS[3], held) or '0', '^%d+'))
+  if now - at <= tonumber(ARGV[4]) then return 'theirs' end
+  if ARGV[5] ~= '1' then return 'gone' end
+end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return 'ours'`,
+};
+
+/** They were carried out. Keys: what is done. Words: how many are kept at least, ms to keep them, channel, ids. */
+export const DONE: Script = {
   keys: 1,
   text: `
-redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2])
-return redis.call('GET', KEYS[1]) == ARGV[1] and 1 or 0`,
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local all = redis.call('HGETALL', KEYS[1])
+if #all > 4 * tonumber(ARGV[1]) then
+  local times = {}
+  for i = 2, #all, 2 do times[#times + 1] = tonumber(all[i]) end
+  table.sort(times)
+  local oldest = times[#times - ARGV[1]]
+  for i = 1, #all, 2 do
+    if tonumber(all[i + 1]) < oldest then redis.call('HDEL', KEYS[1], all[i]) end
+  end
+end
+for i = 4, #ARGV do
+  redis.call('HSET', KEYS[1], ARGV[i], string.format('%.0f', now))
+  redis.call('PUBLISH', ARGV[3], 'done ' .. ARGV[i])
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 1`,
+};
+
+/** The ids of what is done. Keys: what is done. */
+export const ALL_DONE: Script = {
+  keys: 1,
+  text: `
+local all = redis.call('HGETALL', KEYS[1])
+local ids = {}
+for i = 1, #all, 2 do ids[#ids + 1] = all[i] end
+return ids`,
 };
 
 /** Adds measurements, once by their number. Keys: stream, the replica's last number. Words: replica, number, bytes, ms to keep them. */

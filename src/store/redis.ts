@@ -15,6 +15,7 @@ import type { Secret, SecretSource } from "../config/secret.ts";
 import type { Millis } from "../domain/units.ts";
 import type {
   Announcement,
+  Claim,
   Clock,
   Dice,
   ForwardedCommand,
@@ -234,8 +235,11 @@ export class RedisStore implements SharedStore {
   announce(about: Announcement): Promise<boolean> {
     return this.#fleet.announce(about);
   }
-  claim(id: string): Promise<boolean | undefined> {
-    return this.#fleet.claim(id);
+  claim(id: string, takesOver: boolean): Promise<Claim | undefined> {
+    return this.#fleet.claim(id, takesOver);
+  }
+  done(id: string): Promise<boolean> {
+    return this.#fleet.done(id);
   }
   forward(command: string, within: Millis): Promise<string | undefined> {
     return this.#fleet.forward(command, within);
@@ -307,6 +311,7 @@ export class RedisStore implements SharedStore {
   #connected(): void {
     this.#hasCopies = false;
     void this.#fleet.keepSecrets();
+    void this.#fleet.compareDone();
     void this.#looks.now();
     void this.#lease.now();
   }
@@ -322,6 +327,7 @@ export class RedisStore implements SharedStore {
     const [kind, ...words] = (end < 0 ? message : message.slice(0, end)).split(" ");
     if (kind === "lease") void this.#lease.now();
     else if (kind === "answer") this.#fleet.answered(words[0] ?? "");
+    else if (kind === "done") this.#fleet.heardDone(words.join(" "));
     else if (kind === "lost")
       void wait(this.#options.dice.random() * OFFER_SPREAD_MS).then(() => this.#looks.now());
     else if (kind === "doc") {
@@ -365,6 +371,7 @@ export class RedisStore implements SharedStore {
   async #regain(found: Numbers, known: StateDocument): Promise<number> {
     const { log } = this.#options;
     void this.#fleet.keepSecrets();
+    void this.#fleet.compareDone();
     const encoded = encodeState(known, LINEAGE);
     if (!encoded.ok) return LOOK_MS;
     if (this.#lease.held === undefined) {

@@ -11,7 +11,7 @@ import type { RolloutState } from "../../src/domain/rollout-types.ts";
 import { NONE, millis, ppm } from "../../src/domain/units.ts";
 import { adopted, isAfter, isNewer, isSameDecision, longestClocks } from "../../src/engine/adopting.ts";
 import { FleetNotices } from "../../src/engine/fleet-notices.ts";
-import type { Notice, RecordedState, SharedStore } from "../../src/engine/ports.ts";
+import type { Claim, Notice, Notifier, RecordedState, SharedStore } from "../../src/engine/ports.ts";
 import { step } from "../support/engine.ts";
 
 const STEPS = [step(0, 0), step(5, 60), step(20, 60), step(50, 60)];
@@ -265,37 +265,86 @@ t.test("a lowering that meets something newer takes back nothing of what was tol
   t.same(adopted({ app: next }, held).routes["app"]!.bulletins!.updates, [], "of another rollout");
 });
 
+const NOTICE: Notice = {
+  id: "app:r:1:e",
+  severity: "emergency",
+  event: "e",
+  route: "app",
+  rollout: "r",
+  summary: "",
+  lines: [],
+  details: {},
+  audience: "operators",
+};
+
 t.test("what cannot be claimed is told late, where somebody has to get up for it", async (t) => {
   const told: string[] = [];
-  let answer: boolean | undefined = undefined;
+  let answer: Claim | undefined = undefined;
   let now = millis(0);
   const store = {
     replica: "a",
     lease: () => ({ isLeader: false, leader: "b", fence: 0 }),
     claim: () => Promise.resolve(answer),
+    done: () => Promise.resolve(true),
   } as unknown as SharedStore;
   const notices = new FleetNotices(store, { notify: ({ id }) => void told.push(id) }, () => now);
-  const notice = (id: string, severity: Notice["severity"]): Notice => ({
-    id,
-    severity,
-    event: "e",
-    route: "app",
-    rollout: "r",
-    summary: "",
-    lines: [],
-    details: {},
-    audience: "operators",
-  });
+  const notice = (id: string, severity: Notice["severity"]): Notice => ({ ...NOTICE, id, severity });
   notices.notify(notice("random", "emergency"));
   for (let nth = 0; nth < 110; nth++) notices.notify(notice(`app:r:${nth}:x`, "info"));
   notices.notify(notice("app:r:1:e", "emergency"));
+  // Each was tried at once.
+  await new Promise((resolve) => setImmediate(resolve));
   await notices.retry(now);
   t.same(told, []);
   now = millis(31_000);
   await notices.retry(now);
   t.same(told, ["app:r:1:e"]);
-  answer = false;
+  answer = "done";
   await notices.retry(now);
   await notices.retry(now);
   t.same(told, ["app:r:1:e"], "what others have told is not told");
+});
+
+t.test("what a replica had claimed that is gone is told by another, as what may have arrived", async (t) => {
+  const told: string[] = [];
+  const said: string[] = [];
+  let [answer, isUp, now] = ["theirs" as Claim, false, millis(0)];
+  let end: () => void = () => {};
+  const store = {
+    claim: (_id: string, takesOver: boolean) =>
+      Promise.resolve(takesOver && answer === "gone" ? "ours" : answer),
+    done: (id: string) => {
+      if (isUp) said.push(id);
+      return Promise.resolve(isUp);
+    },
+  } as unknown as SharedStore;
+  const inner: Notifier = {
+    notify({ id }, handing) {
+      told.push(`${id} ${handing?.mayHaveArrived}`);
+      end = handing!.done;
+    },
+  };
+  const notices = new FleetNotices(store, inner, () => now);
+  const at = async (ms: number, claim: Claim): Promise<void> => {
+    now = millis(ms);
+    answer = claim;
+    await notices.retry(now);
+  };
+  notices.notify(NOTICE);
+  await at(1000, "theirs");
+  await at(2000, "gone");
+  await at(3000, "theirs");
+  await at(4000, "gone");
+  await at(6900, "gone");
+  t.same(told, [], "who comes back within three seconds tells it");
+  await at(7000, "gone");
+  t.same(told, [`${NOTICE.id} true`]);
+  end();
+  await at(8000, "ours");
+  t.same(said, [], "the store is away");
+  isUp = true;
+  await at(9000, "ours");
+  await at(10_000, "ours");
+  t.same(said, [NOTICE.id]);
+  t.equal(told.length, 1);
 });

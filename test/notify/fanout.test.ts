@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { createServer, type IncomingHttpHeaders, type Server, type ServerResponse } from "node:http";
 import { createServer as createTcp, type AddressInfo } from "node:net";
 import t, { type Test } from "tap";
+import { millis } from "../../src/domain/units.ts";
 import type { Notice } from "../../src/engine/ports.ts";
 import type { Channel, Delivery, Message } from "../../src/notify/channel.ts";
 import { createFanout, type Fanout } from "../../src/notify/fanout.ts";
@@ -13,6 +14,7 @@ import { webhookChannel } from "../../src/notify/webhook.ts";
 import { memoryOutbox } from "../../src/store/outbox.ts";
 import { fakeClock } from "../support/clock.ts";
 import { quietLog } from "../support/silence.ts";
+import { until } from "../support/until.ts";
 
 function notice(summary: string, severity: Notice["severity"] = "warning"): Notice {
   return {
@@ -83,6 +85,45 @@ t.test("every channel gets every notice, in order, and notify itself does nothin
     t.equal(each.closed, 1);
   }
   t.same(total(fanout), { sent: 6, failed: 0, dropped: 0 });
+});
+
+t.test("whoever hands a message over hears when nothing more becomes of it", async (t) => {
+  let ended = 0;
+  const handing = { mayHaveArrived: false, done: () => void (ended += 1) };
+  let answer: (delivery: Delivery) => void = () => {};
+  const slow = channel("slow", () => new Promise((resolve) => (answer = resolve)));
+  const deaf = {
+    ...channel("deaf", async () => SENT),
+    interest: { severities: [], audiences: [], repeatMs: millis(0), digest: false },
+  };
+  const broken = channel("broken", async () => ({ ok: false, retry: false, detail: "status 400" }));
+  const fanout = createFanout([slow, deaf, broken], parts(), { ...QUICK, timeoutMs: 60_000 });
+  const one = notice("one");
+  fanout.notify(one, handing);
+  fanout.notify(one, handing);
+  await until("it was refused", () => broken.seen.length > 0);
+  t.equal(ended, 0, "one channel has it still");
+  answer(SENT);
+  await until("both have ended", () => ended === 2);
+  t.equal(slow.seen.length, 1, "it was sent once");
+  fanout.notify(notice("two"), handing);
+  await until("it is being sent", () => slow.seen.length === 2);
+  await fanout.close();
+  fanout.notify(notice("three"), handing);
+  t.equal(ended, 2, "what an end of the program has cut off is another's to tell");
+});
+
+t.test("what may have arrived is sent where two are taken for one, and is in doubt elsewhere", async (t) => {
+  const keyed = channel("keyed", async () => SENT);
+  const plain = { ...channel("plain", async () => SENT), isKeyed: false };
+  const fanout = createFanout([keyed, plain], parts(), QUICK);
+  let ended = 0;
+  fanout.notify(notice("one"), { mayHaveArrived: true, done: () => void (ended += 1) });
+  await fanout.close();
+  t.equal(keyed.seen.length, 1);
+  t.equal(plain.seen.length, 0);
+  t.match(fanout.stats(), { keyed: { sent: 1 }, plain: { sent: 0, inDoubt: 1 } });
+  t.equal(ended, 1);
 });
 
 t.test("a failure is tried again under the same id, and given up after the last attempt", async (t) => {

@@ -94,7 +94,7 @@ redisTest(
         leader.save(documentOf(2), { raises: true }),
         other.save(documentOf(2)),
         other.publish(Uint8Array.from([1])),
-        other.claim("x"),
+        other.claim("x", false),
         other.replicas(),
       ]);
       if (saved[0].ok || saved[1].ok) t.fail("saved nowhere");

@@ -158,13 +158,49 @@ redisTest("redis: replicas are named with what they tell, and the leader among t
   );
 });
 
+redisTest("redis: what whoever is gone has begun is another's, and what is done stays done", async (t) => {
+  const server = await redisServer(t);
+  const [a, b, c] = await fleetOf(t, server.url, 3);
+  if (a === undefined || b === undefined || c === undefined) throw new Error("too few");
+  await a.announce({ applied: 1, weights: {}, perSecond: {} });
+  t.equal(await a.claim("x", false), "ours");
+  t.equal(await a.claim("x", false), "ours", "however often it asks");
+  t.equal(await b.claim("x", true), "theirs", "nothing is taken from who is there");
+  await server.ask("HSET", "{sluice:default}:replicas", a.replica, "1 {}");
+  t.equal(await b.claim("x", false), "gone");
+  t.equal(await b.claim("x", true), "ours");
+  await b.announce({ applied: 1, weights: {}, perSecond: {} });
+  t.equal(await a.claim("x", false), "theirs");
+  t.ok(await b.done("x"));
+  t.equal(await c.claim("x", true), "done");
+  await server.ask("FLUSHALL");
+  for (const each of [a, b, c])
+    t.equal(await each.claim("x", true), "done", "also when Redis has forgotten it");
+  const late = await sharedStore(t, server.url);
+  t.equal(await late.claim("x", false), "ours", "who comes after that cannot know");
+  await server.ask("CLIENT", "KILL", "TYPE", "normal");
+  await until(
+    "it is told again",
+    async () => (await server.ask("HGET", "{sluice:default}:done", "x")) !== null,
+  );
+  const later = await sharedStore(t, server.url);
+  t.equal(await later.claim("x", true), "done");
+  await server.ask("FLUSHALL");
+  t.equal(await later.claim("x", true), "done", "who has come knows of what was before");
+  for (let nth = 0; nth < 2500; nth += 1) await c.done(`more ${nth}`);
+  t.equal(await c.claim("x", false), "ours", "what is remembered has an end");
+  t.ok(Number(await server.ask("HLEN", "{sluice:default}:done")) <= 2001, "and what is kept");
+});
+
 redisTest(
   "redis: what is to be done once is claimed by one, and a command goes to the leader and back",
   async (t) => {
     const { url } = await redisServer(t);
     const stores = await fleetOf(t, url, 5);
-    const claims = await Promise.all(stores.map((each) => each.claim("app:r-1:7:rolled_back")));
-    t.equal(claims.filter((each) => each === true).length, 1);
+    const claims = await Promise.all(stores.map((each) => each.claim("app:r-1:7:rolled_back", false)));
+    // Nobody has announced itself yet, so whoever has it is not known to be there.
+    const count = (claim: string): number => claims.filter((each) => each === claim).length;
+    t.same([count("ours"), count("gone")], [1, 4]);
     const [leader, other] = await leaderOf(stores);
     if (other === undefined) throw new Error("too few");
     const answer = other.forward('{"promote":true}\nsecond line', millis(10_000));
@@ -226,7 +262,8 @@ redisTest(
     await store.take("", 10);
     await store.announce({ applied: 1, weights: {}, perSecond: {} });
     t.equal((await store.replicas()).length, 1);
-    t.equal(await store.claim("x"), true);
+    t.equal(await store.claim("x", false), "ours");
+    t.ok(await store.done("x"));
     t.equal(await store.secret("cookie.key", "mine"), "mine");
     t.equal(await store.forward("x", millis(50)), undefined);
     t.equal((await store.forwarded()).length, 0);

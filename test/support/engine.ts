@@ -290,7 +290,12 @@ export async function bench(
           : [{ url: `http://${arm}`, healthy: true, failures: 0, detail: "", ...known }];
       },
     },
-    notifier: { notify: (notice) => void notices.push(notice) },
+    notifier: {
+      notify(notice, handing) {
+        notices.push(notice);
+        handing?.done();
+      },
+    },
     reports: {
       write(pack) {
         reports.push({ ...pack });

@@ -6,6 +6,7 @@
 import { millis } from "../../src/domain/units.ts";
 import type {
   Announcement,
+  Claim,
   ForwardedCommand,
   Loaded,
   ReplicaInfo,
@@ -37,7 +38,8 @@ export class SharedObject {
   heldUntil = 0;
   entries: { readonly id: string; readonly replica: string; readonly measure: Uint8Array }[] = [];
   readonly told = new Map<string, { readonly about: Announcement; readonly at: number }>();
-  readonly claims = new Set<string>();
+  /** By id, who has it; empty: it is done. */
+  readonly claims = new Map<string, string>();
   commands: Command[] = [];
   readonly taken = new Map<string, Command>();
   readonly members: SharedMember[] = [];
@@ -87,6 +89,7 @@ export class SharedMember implements SharedStore {
   isCut = false;
   /** True: its saves land, and it is not told so. */
   isUnsure = false;
+  readonly #done = new Set<string>();
   #until = 0;
   #fence = 0;
   #seen = "";
@@ -213,11 +216,25 @@ export class SharedMember implements SharedStore {
     return Promise.resolve(this.isUp);
   }
 
-  claim(id: string): Promise<boolean | undefined> {
+  claim(id: string, takesOver: boolean): Promise<Claim | undefined> {
     if (!this.isUp) return Promise.resolve(undefined);
-    const isFirst = !this.#object.claims.has(id);
-    this.#object.claims.add(id);
-    return Promise.resolve(isFirst);
+    const { claims, told, clock } = this.#object;
+    const holder = claims.get(id) ?? this.replica;
+    if (holder === "" || this.#done.has(id)) return Promise.resolve("done");
+    if (holder !== this.replica) {
+      if (clock.mono() - (told.get(holder)?.at ?? 0) <= STALE_MS) return Promise.resolve("theirs");
+      if (!takesOver) return Promise.resolve("gone");
+    }
+    claims.set(id, this.replica);
+    return Promise.resolve("ours");
+  }
+
+  done(id: string): Promise<boolean> {
+    this.#done.add(id);
+    if (!this.isUp) return Promise.resolve(false);
+    this.#object.claims.set(id, "");
+    for (const member of this.#object.members) if (member.isUp) member.#done.add(id);
+    return Promise.resolve(true);
   }
 
   forward(command: string, within: number): Promise<string | undefined> {
