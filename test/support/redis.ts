@@ -1,12 +1,12 @@
 /**
- * Real servers of Redis for tests, each on a free port of loopback with nothing on disk, ended with the test by their process ids.
+ * Real servers of Redis for tests, each on a free port of loopback with nothing on disk unless it is asked for, ended with the test by their process ids.
  *
  * Where there is no redis-server, a test is skipped by name; CI must have one.
  */
 
 import { execFileSync, spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -26,8 +26,10 @@ export interface RedisProcess {
   /** Stands still (SIGSTOP), and goes on (SIGCONT). */
   halt(): void;
   goOn(): void;
-  /** Starts it on the same port again, empty. */
+  /** Starts it on the same port again, with what it has kept on disk. */
   restart(): Promise<void>;
+  /** What it has kept on disk is gone; for one that is dead. */
+  lose(): Promise<void>;
 }
 
 const READY_MS = 10_000;
@@ -48,6 +50,9 @@ export function redisTest(name: string, run: (t: Test) => Promise<void>): void {
   else if (process.env["CI"] === undefined) t.test(name, { skip: "there is no redis-server" }, () => {});
   else t.fail(`${name}: there is no redis-server, and CI must have one`);
 }
+
+/** The arguments of a server that has on disk what it has acknowledged. */
+export const DURABLE = ["--appendonly", "yes", "--appendfsync", "always"];
 
 /** A server of Redis that listens; `more` are further arguments, e.g. `--replicaof`. */
 export async function redisServer(t: Test, more: readonly string[] = []): Promise<RedisProcess> {
@@ -73,6 +78,9 @@ export async function redisServer(t: Test, more: readonly string[] = []): Promis
     goOn: () => void child.kill("SIGCONT"),
     async restart() {
       child = await started(t, "redis-server", all, /Ready to accept connections/);
+    },
+    async lose() {
+      for (const name of await readdir(folder)) await rm(join(folder, name), { recursive: true });
     },
   };
 }
