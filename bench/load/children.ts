@@ -20,12 +20,12 @@ export const isPinned: boolean =
 /** Whether the load generator and the upstream have one core between them. */
 export const sharesCore: boolean = !isPinned || CORES < 3;
 
-/** What a process is for: a proxy on one core, a proxy on two, the load, the upstream. */
-export type Role = "proxy" | "wide" | "load" | "upstream";
+/** What a process is for: a proxy on one core, a proxy on two, the load, the upstream; one that is kept on no core. */
+export type Role = "proxy" | "wide" | "load" | "upstream" | "free";
 
 /** The cores of a role. Two cores: the proxy on the first, all else on the second; with more, nobody shares, up to four. */
-function coresOf(role: Role): string {
-  const own: Readonly<Record<Role, string>> =
+function coresOf(role: Exclude<Role, "free">): string {
+  const own: Readonly<Record<typeof role, string>> =
     CORES >= 4
       ? { proxy: "0", wide: "0,1", load: "2", upstream: "3" }
       : { proxy: "0", wide: "0,1", load: "1", upstream: String(Math.min(2, CORES - 1)) };
@@ -45,7 +45,7 @@ export function start(
   env: Readonly<Record<string, string>> = {},
 ): ChildProcess {
   if (isOver) throw new Error("the run is over");
-  const pinned = isPinned ? ["taskset", "-c", coresOf(role), ...command] : command;
+  const pinned = isPinned && role !== "free" ? ["taskset", "-c", coresOf(role), ...command] : command;
   const child = spawn("sh", ["-c", FILES, "sh", ...pinned], {
     stdio: ["pipe", "pipe", "pipe"],
     env: { ...process.env, ...env },

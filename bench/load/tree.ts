@@ -45,6 +45,29 @@ function ranSecondsOf(pid: number): number | undefined {
   }
 }
 
+/** CPU seconds so far of a process' threads of a name, as far as the kernel tells names (15 characters); 0 where it does not say. */
+export function threadSecondsOf(pid: number, name: string): number {
+  const folder = `/proc/${String(pid)}/task`;
+  let seconds = 0;
+  for (const task of namesIn(folder)) {
+    try {
+      const isMeant = readFileSync(`${folder}/${task}/comm`, "utf8").trim() === name.slice(0, 15);
+      if (isMeant) seconds += Number(readFileSync(`${folder}/${task}/schedstat`, "utf8").split(" ")[0]) / 1e9;
+    } catch {
+      // It has ended meanwhile.
+    }
+  }
+  return seconds;
+}
+
+function namesIn(folder: string): readonly string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
+}
+
 /** `root` and every process below it that lives. */
 function treeOf(root: number): readonly number[] {
   const children = new Map<number, number[]>();

@@ -4,6 +4,7 @@
  * Whatever the store does, nothing here is waited for by a decision: an exchange with the others goes on beside the ticks, one at a time.
  */
 
+import type { RouteConfig } from "../config/schema.ts";
 import { lowersOrStops, takesAway } from "../domain/lowering.ts";
 import type { Actor, Command, RolloutState } from "../domain/rollout-types.ts";
 import { publishingOf } from "../domain/publishing.ts";
@@ -12,6 +13,7 @@ import { millis, percentOf, type Millis } from "../domain/units.ts";
 import { isAfter } from "./adopting.ts";
 import { Asking } from "./asking.ts";
 import type { CommandResult } from "./control.ts";
+import type { EvidenceKeeper } from "./evidence.ts";
 import type { FleetNotices } from "./fleet-notices.ts";
 import { Gathering } from "./gathering.ts";
 import type {
@@ -72,6 +74,15 @@ export interface FleetPorts {
   readonly yield: () => void;
   readonly clock: Clock;
   readonly log: Log;
+}
+
+/** What of a route is told with what was measured. */
+interface Measured {
+  readonly state: RolloutState;
+}
+interface Counted {
+  readonly config: Pick<RouteConfig, "name">;
+  readonly evidence: Pick<EvidenceKeeper, "own" | "canaryKeys">;
 }
 
 /** The store as one that is shared; undefined when it is not. */
@@ -233,12 +244,12 @@ export class Fleet {
   }
 
   /** What was measured here is for the leader to judge. */
-  share(measure: RouteMeasure, { state }: RouteControl, now: Millis): void {
+  share(measure: RouteMeasure, { state }: Measured, now: Millis): void {
     if (!this.leads) this.#gathering.take(measure, measuredAs(state), now);
   }
 
   /** So is what was taken as evidence. */
-  shareBlock({ config, state, evidence }: RouteControl, now: Millis): void {
+  shareBlock({ config, state, evidence }: Measured & Counted, now: Millis): void {
     if (this.leads || evidence.own === undefined) return;
     this.#gathering.takeBlock(config.name, measuredAs(state), evidence.own, evidence.canaryKeys, now);
   }

@@ -30,6 +30,7 @@ import type {
   StateDocument,
 } from "../engine/ports.ts";
 import { decodeState, encodeState } from "./document.ts";
+import type { Disk } from "./disk.ts";
 import { LastKnown } from "./last-known.ts";
 import { Fleet } from "./redis-fleet.ts";
 import { LeaseKeeper } from "./redis-lease.ts";
@@ -47,6 +48,8 @@ export interface SharedOptions {
   readonly clock: Clock;
   readonly dice: Dice;
   readonly log: Log;
+  /** Where the state as last known is kept; left out: the real one. */
+  readonly disk?: Disk | undefined;
 }
 
 /** So long a start waits for the store: ms. */
@@ -126,7 +129,7 @@ export class RedisStore implements SharedStore {
       changed: () => this.#leaseChanged(),
     });
     this.#fleet = new Fleet({ ...common, lease: this.#lease, key });
-    this.#lastKnown = new LastKnown(state.folder, state.name, log);
+    this.#lastKnown = new LastKnown(state.folder, state.name, log, options.disk);
   }
 
   /** Waits for the first connection, but not for long. */

@@ -1,0 +1,48 @@
+/** What may be said on the command line. */
+
+import { parseArgs } from "node:util";
+
+/** A run, as asked for. */
+export interface Options {
+  /** How many simulated replicas, each in a fleet of its own. */
+  readonly sizes: readonly number[];
+  /** Length of the steady state that is measured. */
+  readonly seconds: number;
+  /** How often the weight is set. */
+  readonly changes: number;
+  /** Where the figures go as JSON; undefined: nowhere. */
+  readonly json: string | undefined;
+}
+
+export const USAGE =
+  "npm run bench:fleet -- [--replicas 10,100,1000] [--seconds 20] [--changes 50] [--json FILE]\n";
+
+/** What the leader shows reaches a minute back, and all that was measured must be in it. */
+const MOST_SECONDS = 40;
+const MOST_REPLICAS = 2000;
+
+/** The options; throws with what is wrong with them. */
+export function optionsOf(args: readonly string[]): Options {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      replicas: { type: "string", default: "10,100,1000" },
+      seconds: { type: "string", default: "20" },
+      changes: { type: "string", default: "50" },
+      json: { type: "string" },
+    },
+  });
+  return {
+    sizes: values.replicas.split(",").map((each) => whole(each, "replicas", MOST_REPLICAS)),
+    seconds: whole(values.seconds, "seconds", MOST_SECONDS),
+    changes: whole(values.changes, "changes", 500),
+    json: values.json,
+  };
+}
+
+function whole(text: string, name: string, high: number): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1 || value > high)
+    throw new Error(`--${name} takes whole numbers from 1 to ${String(high)}`);
+  return value;
+}
