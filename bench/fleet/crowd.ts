@@ -5,11 +5,13 @@ import { once } from "node:events";
 import { join } from "node:path";
 import { createInterface, type Interface } from "node:readline";
 import { start, stop } from "../load/children.ts";
-import { addSums, NO_SUMS } from "./measures.ts";
+import { addTold, NOTHING_TOLD } from "./replica.ts";
 import type { Counted, Looked, Order, Part, Received } from "./words.ts";
 
 /** A process has no more of them. */
 const EACH = 250;
+/** So many have a process of their own, as replicas do: what they receive waits for no other. */
+const LONE = 4;
 
 interface Process {
   readonly child: ChildProcess;
@@ -28,22 +30,19 @@ export class Crowd {
 
   /** So many; resolves when all of them have been connected. */
   static async start(redis: string, count: number): Promise<Crowd> {
-    const processes = Math.ceil(count / EACH);
-    const started = Array.from({ length: processes }, (_, nth) => {
-      const first = Math.floor((nth * count) / processes);
-      const part: Part = { redis, first, count: Math.floor(((nth + 1) * count) / processes) - first };
-      const script = join(import.meta.dirname, "simulate.ts");
-      const child = start([process.execPath, script, JSON.stringify(part)], "free");
-      child.stderr?.on("data", (chunk: Buffer) => process.stderr.write(chunk));
-      const gone = once(child, "exit").then(() => {
-        throw new Error("a process with simulated replicas has ended");
-      });
-      // At the end of a run it is meant to.
-      gone.catch(() => {});
-      // Every child here has a standard output.
-      return { child, lines: createInterface(child.stdout!), gone };
-    });
-    await Promise.all(started.map(answerOf));
+    const lone = Math.min(LONE, Math.floor(count / 2));
+    const first = Math.ceil(lone / 2);
+    const started: Process[] = [];
+    // Redis tells subscribers in their order: some of those that are alone are among the first, some among the last.
+    for (const group of [
+      ones(0, first),
+      shared(first, count - lone),
+      ones(count - lone + first, lone - first),
+    ]) {
+      const processes = group.map((part) => begun({ redis, ...part }));
+      started.push(...processes);
+      await Promise.all(processes.map(answerOf));
+    }
     return new Crowd(started);
   }
 
@@ -69,21 +68,14 @@ export class Crowd {
   }
 
   async count(): Promise<Counted> {
-    const none: Counted = { sums: NO_SUMS, published: 0, publishedBytes: 0 };
-    return (await this.#each<Counted>({ do: "count" })).reduce(
-      (a, b) => ({
-        sums: addSums(a.sums, b.sums),
-        published: a.published + b.published,
-        publishedBytes: a.publishedBytes + b.publishedBytes,
-      }),
-      none,
-    );
+    return (await this.#each<Counted>({ do: "count" })).reduce(addTold, NOTHING_TOLD);
   }
 
   async receive(): Promise<Received> {
     const all = await this.#each<Received>({ do: "receive" });
     return {
       receipts: all.flatMap(({ receipts }) => receipts),
+      alone: all.flatMap(({ alone }) => alone),
       lateMs: Math.max(0, ...all.map(({ lateMs }) => lateMs)),
     };
   }
@@ -101,6 +93,34 @@ export class Crowd {
       }),
     );
   }
+}
+
+type Numbered = Pick<Part, "first" | "count">;
+
+function ones(first: number, count: number): readonly Numbered[] {
+  return Array.from({ length: count }, (_, nth) => ({ first: first + nth, count: 1 }));
+}
+
+function shared(first: number, count: number): readonly Numbered[] {
+  const processes = Math.ceil(count / EACH);
+  const until = (nth: number): number => Math.floor((nth * count) / processes);
+  return Array.from({ length: processes }, (_, nth) => ({
+    first: first + until(nth),
+    count: until(nth + 1) - until(nth),
+  }));
+}
+
+function begun(part: Part): Process {
+  const script = join(import.meta.dirname, "simulate.ts");
+  const child = start([process.execPath, script, JSON.stringify(part)], "free");
+  child.stderr?.on("data", (chunk: Buffer) => process.stderr.write(chunk));
+  const gone = once(child, "exit").then(() => {
+    throw new Error("a process with simulated replicas has ended");
+  });
+  // At the end of a run it is meant to.
+  gone.catch(() => {});
+  // Every child here has a standard output.
+  return { child, lines: createInterface(child.stdout!), gone };
 }
 
 async function answerOf({ lines, gone }: Process): Promise<unknown> {

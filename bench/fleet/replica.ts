@@ -32,6 +32,20 @@ export interface Told {
   readonly sums: Sums;
   readonly published: number;
   readonly publishedBytes: number;
+  /** Documents that it was given. */
+  readonly documents: number;
+}
+
+export const NOTHING_TOLD: Told = { sums: NO_SUMS, published: 0, publishedBytes: 0, documents: 0 };
+
+/** Of two replicas. */
+export function addTold(a: Told, b: Told): Told {
+  return {
+    sums: addSums(a.sums, b.sums),
+    published: a.published + b.published,
+    publishedBytes: a.publishedBytes + b.publishedBytes,
+    documents: a.documents + b.documents,
+  };
 }
 
 /** A thousand replicas have a thousand disks, and here there is one. */
@@ -80,6 +94,7 @@ export class Replica {
   #state: RolloutState = IDLE;
   #version = 0;
   #sums = NO_SUMS;
+  #documents = 0;
   #timer: NodeJS.Timeout | undefined;
   receipts: Receipt[] = [];
   /** It was to follow. */
@@ -140,7 +155,7 @@ export class Replica {
 
   get told(): Told {
     const { published, publishedBytes } = this.#store;
-    return { sums: this.#sums, published, publishedBytes };
+    return { sums: this.#sums, published, publishedBytes, documents: this.#documents };
   }
 
   async close(): Promise<void> {
@@ -152,6 +167,7 @@ export class Replica {
     const micros = Number(process.hrtime.bigint() / 1000n);
     const state = routes[ROUTE];
     this.#version = version;
+    this.#documents++;
     if (state === undefined) return;
     // The leader saves once a second because time passes; what counts is the first document that holds a decision.
     if (state.revision !== this.#state.revision)

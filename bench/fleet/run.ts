@@ -1,16 +1,87 @@
-/** `npm run bench:fleet`. Work in progress. */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+/**
+ * `npm run bench:fleet`: what it costs to be many. One real redis-server, one real leader, and simulated replicas with the shipped store: how soon a weight is everywhere, and
+ * what leader and Redis pay while all measure. Fails when what the leader has merged is not what was published. See bench/README.md for how to read it.
+ */
+
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
+import { wordsOf } from "../../src/domain/errors.ts";
 import { stopAll } from "../load/children.ts";
-import { optionsOf } from "./options.ts";
-import { trial } from "./trial.ts";
-const options = optionsOf(process.argv.slice(2));
-const folder = mkdtempSync(join(tmpdir(), "sluice-fleet-"));
-try {
-  for (const size of [0, ...options.sizes])
-    console.log(JSON.stringify(await trial(join(folder, String(size)), size, options), null, 1));
-} finally {
-  await stopAll();
-  rmSync(folder, { recursive: true, force: true });
+import { isInstalled } from "../load/installed.ts";
+import { optionsOf, USAGE, type Options } from "./options.ts";
+import { inputsOf, paperOf } from "./paper.ts";
+import { noiseOf, paperTableOf, propagationTableOf, remarksOf, steadyTableOf } from "./table.ts";
+import { trial, type Trial } from "./trial.ts";
+
+const say = (line: string): void => void process.stderr.write(`${line}\n`);
+
+/** The leader alone, and then each size. */
+async function bench(options: Options, folder: string): Promise<readonly Trial[]> {
+  const trials: Trial[] = [];
+  for (const replicas of [1, ...options.sizes]) {
+    say(replicas === 1 ? "the leader alone" : `${String(replicas)} replicas`);
+    const done = await trial(join(folder, String(trials.length)), replicas, options);
+    for (const failure of done.failures) say(`failed: ${String(replicas)} replicas: ${failure}`);
+    trials.push(done);
+  }
+  return trials;
 }
+
+function print(trials: readonly Trial[], { json, seconds }: Options): void {
+  const inputs = inputsOf(trials);
+  const facts = { cpu: cpus()[0]?.model ?? "unknown", cores: cpus().length, node: process.version, seconds };
+  const parts = [
+    steadyTableOf(trials),
+    propagationTableOf(trials),
+    ...(inputs === undefined ? [] : [paperTableOf(inputs)]),
+    [
+      Object.entries(facts)
+        .map(([name, value]) => `${name} ${String(value)}`)
+        .join(", "),
+      ...remarksOf(trials),
+    ].join("\n"),
+  ];
+  process.stdout.write(`${parts.join("\n\n")}\n`);
+  if (json === undefined) return;
+  const result = {
+    ...facts,
+    trials: trials.map((each) => ({ ...each, noise: noiseOf(each) })),
+    paper: inputs === undefined ? null : { inputs, lines: paperOf(inputs) },
+  };
+  writeFileSync(json, `${JSON.stringify(result, undefined, 2)}\n`);
+}
+
+async function main(): Promise<number> {
+  let options: Options;
+  try {
+    options = optionsOf(process.argv.slice(2));
+  } catch (error) {
+    say(`${wordsOf(error)}\n${USAGE}`);
+    return 2;
+  }
+  if (!isInstalled("redis-server")) {
+    say("there is no redis-server");
+    return 1;
+  }
+  const folder = mkdtempSync(join(tmpdir(), "sluice-fleet-"));
+  const interrupted = (): void =>
+    void stopAll().then(() => {
+      rmSync(folder, { recursive: true, force: true });
+      process.exit(130);
+    });
+  process.once("SIGINT", interrupted).once("SIGTERM", interrupted);
+  try {
+    const trials = await bench(options, folder);
+    print(trials, options);
+    return trials.some(({ failures }) => failures.length > 0) ? 1 : 0;
+  } catch (error) {
+    say(wordsOf(error));
+    return 1;
+  } finally {
+    await stopAll();
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+process.exitCode = await main();

@@ -5,8 +5,8 @@ import { createInterface } from "node:readline";
 import { setTimeout as wait } from "node:timers/promises";
 import type { Log } from "../../src/engine/ports.ts";
 import { Random } from "../judge/random.ts";
-import { addSums, madeUp, NO_SUMS } from "./measures.ts";
-import { Replica, type Told } from "./replica.ts";
+import { madeUp } from "./measures.ts";
+import { addTold, NOTHING_TOLD, Replica } from "./replica.ts";
 import type { Counted, Looked, Order, Part, Received } from "./words.ts";
 
 /** Seconds that are made up once; replicas take one of them each second. */
@@ -50,15 +50,7 @@ function looked(): Looked {
 }
 
 function counted(): Counted {
-  return replicas.map(({ told }) => told).reduce(addTold, { sums: NO_SUMS, published: 0, publishedBytes: 0 });
-}
-
-function addTold(a: Told, b: Told): Told {
-  return {
-    sums: addSums(a.sums, b.sums),
-    published: a.published + b.published,
-    publishedBytes: a.publishedBytes + b.publishedBytes,
-  };
+  return replicas.map(({ told }) => told).reduce(addTold, NOTHING_TOLD);
 }
 
 function received(): Received {
@@ -66,7 +58,7 @@ function received(): Received {
   for (const each of replicas) each.receipts = [];
   const lateMs = lateness.percentile(99) / 1e6;
   lateness.reset();
-  return { receipts, lateMs };
+  return { receipts, alone: part.count === 1 ? receipts : [], lateMs };
 }
 
 function carriedOut(order: Order): Looked | Counted | Received | null {

@@ -1,20 +1,20 @@
 /**
- * One size: a server, a leader, so many simulated replicas. First a steady state in which all of them measure, then changes of the weight; at the end of each all that was published
- * must have been merged, to the last request.
+ * One size: a server, a leader, and simulated replicas beside it. First a steady state in which all of them measure, after which what was merged must be what was
+ * published, to the last request; then changes of the weight.
  */
 
 import { mkdirSync } from "node:fs";
 import { loadavg } from "node:os";
 import { setTimeout as wait } from "node:timers/promises";
+import { wordsOf } from "../../src/domain/errors.ts";
 import { publishingOf } from "../../src/domain/publishing.ts";
 import { busySeconds, cpuSecondsOf } from "../load/tree.ts";
 import { Crowd } from "./crowd.ts";
 import { Leader, type Change } from "./leader.ts";
 import type { Sums } from "./measures.ts";
-import type { Receipt } from "./replica.ts";
+import type { Receipt, Told } from "./replica.ts";
 import { Server } from "./server.ts";
 import { distributionOf, type Distribution } from "./distribution.ts";
-import type { Counted, Received } from "./words.ts";
 
 /** What a steady state costs. */
 export interface Steady {
@@ -30,6 +30,8 @@ export interface Steady {
   readonly othersCpu: number;
   readonly measuresPerSecond: number;
   readonly measureBytes: number;
+  /** Documents that a replica was given: the leader saves because time passes, too. */
+  readonly documentsPerSecond: number;
   readonly commandsPerSecond: number;
   readonly receivedPerSecond: number;
   readonly sentPerSecond: number;
@@ -45,6 +47,8 @@ export interface Propagation {
   readonly changes: number;
   /** From the call to the leader's API to each replica, ms. */
   readonly fromCall: Distribution;
+  /** The same, to those replicas only that have a process of their own. */
+  readonly alone: Distribution;
   /** From the moment at which the leader wrote it down, to the millisecond. */
   readonly fromSave: Distribution;
   /** From the call to the answer that it is in force and recorded, ms. */
@@ -62,9 +66,12 @@ export interface Verdict {
 
 /** All of one size. */
 export interface Trial {
+  /** With the leader; 1: nobody else. */
   readonly replicas: number;
   readonly everyMs: number;
   readonly digits: number;
+  /** Load averages of the machine over a minute: before anything was started, and at the end of the steady state. */
+  readonly loadBefore: number;
   readonly load: number;
   readonly steady: Steady;
   /** Undefined without replicas. */
@@ -80,23 +87,43 @@ const SETTLED_MS = 45_000;
 const MERGED_MS = 20_000;
 /** Measuring goes on for so long before anything is read. */
 const WARM_MS = 3000;
-/** Between two changes, half of it by chance, so that they fall on any moment of the leader's second. */
+/** Between two changes, half of it by chance, so that they fall on any moment of the leader's second; longer for those who share a process. */
 const BETWEEN_MS = 250;
+const BETWEEN_MS_EACH = 1;
+/** Where changes take longer, there are fewer. */
+const MANY = 1000;
+const CHANGES_OF_MANY = 30;
 /** After the last one. */
 const ARRIVED_MS = 3000;
 
-/** Runs one. */
+/** Runs one. `replicas`: with the leader. */
 export async function trial(
   folder: string,
   replicas: number,
   { seconds, changes }: { readonly seconds: number; readonly changes: number },
 ): Promise<Trial> {
   mkdirSync(folder);
+  const loadBefore = loadOf();
   const server = await Server.start(folder);
   const leader = await Leader.start(folder, server.url);
-  const crowd = await Crowd.start(server.url, replicas);
+  const crowd = await Crowd.start(server.url, replicas - 1);
   try {
-    return await tried(server, leader, crowd, replicas, seconds, changes);
+    const { everyMs, digits } = publishingOf(replicas);
+    const failures: string[] = [];
+    if (replicas > 1) failures.push(...(await settled(leader, crowd, replicas, everyMs)));
+    await crowd.measure(true);
+    await wait(WARM_MS);
+    const steady = await steadied(server, leader, crowd, replicas, seconds);
+    const load = loadOf();
+    await crowd.measure(false);
+    const verdict = await judged(leader, crowd);
+    if (!verdict.isExact) failures.push("what the leader has merged is not what was published");
+    const most = replicas < MANY ? changes : Math.min(changes, CHANGES_OF_MANY);
+    const propagation = replicas === 1 ? undefined : await spread(leader, crowd, replicas, most, failures);
+    const { led, complaints } = await crowd.look();
+    if (led > 0) failures.push(`${String(led)} simulated replicas have led`);
+    failures.push(...counted(complaints));
+    return { replicas, everyMs, digits, loadBefore, load, steady, propagation, verdict, failures };
   } finally {
     await crowd.stop();
     await leader.stop();
@@ -104,30 +131,15 @@ export async function trial(
   }
 }
 
-async function tried(
-  server: Server,
-  leader: Leader,
-  crowd: Crowd,
-  replicas: number,
-  seconds: number,
-  changes: number,
-): Promise<Trial> {
-  const { everyMs, digits } = publishingOf(replicas + 1);
-  const failures: string[] = [];
-  if (replicas > 0) failures.push(...(await settled(leader, crowd, replicas, everyMs)));
-  await crowd.measure(true);
-  await wait(WARM_MS);
-  const steady = await steadied(server, leader, crowd, seconds);
-  const load = loadavg()[0] ?? 0;
-  await crowd.measure(false);
-  const verdict = await judged(leader, crowd);
-  if (!verdict.isExact) failures.push("what the leader has merged is not what was published");
-  await crowd.receive();
-  const propagation = replicas === 0 ? undefined : await spread(leader, crowd, changes, failures);
-  const { led, complaints } = await crowd.look();
-  if (led > 0) failures.push(`${String(led)} simulated replicas have led`);
-  failures.push(...complaints);
-  return { replicas, everyMs, digits, load, steady, propagation, verdict, failures };
+function loadOf(): number {
+  return loadavg()[0] ?? 0;
+}
+
+/** The same complaint once, with how often it was made. */
+function counted(complaints: readonly string[]): readonly string[] {
+  const times = new Map<string, number>();
+  for (const each of complaints) times.set(each, (times.get(each) ?? 0) + 1);
+  return [...times].map(([each, count]) => (count === 1 ? each : `${each} (${String(count)} times)`));
 }
 
 /** Waits until everybody knows how many they are; what is wrong when they do not. */
@@ -140,8 +152,8 @@ async function settled(
   for (const end = performance.now() + SETTLED_MS; ;) {
     const { ready, every } = await crowd.look();
     const { fleet } = await leader.status();
-    const isKnown = fleet?.replicas === replicas + 1 && every[everyMs] === replicas;
-    if (ready === replicas && isKnown) return [];
+    const isKnown = fleet?.replicas === replicas && every[everyMs] === replicas - 1;
+    if (ready === replicas - 1 && isKnown) return [];
     if (performance.now() > end)
       return [
         `not settled: ${String(ready)} ready, the leader knows ${String(fleet?.replicas)}, publishing every ${JSON.stringify(every)}`,
@@ -150,7 +162,13 @@ async function settled(
   }
 }
 
-async function steadied(server: Server, leader: Leader, crowd: Crowd, seconds: number): Promise<Steady> {
+async function steadied(
+  server: Server,
+  leader: Leader,
+  crowd: Crowd,
+  replicas: number,
+  seconds: number,
+): Promise<Steady> {
   const before = await reading(server, leader, crowd);
   await wait(seconds * 1000);
   const after = await reading(server, leader, crowd);
@@ -174,6 +192,7 @@ async function steadied(server: Server, leader: Leader, crowd: Crowd, seconds: n
     othersCpu: Math.max(0, cpu(({ busy }) => busy) - leaderCpu - redisCpu - simulatedCpu),
     measuresPerSecond: measures / took,
     measureBytes: measures === 0 ? 0 : bytes / measures,
+    documentsPerSecond: perSecond((of) => of.counted.documents) / Math.max(1, replicas - 1),
     commandsPerSecond: perSecond(({ usage }) => usage.commands),
     receivedPerSecond: perSecond(({ usage }) => usage.receivedBytes),
     sentPerSecond: perSecond(({ usage }) => usage.sentBytes),
@@ -192,7 +211,7 @@ interface Reading {
   readonly simulated: number;
   readonly busy: number;
   readonly usage: Awaited<ReturnType<Server["usage"]>>;
-  readonly counted: Counted;
+  readonly counted: Told;
 }
 
 async function reading(server: Server, leader: Leader, crowd: Crowd): Promise<Reading> {
@@ -232,6 +251,7 @@ function mergedBy({ arms }: Awaited<ReturnType<Leader["status"]>>): Sums {
 async function spread(
   leader: Leader,
   crowd: Crowd,
+  replicas: number,
   count: number,
   failures: string[],
 ): Promise<Propagation> {
@@ -240,43 +260,47 @@ async function spread(
   await crowd.receive();
   const changes: Change[] = [];
   for (let nth = 0; nth < count; nth++) {
-    // Up and down: one is recorded first, the other is in force first.
-    changes.push(await leader.setWeight(nth % 2 === 0 ? 40 : 20));
-    await wait(BETWEEN_MS * (0.5 + Math.random() / 2));
+    try {
+      // Up and down: one is recorded first, the other is in force first.
+      changes.push(await leader.setWeight(nth % 2 === 0 ? 40 : 20));
+    } catch (error) {
+      failures.push(wordsOf(error));
+    }
+    await wait((BETWEEN_MS + BETWEEN_MS_EACH * replicas) * (0.5 + Math.random() / 2));
   }
   await wait(ARRIVED_MS);
   const received = await crowd.receive();
   await crowd.measure(false);
-  const found = matched(changes, received);
-  if (found.missing > 0)
-    failures.push(`${String(found.missing)} times a replica has not had a weight, or another one instead`);
+  const { delays, missing } = delaysOf(changes, received.receipts);
+  if (missing > 0)
+    failures.push(`${String(missing)} times a replica had another weight before it had heard of one`);
   return {
-    changes: count,
-    fromCall: distributionOf(found.fromCall),
-    fromSave: distributionOf(found.fromSave),
+    changes: changes.length,
+    fromCall: distributionOf(delays.map(({ fromCallMs }) => fromCallMs)),
+    alone: distributionOf(delaysOf(changes, received.alone).delays.map(({ fromCallMs }) => fromCallMs)),
+    fromSave: distributionOf(delays.map(({ fromSaveMs }) => fromSaveMs)),
     answer: distributionOf(changes.map(({ answeredMs }) => answeredMs)),
     lateMs: received.lateMs,
   };
 }
 
-/** Each change with when each replica had it. */
-function matched(
+interface Delay {
+  readonly fromCallMs: number;
+  readonly fromSaveMs: number;
+}
+
+/** For each change and each replica, when it had it. */
+function delaysOf(
   changes: readonly Change[],
-  { receipts }: Received,
-): { readonly fromCall: readonly number[]; readonly fromSave: readonly number[]; readonly missing: number } {
-  const fromCall: number[] = [];
-  const fromSave: number[] = [];
-  let missing = 0;
-  for (const ofReplica of receipts) {
-    const byRevision = new Map<number, Receipt>(ofReplica.map((each) => [each.revision, each]));
-    for (const { revision, micros } of changes) {
-      const receipt = byRevision.get(revision);
-      if (receipt === undefined) missing++;
-      else {
-        fromCall.push((receipt.micros - micros) / 1000);
-        fromSave.push(receipt.afterSavedMs);
-      }
-    }
-  }
-  return { fromCall, fromSave, missing };
+  receipts: readonly (readonly Receipt[])[],
+): { readonly delays: readonly Delay[]; readonly missing: number } {
+  const delays = receipts.flatMap((ofReplica) => {
+    const byRevision = new Map(ofReplica.map((each) => [each.revision, each]));
+    return changes.flatMap(({ revision, micros }): readonly Delay[] => {
+      const found = byRevision.get(revision);
+      if (found === undefined) return [];
+      return [{ fromCallMs: (found.micros - micros) / 1000, fromSaveMs: found.afterSavedMs }];
+    });
+  });
+  return { delays, missing: receipts.length * changes.length - delays.length };
 }

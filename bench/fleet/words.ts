@@ -38,6 +38,8 @@ export type Counted = Told;
 export interface Received {
   /** By replica. */
   readonly receipts: readonly (readonly Receipt[])[];
+  /** Of those among them that have a process of their own. */
+  readonly alone: readonly (readonly Receipt[])[];
   /** How late the process itself was meanwhile, ms: the P99 of its event loop's delay. */
   readonly lateMs: number;
 }
