@@ -215,7 +215,7 @@ interface Reading {
 }
 
 async function reading(server: Server, leader: Leader, crowd: Crowd): Promise<Reading> {
-  const counted = await crowd.count();
+  const told = await crowd.count();
   const usage = await server.usage();
   return {
     at: performance.now(),
@@ -224,7 +224,7 @@ async function reading(server: Server, leader: Leader, crowd: Crowd): Promise<Re
     simulated: crowd.pids.reduce((sum, pid) => sum + cpuSecondsOf(pid), 0),
     busy: busySeconds(),
     usage,
-    counted,
+    counted: told,
   };
 }
 

@@ -5,7 +5,7 @@
 
 import { addBlocks, EMPTY_COUNTS, MIN_FAILED_KEYS, type BlockCounts } from "../domain/evidence/counting.ts";
 import { compactSparse, decodeHistogram, encodeHistogram } from "../domain/latency.ts";
-import type { Slice } from "../domain/slice.ts";
+import type { Slice, SparseCounts } from "../domain/slice.ts";
 import { ARMS, type Arm } from "../domain/split.ts";
 import { mergeSlices } from "../domain/window.ts";
 import type { CanaryKeys, RescueCounts, RouteShare, Sample } from "./ports.ts";
@@ -55,33 +55,42 @@ function distinct(a: readonly number[], b: readonly number[]): readonly number[]
 
 /** Shares of the same route in the same state as one, in the order in which they come first. */
 export function mergeShares(shares: readonly RouteShare[]): readonly RouteShare[] {
-  const sums = new Map<string, RouteShare>();
+  const groups = new Map<string, RouteShare[]>();
   for (const share of shares) {
     const key = `${share.route}\n${share.of}`;
-    const sum = sums.get(key);
-    sums.set(key, sum === undefined ? share : addShares(sum, share));
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [share]);
+    else group.push(share);
   }
-  return [...sums.values()].map(compacted);
+  return [...groups.values()].map(merged);
+}
+
+/** At least one share of one route in one state. Latencies are added up in one go: two by two, each would be copied as often as there are shares. */
+function merged(shares: readonly RouteShare[]): RouteShare {
+  const sum = shares.map(withoutLatencies).reduce(addShares);
+  const arms: Partial<Record<Arm, Slice>> = {};
+  for (const arm of ARMS) {
+    const slice = sum.arms[arm];
+    if (slice === undefined) continue;
+    const all = (of: "successes" | "failures"): SparseCounts =>
+      compactSparse(shares.flatMap((share) => share.arms[arm]?.[of] ?? []));
+    arms[arm] = { ...slice, successes: all("successes"), failures: all("failures") };
+  }
+  return { ...sum, arms };
+}
+
+function withoutLatencies(share: RouteShare): RouteShare {
+  const arms: Partial<Record<Arm, Slice>> = {};
+  for (const arm of ARMS) {
+    const slice = share.arms[arm];
+    if (slice !== undefined) arms[arm] = { ...slice, successes: [], failures: [] };
+  }
+  return { ...share, arms };
 }
 
 /** What the bytes of several replicas come to. */
 export function mergeEncoded(measures: readonly Uint8Array[]): readonly RouteShare[] {
   return mergeShares(measures.flatMap(decodeShares));
-}
-
-/** Each bucket once: a sum of a thousand has them a thousand times. */
-function compacted(share: RouteShare): RouteShare {
-  const arms: Partial<Record<Arm, Slice>> = {};
-  for (const arm of ARMS) {
-    const slice = share.arms[arm];
-    if (slice !== undefined)
-      arms[arm] = {
-        ...slice,
-        successes: compactSparse(slice.successes),
-        failures: compactSparse(slice.failures),
-      };
-  }
-  return { ...share, arms };
 }
 
 // As written: short names, for there may be thousands of these a second.

@@ -11,7 +11,14 @@ import { EvidenceKeeper } from "../../src/engine/evidence.ts";
 import { LiveSlice, type Slice } from "../../src/domain/slice.ts";
 import { REASON_INDEX } from "../../src/domain/outcome.ts";
 import type { RouteShare } from "../../src/engine/ports.ts";
-import { addShares, decodeShares, encodeShares, mergeEncoded, noShare } from "../../src/engine/shares.ts";
+import {
+  addShares,
+  decodeShares,
+  encodeShares,
+  mergeEncoded,
+  mergeShares,
+  noShare,
+} from "../../src/engine/shares.ts";
 import { RouteEvidence } from "../../src/domain/evidence/route.ts";
 import { HARD_LIMITS } from "../../src/domain/evidence/catastrophic.ts";
 import { DEFAULT_MARGIN } from "../../src/domain/evidence/gate.ts";
@@ -200,6 +207,29 @@ t.test("the verdict over two halves is the verdict over the whole", async () => 
     { numRuns: 40 },
   );
 });
+
+t.test("many shares added up in one go are what they are two by two, each latency once", async (t) => {
+  fc.assert(
+    fc.property(fc.array(half, { minLength: 1, maxLength: 20 }), (halves) => {
+      const shares = halves.map(shareOf);
+      const elsewhere = { ...shares[0]!, of: "r/1" };
+      const [sum, other] = mergeShares([...shares, elsewhere]);
+      const pairwise = shares.reduce(addShares);
+      t.same(sum, compactedShare(pairwise));
+      t.same(other, compactedShare(elsewhere), "of another state, and by itself");
+      return true;
+    }),
+    { numRuns: 20 },
+  );
+});
+
+function compactedShare(share: RouteShare): RouteShare {
+  const arms = Object.entries(share.arms).map(([arm, slice]) => [
+    arm,
+    { ...slice, successes: compactSparse(slice.successes), failures: compactSparse(slice.failures) },
+  ]);
+  return { ...share, arms: Object.fromEntries(arms) as RouteShare["arms"] };
+}
 
 t.test("histograms pass unchanged with two digits, and to a tenth with one", async (t) => {
   fc.assert(
