@@ -95,11 +95,16 @@ const windows = z.array(
   }),
 );
 
+// Thousands of them, once a second at every replica: asked one by one, each costs as much as the whole list in one go.
+const numbers = z.custom<readonly number[]>(
+  (value) => Array.isArray(value) && value.every((each) => Number.isFinite(each)),
+  "not numbers",
+);
 const snapshotSchema = z.object({
   layout: z.int(),
-  hard: z.array(z.number()),
-  rest: z.array(z.number()),
-  latency: z.array(z.number()),
+  hard: numbers,
+  rest: numbers,
+  latency: numbers,
 }) satisfies z.ZodType<Snapshot>;
 
 // Mostly zeros, hence packed; and written every second, while it is taken every ten.
@@ -114,20 +119,43 @@ function packed(evidence: RecordedEvidence): string {
   return text;
 }
 
-/** Evidence that was packed; undefined when it cannot be read: it is had again in time. */
-function unpacked(written: {
+/** Evidence as it is written. */
+interface WrittenEvidence {
   readonly rules: string;
   readonly packed: string;
   readonly upTo?: string;
-}): RecordedEvidence | undefined {
+}
+
+/** Evidence that was packed; undefined when it cannot be read: it is had again in time. */
+function unpacked(written: WrittenEvidence): RecordedEvidence | undefined {
   const { rules, upTo } = written;
   try {
     const bytes = inflateRawSync(Buffer.from(written.packed, "base64"), { maxOutputLength: 10_000_000 });
     const snapshot = snapshotSchema.parse(JSON.parse(bytes.toString()));
-    return upTo === undefined ? { rules, snapshot } : { rules, snapshot, upTo };
+    const evidence = upTo === undefined ? { rules, snapshot } : { rules, snapshot, upTo };
+    // A replica that keeps what another has saved need not pack it again.
+    PACKED.set(evidence, written.packed);
+    return evidence;
   } catch {
     return undefined;
   }
+}
+
+/** Of no layout that anybody goes on from. */
+const UNREADABLE: Snapshot = { layout: -1, hard: [], rest: [], latency: [] };
+
+/** The same, unpacked when it is asked for: a replica that follows is given a document a second, and asks only when it comes to lead. */
+function unpackedLater(written: WrittenEvidence): RecordedEvidence {
+  let snapshot: Snapshot | undefined;
+  const evidence: RecordedEvidence = {
+    ...placeOf(written),
+    rules: written.rules,
+    get snapshot() {
+      return (snapshot ??= unpacked(written)?.snapshot ?? UNREADABLE);
+    },
+  };
+  PACKED.set(evidence, written.packed);
+  return evidence;
 }
 
 const update = z.object({ atMs: z.number(), words: z.string() });
@@ -248,12 +276,13 @@ const SAID: ReadonlyMap<string, StandsFor> = new Map([
   [STABLE_SICK, "sick_stable"],
 ]);
 
-const rolloutSchema = writtenSchema.transform(({ evidence: written, alerts, ...rest }) => {
-  const evidence = written === undefined ? undefined : unpacked(written);
-  const { reason, standsFor = SAID.get(reason) ?? null } = rest;
-  const state = { ...rest, standsFor, ...(alerts === undefined ? {} : { alerts }) };
-  return evidence === undefined ? state : { ...state, evidence };
-});
+const rolloutSchema = (read: (written: WrittenEvidence) => RecordedEvidence | undefined) =>
+  writtenSchema.transform(({ evidence: written, alerts, ...rest }) => {
+    const evidence = written === undefined ? undefined : read(written);
+    const { reason, standsFor = SAID.get(reason) ?? null } = rest;
+    const state = { ...rest, standsFor, ...(alerts === undefined ? {} : { alerts }) };
+    return evidence === undefined ? state : { ...state, evidence };
+  });
 
 const thrown = z.object({ since: z.string(), by: z.string(), reason: z.string() }).exactOptional();
 const throws = z.object({ emergency: thrown, "read-only": thrown, maintenance: thrown });
@@ -267,7 +296,11 @@ const common = {
 };
 const documentSchema = z.object({
   ...common,
-  routes: z.record(z.string(), rolloutSchema),
+  routes: z.record(z.string(), rolloutSchema(unpacked)),
+}) satisfies z.ZodType<StateDocument>;
+const followedSchema = z.object({
+  ...common,
+  routes: z.record(z.string(), rolloutSchema(unpackedLater)),
 }) satisfies z.ZodType<StateDocument>;
 /** What stands before a save: evidence that was packed here is not unpacked to see whether it can be. */
 const savedSchema = z.object({ ...common, routes: z.record(z.string(), writtenSchema) });
@@ -312,6 +345,15 @@ function writtenOf(document: StateDocument): object {
 
 /** The document in a text; not ok, with a reason in words, for anything but a whole and undamaged one. */
 export function decodeState(text: string): Decoded {
+  return decoded(text, documentSchema);
+}
+
+/** The same for a replica that follows: evidence that cannot be read is found out when it is asked for, and is then of no layout. */
+export function decodeFollowed(text: string): Decoded {
+  return decoded(text, followedSchema);
+}
+
+function decoded(text: string, schema: typeof documentSchema | typeof followedSchema): Decoded {
   if (text.trim() === "") return { ok: false, detail: "it is empty" };
   if (/^\0+$/.test(text)) return { ok: false, detail: "it holds nothing but zero bytes" };
   let value: unknown;
@@ -329,12 +371,12 @@ export function decodeState(text: string): Decoded {
     return { ok: false, detail: `its format is ${format.data.format}, this version knows 1` };
   }
   if (checksumOf(lineage, document) !== checksum) return { ok: false, detail: "its checksum does not match" };
-  const parsed = documentSchema.safeParse(document);
+  const parsed = schema.safeParse(document);
   if (!parsed.success) return { ok: false, detail: `not a state document: ${firstIssue(parsed.error)}` };
   return { ok: true, document: parsed.data, lineage };
 }
 
-function placeOf({ upTo }: RecordedEvidence): { readonly upTo?: string } {
+function placeOf({ upTo }: Pick<RecordedEvidence, "upTo">): { readonly upTo?: string } {
   return upTo === undefined ? {} : { upTo };
 }
 

@@ -7,6 +7,7 @@
 
 import { createHash, randomUUID } from "node:crypto";
 import { join } from "node:path";
+import { setImmediate as turn } from "node:timers/promises";
 import { wordsOf } from "../domain/errors.ts";
 import type { Log, StateDocument } from "../engine/ports.ts";
 import { FILE, claimsOf, currentIn } from "./current.ts";
@@ -61,6 +62,8 @@ export class LastKnown {
   }
 
   async #write(): Promise<void> {
+    // Whoever is told of it acts first, and what has come with it is read first.
+    await turn();
     for (let document = this.#next; document !== undefined; document = this.#next) {
       this.#next = undefined;
       const temporary = join(this.#folder, `${FILE}.tmp-${randomUUID()}`);

@@ -29,7 +29,7 @@ import type {
   SharedStore,
   StateDocument,
 } from "../engine/ports.ts";
-import { decodeState, encodeState } from "./document.ts";
+import { decodeFollowed, decodeState, encodeState } from "./document.ts";
 import type { Disk } from "./disk.ts";
 import { LastKnown } from "./last-known.ts";
 import { Fleet } from "./redis-fleet.ts";
@@ -336,7 +336,7 @@ export class RedisStore implements SharedStore {
     else if (kind === "doc") {
       const [epoch, version, by = ""] = words;
       if (!this.#isNews({ epoch: Number(epoch), version: Number(version), by })) return;
-      const decoded = decodeState(message.slice(end + 1));
+      const decoded = decodeFollowed(message.slice(end + 1));
       if (decoded.ok) this.#adopt(decoded.document, by);
       else void this.#looks.now();
     }
@@ -365,7 +365,7 @@ export class RedisStore implements SharedStore {
   async #fetch(): Promise<void> {
     const [text, by] = textsOf(await this.#link.send("HMGET", this.#key("state"), "document", "by"));
     if (text === undefined) return;
-    const decoded = decodeState(text);
+    const decoded = decodeFollowed(text);
     if (decoded.ok) this.#adopt(decoded.document, by ?? "");
     else this.#options.log.error("the shared state cannot be used", { detail: decoded.detail });
   }

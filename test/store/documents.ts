@@ -1,5 +1,6 @@
 /** State documents for tests, and short ways to bring a store to one. */
 
+import { createHash } from "node:crypto";
 import { readdir } from "node:fs/promises";
 import type { RolloutState } from "../../src/domain/rollout-types.ts";
 import { millis, ppm } from "../../src/domain/units.ts";
@@ -104,4 +105,12 @@ export async function versionIn(store: Store): Promise<number> {
 /** Names in the folder that a save made for itself only. */
 export async function leftovers(folder: string): Promise<readonly string[]> {
   return (await readdir(folder)).filter((name) => name.includes(".tmp-"));
+}
+
+/** What a store would have written of `document`, which need not be one, in a line of saves. */
+export function envelope(document: unknown, lineage = "by-hand"): string {
+  const checksum = createHash("sha256")
+    .update(`${lineage}\n${JSON.stringify(document)}`)
+    .digest("hex");
+  return JSON.stringify({ lineage, checksum, document });
 }

@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { chmod, copyFile, mkdir, readFile, readdir, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { deflateRawSync } from "node:zlib";
@@ -9,20 +8,12 @@ import { openStore } from "../../src/store/open.ts";
 import { failingDisk, platformError, temporaryFolder, tinyDisk } from "../support/disk.ts";
 import { quietLog } from "../support/silence.ts";
 import { storeContract } from "./contract.ts";
-import { documentOf, leftovers, openOptions, rollout, saveTo, versionIn } from "./documents.ts";
+import { envelope, documentOf, leftovers, openOptions, rollout, saveTo, versionIn } from "./documents.ts";
 
 storeContract("file", async (t) => {
   const folder = await temporaryFolder(t);
   return [await fileStore(folder, quietLog()), (await openStore(`file:${folder}`, openOptions())).store];
 });
-
-function envelope(document: unknown): string {
-  const lineage = "by-hand";
-  const checksum = createHash("sha256")
-    .update(`${lineage}\n${JSON.stringify(document)}`)
-    .digest("hex");
-  return JSON.stringify({ lineage, checksum, document });
-}
 
 t.test(
   "the state is one readable file, the one before it stands beside it, and nothing else piles up (reliability 36)",

@@ -2,15 +2,19 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { HARD_LIMITS } from "../../src/domain/evidence/catastrophic.ts";
+import { DEFAULT_MARGIN } from "../../src/domain/evidence/gate.ts";
+import { RouteEvidence } from "../../src/domain/evidence/route.ts";
 import { millis } from "../../src/domain/units.ts";
 import type { StateDocument } from "../../src/engine/ports.ts";
 import { clock } from "../../src/platform.ts";
+import { nodeDisk, type Disk } from "../../src/store/disk.ts";
 import { redisServer, redisTest } from "../support/redis.ts";
 import { until } from "../support/until.ts";
 import { quietLog } from "../support/silence.ts";
 import { tlsFile } from "../support/tls.ts";
 import { storeContract } from "./contract.ts";
-import { documentOf, versionIn } from "./documents.ts";
+import { documentOf, envelope, rollout, versionIn } from "./documents.ts";
 import { fleetOf, leaderOf, sharedStore } from "./shared.ts";
 
 redisTest("redis: the contract of every store", async (t) => {
@@ -93,6 +97,64 @@ redisTest("redis: what one saves is pushed to the others, and what they missed t
   await until("the connection is back", async () => (await writer.save(documentOf(4))).ok);
   await until("it is heard again", () => heard.at(-1)?.version === 4);
 });
+
+redisTest("redis: what another has saved is in force before it is written down here", async (t) => {
+  const { url } = await redisServer(t);
+  const [writer] = await fleetOf(t, url, 1);
+  const order: string[] = [];
+  const disk: Disk = {
+    ...nodeDisk,
+    makeFolder(path, mode) {
+      order.push("kept");
+      return nodeDisk.makeFolder(path, mode);
+    },
+  };
+  const reader = await sharedStore(t, url, {}, quietLog(), disk);
+  reader.onDocument(() => void order.push("told"));
+  await writer?.save(documentOf(1));
+  await until("it is kept", () => order.includes("kept"));
+  t.same(order, ["told", "kept"]);
+});
+
+redisTest(
+  "redis: evidence that comes with another's save is there when it is asked for, and if it cannot be read nobody goes on from it",
+  async (t) => {
+    const { url, ask } = await redisServer(t);
+    const [writer, reader] = await fleetOf(t, url, 2);
+    if (writer === undefined || reader === undefined) throw new Error("too few");
+    const heard: StateDocument[] = [];
+    reader.onDocument((document) => void heard.push(document));
+    const evidence = {
+      rules: "1a2b",
+      snapshot: { layout: 2, hard: [0.5, -3], rest: [0, 1], latency: [17, 3] },
+      upTo: "7-0",
+    };
+    const document = documentOf(1);
+    const withEvidence = {
+      ...document,
+      routes: { app: { ...rollout("first"), evidence } },
+    } satisfies StateDocument;
+    await writer.save(withEvidence);
+    await until("it is heard", () => heard.length === 1);
+    t.same(heard[0]?.routes["app"]?.evidence, evidence);
+    const { routes } = heard[0] ?? { routes: {} };
+    t.same(await reader.save({ ...documentOf(2), routes }), { ok: true }, "and goes on as it came");
+    t.same(await writer.load(), {
+      kind: "found",
+      document: { ...documentOf(2), routes: withEvidence.routes },
+    });
+
+    const broken = { ...rollout("second"), evidence: { rules: "1a2b", packed: "AAAA" } };
+    const text = envelope({ ...documentOf(3), routes: { app: broken } }, "shared");
+    await ask("HSET", "{sluice:default}:state", "epoch", 0, "version", 3, "by", "x", "document", text);
+    await ask("PUBLISH", "{sluice:default}:news", `doc 0 3 x\n${text}`);
+    await until("it is heard", () => heard.some(({ version }) => version === 3));
+    const snapshot = heard.at(-1)?.routes["app"]?.evidence?.snapshot;
+    t.match(heard.at(-1)?.routes["app"], { reason: rollout("second").reason }, "the rollout is whole");
+    const kept = new RouteEvidence({ limits: HARD_LIMITS, margin: DEFAULT_MARGIN });
+    t.equal(snapshot && kept.restore(snapshot), false);
+  },
+);
 
 redisTest("redis: a hundred replicas hear of each save", async (t) => {
   const { url } = await redisServer(t);

@@ -3,6 +3,7 @@
 import type { Test } from "tap";
 import { stateOf, type SharedState } from "../../src/config/state.ts";
 import type { Log } from "../../src/engine/ports.ts";
+import type { Disk } from "../../src/store/disk.ts";
 import { redisStore, type RedisStore } from "../../src/store/redis.ts";
 import { temporaryFolder } from "../support/disk.ts";
 import { quietLog } from "../support/silence.ts";
@@ -15,6 +16,7 @@ export async function sharedStore(
   redis: string,
   state: Partial<SharedState> = {},
   log: Log = quietLog(),
+  disk?: Disk,
 ): Promise<RedisStore> {
   const folder = await temporaryFolder(t);
   const of = stateOf(redis);
@@ -23,6 +25,7 @@ export async function sharedStore(
     ...openOptions(log),
     replica: "test",
     state: { ...of, folder, ...state },
+    disk,
   });
   t.teardown(() => store.close());
   return store;
