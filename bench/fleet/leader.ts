@@ -48,6 +48,8 @@ export class Leader {
     const [port = 0, admin = 0, behind = 0] = await freePorts(3);
     upstream.listen(behind, "127.0.0.1");
     await once(upstream, "listening");
+    // When the leader does not start, nobody closes it.
+    upstream.unref();
     const state = join(folder, "state");
     mkdirSync(state);
     const arm = { endpoints: [`http://127.0.0.1:${String(behind)}`] };

@@ -4,7 +4,7 @@ import { parseArgs } from "node:util";
 
 /** A run, as asked for. */
 export interface Options {
-  /** How many simulated replicas, each in a fleet of its own. */
+  /** How many replicas, with the leader; each a fleet of its own. */
   readonly sizes: readonly number[];
   /** Length of the steady state that is measured. */
   readonly seconds: number;
@@ -33,16 +33,16 @@ export function optionsOf(args: readonly string[]): Options {
     },
   });
   return {
-    sizes: values.replicas.split(",").map((each) => whole(each, "replicas", MOST_REPLICAS)),
+    sizes: values.replicas.split(",").map((each) => whole(each, "replicas", MOST_REPLICAS, 2)),
     seconds: whole(values.seconds, "seconds", MOST_SECONDS),
     changes: whole(values.changes, "changes", 500),
     json: values.json,
   };
 }
 
-function whole(text: string, name: string, high: number): number {
+function whole(text: string, name: string, high: number, low = 1): number {
   const value = Number(text);
-  if (!Number.isInteger(value) || value < 1 || value > high)
-    throw new Error(`--${name} takes whole numbers from 1 to ${String(high)}`);
+  if (!Number.isInteger(value) || value < low || value > high)
+    throw new Error(`--${name} takes whole numbers from ${String(low)} to ${String(high)}`);
   return value;
 }

@@ -96,39 +96,64 @@ const CHANGES_OF_MANY = 30;
 /** After the last one. */
 const ARRIVED_MS = 3000;
 
+/** How long each part takes. */
+interface Lengths {
+  readonly seconds: number;
+  readonly changes: number;
+}
+
 /** Runs one. `replicas`: with the leader. */
-export async function trial(
-  folder: string,
-  replicas: number,
-  { seconds, changes }: { readonly seconds: number; readonly changes: number },
-): Promise<Trial> {
+export async function trial(folder: string, replicas: number, lengths: Lengths): Promise<Trial> {
   mkdirSync(folder);
   const loadBefore = loadOf();
-  const server = await Server.start(folder);
-  const leader = await Leader.start(folder, server.url);
-  const crowd = await Crowd.start(server.url, replicas - 1);
+  const done = await during(await Server.start(folder), async (server) =>
+    during(await Leader.start(folder, server.url), async (leader) =>
+      during(await Crowd.start(server.url, replicas - 1), (crowd) =>
+        tried({ server, leader, crowd, replicas }, lengths),
+      ),
+    ),
+  );
+  return { ...done, loadBefore };
+}
+
+/** What `opened` is for, and its end. */
+async function during<O extends { stop(): Promise<void> }, T>(
+  opened: O,
+  run: (opened: O) => Promise<T>,
+): Promise<T> {
   try {
-    const { everyMs, digits } = publishingOf(replicas);
-    const failures: string[] = [];
-    if (replicas > 1) failures.push(...(await settled(leader, crowd, replicas, everyMs)));
-    await crowd.measure(true);
-    await wait(WARM_MS);
-    const steady = await steadied(server, leader, crowd, replicas, seconds);
-    const load = loadOf();
-    await crowd.measure(false);
-    const verdict = await judged(leader, crowd);
-    if (!verdict.isExact) failures.push("what the leader has merged is not what was published");
-    const most = replicas < MANY ? changes : Math.min(changes, CHANGES_OF_MANY);
-    const propagation = replicas === 1 ? undefined : await spread(leader, crowd, replicas, most, failures);
-    const { led, complaints } = await crowd.look();
-    if (led > 0) failures.push(`${String(led)} simulated replicas have led`);
-    failures.push(...counted(complaints));
-    return { replicas, everyMs, digits, loadBefore, load, steady, propagation, verdict, failures };
+    return await run(opened);
   } finally {
-    await crowd.stop();
-    await leader.stop();
-    await server.stop();
+    await opened.stop();
   }
+}
+
+/** What there is while one runs. */
+interface Scene {
+  readonly server: Server;
+  readonly leader: Leader;
+  readonly crowd: Crowd;
+  readonly replicas: number;
+}
+
+async function tried(scene: Scene, { seconds, changes }: Lengths): Promise<Omit<Trial, "loadBefore">> {
+  const { leader, crowd, replicas } = scene;
+  const { everyMs, digits } = publishingOf(replicas);
+  const failures: string[] = [];
+  if (replicas > 1) failures.push(...(await settled(scene, everyMs)));
+  await crowd.measure(true);
+  await wait(WARM_MS);
+  const steady = await steadied(scene, seconds);
+  const load = loadOf();
+  await crowd.measure(false);
+  const verdict = await judged(leader, crowd);
+  if (!verdict.isExact) failures.push("what the leader has merged is not what was published");
+  const most = replicas < MANY ? changes : Math.min(changes, CHANGES_OF_MANY);
+  const propagation = replicas === 1 ? undefined : await spread(scene, most, failures);
+  const { led, complaints } = await crowd.look();
+  if (led > 0) failures.push(`${String(led)} simulated replicas have led`);
+  failures.push(...counted(complaints));
+  return { replicas, everyMs, digits, load, steady, propagation, verdict, failures };
 }
 
 function loadOf(): number {
@@ -143,12 +168,7 @@ function counted(complaints: readonly string[]): readonly string[] {
 }
 
 /** Waits until everybody knows how many they are; what is wrong when they do not. */
-async function settled(
-  leader: Leader,
-  crowd: Crowd,
-  replicas: number,
-  everyMs: number,
-): Promise<readonly string[]> {
+async function settled({ leader, crowd, replicas }: Scene, everyMs: number): Promise<readonly string[]> {
   for (const end = performance.now() + SETTLED_MS; ;) {
     const { ready, every } = await crowd.look();
     const { fleet } = await leader.status();
@@ -162,16 +182,11 @@ async function settled(
   }
 }
 
-async function steadied(
-  server: Server,
-  leader: Leader,
-  crowd: Crowd,
-  replicas: number,
-  seconds: number,
-): Promise<Steady> {
-  const before = await reading(server, leader, crowd);
+async function steadied(scene: Scene, seconds: number): Promise<Steady> {
+  const { server, leader, replicas } = scene;
+  const before = await reading(scene);
   await wait(seconds * 1000);
-  const after = await reading(server, leader, crowd);
+  const after = await reading(scene);
   const took = (after.at - before.at) / 1000;
   const perSecond = (read: (of: Reading) => number): number => (read(after) - read(before)) / took;
   const cpu = (read: (of: Reading) => number): number => perSecond(read) * 1000;
@@ -214,7 +229,7 @@ interface Reading {
   readonly counted: Told;
 }
 
-async function reading(server: Server, leader: Leader, crowd: Crowd): Promise<Reading> {
+async function reading({ server, leader, crowd }: Scene): Promise<Reading> {
   const told = await crowd.count();
   const usage = await server.usage();
   return {
@@ -249,9 +264,7 @@ function mergedBy({ arms }: Awaited<ReturnType<Leader["status"]>>): Sums {
 }
 
 async function spread(
-  leader: Leader,
-  crowd: Crowd,
-  replicas: number,
+  { leader, crowd, replicas }: Scene,
   count: number,
   failures: string[],
 ): Promise<Propagation> {

@@ -69,7 +69,7 @@ function namesIn(folder: string): readonly string[] {
 }
 
 /** `root` and every process below it that lives. */
-function treeOf(root: number): readonly number[] {
+export function treeOf(root: number): readonly number[] {
   const children = new Map<number, number[]>();
   for (const entry of readdirSync("/proc")) {
     const pid = Number(entry);
