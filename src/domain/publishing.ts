@@ -1,4 +1,4 @@
-/** How often and how finely a replica tells what it has measured, so that what all of them tell together stays within bounds. Pure. */
+/** How often and how finely a replica tells what it has measured and looks at the others, so that all of them together stay within bounds. Pure. */
 
 import { millis, type Millis } from "./units.ts";
 
@@ -22,4 +22,21 @@ export function publishingOf(replicas: number): Publishing {
   if (replicas <= MANY) return { everyMs: millis(1000), digits: 2, samples };
   if (replicas <= VERY_MANY) return { everyMs: millis(2000), digits: 2, samples };
   return { everyMs: millis(5000), digits: 1, samples };
+}
+
+/** How a replica tells of itself, and looks who else is there. */
+export interface Meeting {
+  readonly tellMs: Millis;
+  /** Of one that follows: the leader looks every `LOOK_MS`. */
+  readonly lookMs: Millis;
+}
+
+export const LOOK_MS = millis(2000);
+/** For each replica, where there are many: what one of them reads of others is then the same however many there are. */
+const LOOK_MS_EACH = 50;
+
+/** What each of so many replicas does. */
+export function meetingOf(replicas: number): Meeting {
+  if (replicas <= MANY) return { tellMs: millis(1000), lookMs: LOOK_MS };
+  return { tellMs: millis(2000), lookMs: millis(LOOK_MS_EACH * replicas) };
 }

@@ -7,7 +7,7 @@
 import type { RouteConfig } from "../config/schema.ts";
 import { lowersOrStops, takesAway } from "../domain/lowering.ts";
 import type { Actor, Command, RolloutState } from "../domain/rollout-types.ts";
-import { publishingOf } from "../domain/publishing.ts";
+import { LOOK_MS, meetingOf, publishingOf } from "../domain/publishing.ts";
 import { byOutcome } from "../domain/window.ts";
 import { millis, percentOf, type Millis } from "../domain/units.ts";
 import { isAfter } from "./adopting.ts";
@@ -37,10 +37,9 @@ import type { FleetStatus, ReplicaStatus } from "./status.ts";
 const FORWARD_MS = millis(5000);
 /** Measurements that are taken at once. */
 const MOST_ENTRIES = 5000;
-/** How often is looked who is there, and whether the store has lost saves. */
-const LOOK_MS = millis(2000);
-const LOOK_RARELY_MS = millis(15_000);
-const MANY = 300;
+/** Half a tick: what is due at a tick is told then, should it come early. */
+const EARLY_MS = 500;
+/** How often is looked whether the store has lost saves. */
 const RESTORE_MS = millis(5000);
 
 /** A command as it goes to the leader. */
@@ -220,9 +219,10 @@ export class Fleet {
 
   async #exchange(now: Millis): Promise<void> {
     const { store, own, notices } = this.#ports;
-    await store.announce(this.#announcement(own(), now));
-    const isMany = this.#replicas.length > MANY && !this.leads;
-    if (this.#looking.may(now, isMany ? LOOK_RARELY_MS : LOOK_MS))
+    const { tellMs, lookMs } = meetingOf(this.#replicas.length);
+    if (this.#told === undefined || now - this.#told.at >= tellMs - EARLY_MS)
+      await store.announce(this.#announcement(own(), now));
+    if (this.#looking.may(now, this.leads ? LOOK_MS : lookMs))
       await this.#looking.of(now, () => this.#lookAround());
     await notices.retry(now);
     const publishing = publishingOf(this.#replicas.length);

@@ -3,7 +3,7 @@
 import fc from "fast-check";
 import t from "tap";
 import { compactSparse } from "../../src/domain/latency.ts";
-import { publishingOf } from "../../src/domain/publishing.ts";
+import { meetingOf, publishingOf } from "../../src/domain/publishing.ts";
 import { indexOfMicros } from "../../src/domain/hdr.ts";
 import { IDLE } from "../../src/domain/rollout-move.ts";
 import { millis } from "../../src/domain/units.ts";
@@ -207,6 +207,37 @@ t.test("the verdict over two halves is the verdict over the whole", async () => 
     { numRuns: 40 },
   );
 });
+
+t.test(
+  "where there are many, each tells of itself and looks at the others less often, but for the leader",
+  async (t) => {
+    const { clock, object, replicas } = await fleet(2, MANY_NEEDED);
+    const about = { applied: 0, weights: {}, perSecond: {} };
+    for (let nth = 0; nth < 398; nth++) object.told.set(`other-${nth}`, { about, at: clock.mono() });
+    // All of them know by then.
+    await clock.advance("4s");
+    const counts = replicas.slice(0, 2).map(({ store }) => {
+      const seen = { told: 0, looked: 0 };
+      const [announce, look] = [store.announce.bind(store), store.replicas.bind(store)];
+      store.announce = (of) => {
+        seen.told++;
+        return announce(of);
+      };
+      store.replicas = () => {
+        seen.looked++;
+        return look();
+      };
+      return seen;
+    });
+    await clock.advance("40s");
+    t.same(counts, [
+      { told: 20, looked: 20 },
+      { told: 20, looked: 2 },
+    ]);
+    t.same(meetingOf(300), { tellMs: 1000, lookMs: 2000 });
+    t.same(meetingOf(10_000), { tellMs: 2000, lookMs: 500_000 });
+  },
+);
 
 t.test("many shares added up in one go are what they are two by two, each latency once", async (t) => {
   fc.assert(
