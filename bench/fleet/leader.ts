@@ -116,7 +116,7 @@ export class Leader {
       ...(body === undefined ? {} : { method: "POST", body: JSON.stringify(body) }),
     });
     const text = await answer.text();
-    if (answer.status !== 200) throw new Error(`${path}: ${String(answer.status)} ${text}`);
+    if (answer.status !== 200) throw new Error(String((JSON.parse(text) as { detail?: string }).detail));
     // The admin API's own contract.
     return JSON.parse(text) as RouteStatus;
   }

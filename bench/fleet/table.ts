@@ -116,6 +116,7 @@ export function remarksOf(trials: readonly Trial[]): readonly string[] {
     const late = trial.propagation?.lateMs ?? 0;
     return [
       ...(noise === "" ? [] : [`noisy: ${String(trial.replicas)} replicas: ${noise}`]),
+      ...trial.complaints.map((said) => `${String(trial.replicas)} replicas: they have said: ${said}`),
       ...(late > GOAL_MS / 2
         ? [
             `${String(trial.replicas)} replicas: the processes with the simulated ones were ${figure(late)} ms late themselves (P99)`,

@@ -79,6 +79,8 @@ export interface Trial {
   readonly verdict: Verdict;
   /** What went wrong; empty: nothing. */
   readonly failures: readonly string[];
+  /** What simulated replicas have warned of, such as a store that has not answered in time: a busy machine is enough for that. */
+  readonly complaints: readonly string[];
 }
 
 /** Who looks rarely does so every 15 s. */
@@ -152,18 +154,27 @@ async function tried(scene: Scene, { seconds, changes }: Lengths): Promise<Omit<
   const propagation = replicas === 1 ? undefined : await spread(scene, most, failures);
   const { led, complaints } = await crowd.look();
   if (led > 0) failures.push(`${String(led)} simulated replicas have led`);
-  failures.push(...counted(complaints));
-  return { replicas, everyMs, digits, load, steady, propagation, verdict, failures };
+  return {
+    replicas,
+    everyMs,
+    digits,
+    load,
+    steady,
+    propagation,
+    verdict,
+    failures: counted(failures),
+    complaints: counted(complaints),
+  };
 }
 
 function loadOf(): number {
   return loadavg()[0] ?? 0;
 }
 
-/** The same complaint once, with how often it was made. */
-function counted(complaints: readonly string[]): readonly string[] {
+/** The same once, with how often it was so. */
+function counted(said: readonly string[]): readonly string[] {
   const times = new Map<string, number>();
-  for (const each of complaints) times.set(each, (times.get(each) ?? 0) + 1);
+  for (const each of said) times.set(each, (times.get(each) ?? 0) + 1);
   return [...times].map(([each, count]) => (count === 1 ? each : `${each} (${String(count)} times)`));
 }
 
@@ -277,7 +288,7 @@ async function spread(
       // Up and down: one is recorded first, the other is in force first.
       changes.push(await leader.setWeight(nth % 2 === 0 ? 40 : 20));
     } catch (error) {
-      failures.push(wordsOf(error));
+      failures.push(`a weight was not set: ${wordsOf(error)}`);
     }
     await wait((BETWEEN_MS + BETWEEN_MS_EACH * replicas) * (0.5 + Math.random() / 2));
   }

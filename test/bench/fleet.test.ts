@@ -163,6 +163,7 @@ const trialOf = (replicas: number, some: Partial<Steady>, more: Partial<Trial> =
   propagation: undefined,
   verdict: { published: NO_SUMS, merged: NO_SUMS, isExact: true },
   failures: [],
+  complaints: [],
   ...more,
 });
 const alone = trialOf(1, {});
