@@ -45,10 +45,12 @@ const CONNECTIONS = 2;
 const KB = 1e3;
 const MB = 1e6;
 
-/** What the largest of the trials says of one replica; the first one is that of the leader alone. Undefined when there is no other. */
+/** What the largest of the trials whose sum was right says of one replica; undefined without one of those, or without the leader alone. */
 export function inputsOf(trials: readonly Trial[]): Inputs | undefined {
-  const [alone] = trials;
-  const largest = trials.toSorted((a, b) => b.replicas - a.replicas)[0];
+  const alone = trials.find(({ replicas }) => replicas === 1);
+  const largest = trials
+    .filter(({ verdict }) => verdict.isExact)
+    .toSorted((a, b) => b.replicas - a.replicas)[0];
   if (alone === undefined || largest === undefined || largest.replicas < 2) return undefined;
   const each = (read: (of: Trial["steady"]) => number): number =>
     Math.max(0, read(largest.steady) - read(alone.steady)) / (largest.replicas - 1);

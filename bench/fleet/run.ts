@@ -16,16 +16,30 @@ import { trial, type Trial } from "./trial.ts";
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 
-/** The leader alone, and then each size. */
-async function bench(options: Options, folder: string): Promise<readonly Trial[]> {
+interface Outcome {
+  readonly trials: readonly Trial[];
+  readonly hasFailed: boolean;
+}
+
+/** The leader alone, and then each size; one that cannot be measured is named, and the others go on. */
+async function bench(options: Options, folder: string): Promise<Outcome> {
   const trials: Trial[] = [];
-  for (const replicas of [1, ...options.sizes]) {
+  let hasFailed = false;
+  for (const [nth, replicas] of [1, ...options.sizes].entries()) {
     say(replicas === 1 ? "the leader alone" : `${String(replicas)} replicas`);
-    const done = await trial(join(folder, String(trials.length)), replicas, options);
-    for (const failure of done.failures) say(`failed: ${String(replicas)} replicas: ${failure}`);
-    trials.push(done);
+    const fail = (why: string): void => {
+      hasFailed = true;
+      say(`failed: ${String(replicas)} replicas: ${why}`);
+    };
+    try {
+      const done = await trial(join(folder, String(nth)), replicas, options);
+      done.failures.forEach(fail);
+      trials.push(done);
+    } catch (error) {
+      fail(wordsOf(error));
+    }
   }
-  return trials;
+  return { trials, hasFailed };
 }
 
 function print(trials: readonly Trial[], { json, seconds }: Options): void {
@@ -72,9 +86,9 @@ async function main(): Promise<number> {
     });
   process.once("SIGINT", interrupted).once("SIGTERM", interrupted);
   try {
-    const trials = await bench(options, folder);
+    const { trials, hasFailed } = await bench(options, folder);
     print(trials, options);
-    return trials.some(({ failures }) => failures.length > 0) ? 1 : 0;
+    return hasFailed ? 1 : 0;
   } catch (error) {
     say(wordsOf(error));
     return 1;

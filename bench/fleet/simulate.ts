@@ -11,8 +11,8 @@ import type { Counted, Looked, Order, Part, Received } from "./words.ts";
 
 /** Seconds that are made up once; replicas take one of them each second. */
 const SECONDS = 256;
-/** Replicas that connect at the same time. */
-const AT_ONCE = 20;
+/** Replicas that connect at the same time: more would cost the leader its lease before it begins. */
+const AT_ONCE = 4;
 const COMPLAINTS = 5;
 
 // Given by `crowd.ts`.

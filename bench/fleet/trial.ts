@@ -183,6 +183,8 @@ async function settled({ leader, crowd, replicas }: Scene, everyMs: number): Pro
   for (const end = performance.now() + SETTLED_MS; ;) {
     const { ready, every } = await crowd.look();
     const { fleet } = await leader.status();
+    if (fleet?.leads !== true)
+      throw new Error("the leader has lost its lease before anything was measured: the machine is too busy");
     const isKnown = fleet?.replicas === replicas && every[everyMs] === replicas - 1;
     if (ready === replicas - 1 && isKnown) return [];
     if (performance.now() > end)

@@ -172,7 +172,9 @@ t.test("ten thousand replicas are what one more of those measured costs, times a
   t.equal(inputsOf([alone]), undefined);
   const measured = trialOf(101, { redisCpu: 32, leaderCpu: 60, mergeCpu: 10, sentPerSecond: 106_000 });
   const small = trialOf(11, { redisCpu: 400 });
-  const inputs = inputsOf([alone, measured, small]);
+  const verdict = { published: NO_SUMS, merged: NO_SUMS, isExact: false };
+  const wrong = trialOf(1000, { redisCpu: 0 }, { verdict });
+  const inputs = inputsOf([alone, measured, small, wrong]);
   t.match(inputs, { replicas: 101, redisCpuEach: 0.3, leaderCpuEach: 0.2, sentEach: 1000 });
   if (inputs === undefined) return;
   const lines = new Map(paperOf({ ...inputs, mergeCpu: 0.1, sumCpu: 0.5 }).map((each) => [each.what, each]));
