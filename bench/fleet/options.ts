@@ -19,7 +19,8 @@ export const USAGE =
 
 /** What the leader shows reaches a minute back, and all that was measured must be in it. */
 const MOST_SECONDS = 40;
-const MOST_REPLICAS = 2000;
+/** More would be told late, by looking rarely, that they are so many. */
+const MOST_REPLICAS = 1000;
 
 /** The options; throws with what is wrong with them. */
 export function optionsOf(args: readonly string[]): Options {

@@ -83,7 +83,7 @@ export interface Trial {
   readonly complaints: readonly string[];
 }
 
-/** Who looks rarely does so every 15 s. */
+/** Until all have connected, and have looked who else has. */
 const SETTLED_MS = 45_000;
 /** Until what is published is in the figures that are shown. */
 const MERGED_MS = 20_000;
