@@ -24,7 +24,8 @@ import { treeOf } from "../../bench/load/tree.ts";
 import { byOutcome } from "../../src/domain/window.ts";
 import { encodeShares, mergeEncoded, noShare } from "../../src/engine/shares.ts";
 import { temporaryFolder } from "../support/disk.ts";
-import { redisTest, until } from "../support/redis.ts";
+import { redisTest } from "../support/redis.ts";
+import { until } from "../support/until.ts";
 
 t.setTimeout(110_000);
 
