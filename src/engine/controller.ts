@@ -120,9 +120,8 @@ export class Controller implements Control {
       store,
       leads: () => this.#fleet?.leads === true,
       onAdopted: (states) => {
-        const now = this.#ports.clock.mono();
         // What was measured up to here is about what was in force up to here.
-        this.#observe(now);
+        const now = this.#observe();
         for (const [name, state] of Object.entries(states)) adopt(this.#routes.get(name), state, now);
       },
       onSafety: (known, theirs) => this.safety.adopt(known, theirs),
@@ -289,7 +288,7 @@ export class Controller implements Control {
     if (decision.ok) await route.carryOut(decision, "sluice", now);
   }
 
-  #observe(now: Millis): void {
+  #observe(now = this.#ports.clock.mono()): Millis {
     const measure = this.#ports.plane.drain();
     for (const each of measure.routes) {
       const route = this.#routes.get(each.route);
@@ -298,6 +297,7 @@ export class Controller implements Control {
       if (route !== undefined) this.#fleet?.share(each, route, now);
     }
     this.#totals.take(measure);
+    return now;
   }
 
   /** Before a start there is a backup, or no start: its name, why not, or null where none are kept. */
@@ -417,8 +417,7 @@ export class Controller implements Control {
   }
 
   routes(): readonly RouteStatus[] {
-    const now = this.#ports.clock.mono();
-    this.#observe(now);
+    const now = this.#observe();
     return [...this.#routes.values()].map((route) => route.status(now));
   }
 

@@ -514,10 +514,8 @@ t.test("a message says what, how bad, where, and what to do, in thirty lines at 
   t.match(of("acknowledged", { actor: "ada" }), /seen by ada: /);
   t.match(of("resolved", { comment: "fixed" }), /^resolve app: CRITICAL is over: .*\(fixed\)$/);
   t.match(of("resolved"), /500ms$/);
-  const seen = {
-    ...opened!,
-    incident: { ...opened!.incident, acknowledged: { by: "ada", atMs: 0, comment: "" } },
-  };
+  const acknowledged = { by: "ada", atMs: 0, comment: "" };
+  const seen = { ...opened!, incident: { ...opened!.incident, acknowledged } };
   t.ok(alertMessage(seen, place).lines.includes("Seen by ada."));
   const many = {
     ...opened!,

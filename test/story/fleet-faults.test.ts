@@ -4,14 +4,13 @@
  * The faults come one after the other over the same fleet, each in a rollout of its own. What must hold over all of them is looked at in the end.
  */
 
-import { Redis } from "ioredis";
 import t, { type Test } from "tap";
 import type { JournalLine, RecordedState } from "../../src/engine/ports.ts";
 import { clock } from "../../src/platform.ts";
-import { decodeState } from "../../src/store/document.ts";
 import { ask, failing } from "../support/program.ts";
 import { during, HOOK_SECRET, signedHook, type Receiver } from "../support/receivers.ts";
 import { DURABLE, redisServer, redisTest, redisWithSentinels, type RedisProcess } from "../support/redis.ts";
+import { listening, onRecord } from "../support/record.ts";
 import { relay } from "../support/relay.ts";
 import {
   everywhere,
@@ -150,19 +149,6 @@ async function rolledBack(t: Test, w: World): Promise<void> {
 function decisionsTold({ hook }: World): readonly string[] {
   const ids = hook.taken.map(({ headers }) => String(headers["webhook-id"]));
   return ids.filter((id) => TOLD.has(id.slice(id.lastIndexOf(":") + 1)));
-}
-
-/** What Redis has kept of its own journal. */
-async function onRecord(
-  redis: RedisProcess,
-): Promise<readonly { rollout: string; weight: number; step: number }[]> {
-  const entries = (await redis.ask("XRANGE", "{sluice:default}:journal", "-", "+")) as [string, string[]][];
-  return entries.flatMap(([, fields]) => {
-    const about = JSON.parse(fields[fields.indexOf("about") + 1] ?? "{}") as {
-      routes: { app?: { rollout: string; weight: number; step: number } };
-    };
-    return about.routes.app ?? [];
-  });
 }
 
 /**
@@ -395,25 +381,6 @@ redisTest(
     await holds(t, w);
   },
 );
-
-/** Hears of each document that is saved, at once, and is asked what to do about it. */
-async function listening(
-  t: Test,
-  port: number,
-  heard: (by: string, app: RecordedState) => void,
-): Promise<void> {
-  const client = new Redis({ port, host: "127.0.0.1" });
-  t.teardown(() => client.disconnect());
-  await client.subscribe("{sluice:default}:news");
-  client.on("message", (_channel: string, message: string) => {
-    const end = message.indexOf("\n");
-    const [kind, , , by = ""] = message.slice(0, end).split(" ");
-    if (kind !== "doc") return;
-    const decoded = decodeState(message.slice(end + 1));
-    const app = decoded.ok ? decoded.document.routes["app"] : undefined;
-    if (app !== undefined) heard(by, app);
-  });
-}
 
 redisTest(
   "a leader that is killed right after it has recorded something leaves the telling to the next: everything is told, and nothing twice (acceptance 30)",
