@@ -44,8 +44,8 @@ export function isSampled(ratio: Ppm, thrown: number): boolean {
  * @param random from 0 to 1, called a few times
  */
 export function traceIdFrom(thrown: number, random: () => number): string {
-  // The less was thrown, the higher the number, up to its 56 bits: 2^52 of them from here.
-  const high = Math.min(Math.floor((1 - thrown) * 2 ** 52), 2 ** 52 - 1);
+  // The less was thrown, the higher the number, up to its 56 bits: 2^52 of them from here. Not 0, for an id of nothing but zeros is none.
+  const high = Math.max(1, Math.min(Math.floor((1 - thrown) * 2 ** 52), 2 ** 52 - 1));
   const last = high.toString(16).padStart(13, "0");
   return `${hex(random())}${hex(random())}${hex(random()).slice(0, 2)}${last}${hex(random()).slice(0, 1)}`;
 }

@@ -301,11 +301,11 @@ export class Controller implements Control {
   }
 
   /** Before a start there is a backup, or no start: its name, why not, or null where none are kept. */
-  async #backedUp(route: RouteControl, isForced: boolean): Promise<CommandResult | string | null> {
-    const { turn } = route;
+  async #backedUp({ raising }: RouteControl, isForced: boolean): Promise<CommandResult | string | null> {
+    const { turn } = raising;
     const kept = await this.#ports.backups?.create("before_start");
     // Force was given for what was known before: whatever was decided meanwhile takes precedence, also while it is being recorded.
-    if (route.turn !== turn || route.isRaising) return refusal("SPLIT_STATE_CONFLICT", OVERTAKEN);
+    if (raising.turn !== turn || raising.isRunning) return refusal("SPLIT_STATE_CONFLICT", OVERTAKEN);
     if (kept === undefined) return null;
     if (kept.ok) return kept.name;
     if (isForced) return null;
@@ -328,10 +328,10 @@ export class Controller implements Control {
     ifVersion: number | undefined,
   ): Promise<CommandResult> {
     // Whatever could raise waits for the raises before it, and is decided on what came of them; what lowers or stops overtakes them.
-    while (route.isRaising && !overtakes(command, route.state)) await route.settled();
+    while (route.raising.isRunning && !overtakes(command, route.state)) await route.raising.settled();
     const starts = command.type === "start" || command.type === "retry";
     // Whoever rolls back or pauses means whatever is under way, too, also where there is nothing else to be done.
-    if (command.type === "rollback" || command.type === "pause") route.overtake();
+    if (command.type === "rollback" || command.type === "pause") route.raising.overtake();
     const decision = this.#asked(route, command, actor, ifVersion);
     if (!("effects" in decision)) return decision;
     if (!this.#isOurs(route, decision))

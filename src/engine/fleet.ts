@@ -123,10 +123,10 @@ export function takeShare(route: RouteControl | undefined, share: RouteShare, no
 }
 
 /** Whether what time brings is this replica's to carry out now: no second raise, and without the lease nothing but what takes away. */
-export function mayNow({ state, isRaising }: RouteControl, to: RolloutState, recorder: Recorder): boolean {
+export function mayNow({ state, raising }: RouteControl, to: RolloutState, recorder: Recorder): boolean {
   if (!recorder.leads) return takesAway(state, to);
   const waits = to.weight > state.weight || (recorder.isShared && !lowersOrStops(state, to));
-  return !(waits && isRaising);
+  return !(waits && raising.isRunning);
 }
 
 /** What a replica tells of itself. */

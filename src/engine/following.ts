@@ -11,7 +11,7 @@ export function adopt(route: RouteControl | undefined, recorded: RecordedState, 
   if (route === undefined) return;
   const from = route.state;
   const to = followed(from, rolloutIn(recorded));
-  route.follow(to, recorded);
+  const isOwn = route.follow(to, recorded);
   if (isSameDecision(from, to)) return;
   const { isMoved, isAlarm, isCut } = moveOf(from, to);
   if (isMoved) {
@@ -20,6 +20,7 @@ export function adopt(route: RouteControl | undefined, recorded: RecordedState, 
   }
   if (isAlarm) route.evidence.trip();
   if (isCut) route.closeLongLived();
+  if (isOwn) return;
   const reason = to.reason === "" ? "decided by another replica" : to.reason;
   void route.note("STATE_ADOPTED", "replica", reason, from);
 }

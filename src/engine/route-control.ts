@@ -32,6 +32,7 @@ import { rolloutIn } from "./recorder.ts";
 import type { RoutePorts } from "./route-ports.ts";
 import { splitOf, type RouteSplit } from "./routing.ts";
 import { FailureMarks } from "./marks.ts";
+import { Raising } from "./raising.ts";
 import {
   failedBy,
   isRolledBack,
@@ -70,14 +71,11 @@ export class RouteControl {
   #judgedAt: Millis;
   readonly checks = new StepChecks();
   readonly confirming = new Asking();
+  readonly raising = new Raising();
   readonly #telling: Telling;
   #lastRollback: RollbackEvidence | null = null;
-  /** The raise that is being recorded; undefined when none is. */
-  #raising: Promise<boolean> | undefined;
   /** Decisions that are being carried out. */
   #carrying = 0;
-  /** One more per change of state that is not a mere tick: a raise that finds another number was overtaken. */
-  #turn = 0;
 
   constructor(config: RouteConfig, recorded: RecordedState | undefined, ports: RoutePorts) {
     this.#config = config;
@@ -105,25 +103,6 @@ export class RouteControl {
 
   get state(): RolloutState {
     return this.#state;
-  }
-
-  /** Resolves when no raise is being recorded. */
-  async settled(): Promise<void> {
-    await this.#raising;
-  }
-
-  /** One more per decision and per word that stops one: what waited meanwhile looks here. */
-  get turn(): number {
-    return this.#turn;
-  }
-
-  /** A raise that is being recorded, or waits to be, does not come into force. */
-  overtake(): void {
-    this.#turn++;
-  }
-
-  get isRaising(): boolean {
-    return this.#raising !== undefined;
   }
 
   /** How the route splits by its present state. */
@@ -213,7 +192,7 @@ export class RouteControl {
     this.#state = state;
     // While a raise is being recorded, the record is the raise's; and of several replicas the leader counts the time.
     const isDue = state.phase !== "idle" || this.alerts.isNew;
-    if (isDue && this.#raising === undefined && this.#ports.recorder.leads)
+    if (isDue && !this.raising.isRunning && this.#ports.recorder.leads)
       this.#ports.recorder.offer(this.config.name, this.#recorded(state));
     this.alerts.flush();
   }
@@ -228,7 +207,7 @@ export class RouteControl {
 
   /** Records what was said about alerts and silences; resolves whether it is durable. */
   async recordAlerts(): Promise<boolean> {
-    while (this.isRaising) await this.#raising;
+    while (this.raising.isRunning) await this.raising.settled();
     return this.#ports.recorder.record(this.config.name, this.#recorded(this.#state));
   }
 
@@ -241,19 +220,19 @@ export class RouteControl {
     if (way === undefined) return Promise.resolve(false);
     const { raises, pending, effects, isRecordedFirst } = way;
     this.alerts.decided(decision);
-    const turn = raises ? this.#turn : ++this.#turn;
+    const turn = raises ? this.raising.turn : this.raising.overtake();
     if (!raises) this.#commit(to);
     const entries: JournalEntry[] = [];
     const by = decision.by ?? actor;
     let draft: Draft | undefined;
     const commitRaise = (): void => {
-      this.#turn++;
+      this.raising.overtake();
       this.#commit(to);
       if (draft !== undefined) this.#telling.adopt(draft);
     };
     const hands: Hands = {
       setWeight: () => {
-        if (this.#turn !== turn) return false;
+        if (this.raising.turn !== turn) return false;
         if (raises) commitRaise();
         routing.set(this.split());
         if (decision.effects.some(({ type }) => type === "evidence"))
@@ -270,8 +249,10 @@ export class RouteControl {
         draft = this.#draft(decision, before, by, now);
         if (!raises && draft !== undefined) this.#telling.adopt(draft);
         const state = raises ? this.#recorded(to, draft) : this.#recorded(this.#state);
+        const isRecorded = await recorder.record(this.config.name, state, pending);
+        if (raises && !isRecorded) this.raising.unanswered(to, sayLate);
         // A raise that was overtaken while it was being recorded goes no further.
-        if (!(await recorder.record(this.config.name, state, pending)) || this.#turn !== turn) return false;
+        if (!isRecorded || this.raising.turn !== turn) return false;
         if (isRecordedFirst) commitRaise();
         return true;
       },
@@ -286,13 +267,17 @@ export class RouteControl {
       // Noted when its weight was set.
       evidence: () => void reports.write({ ...this.#lastRollback! }),
     };
+    const sayLate = (): void => {
+      for (const effect of effects) if (effect.type === "journal") void hands.journal(effect.event);
+      if (draft !== undefined) this.#telling.tell(draft.notice);
+    };
     this.#carrying++;
     const done = carryOut(effects, hands, isRecordedFirst).finally(() => {
       this.#carrying--;
       // It is on record by now that people were told. Behind the decision's own line.
       this.alerts.flush();
     });
-    return raises ? this.#raise(done, to, entries) : done;
+    return raises ? this.raising.run(done, () => this.#takeBack(to, entries)) : done;
   }
 
   /** What people are told of a decision; undefined: nothing. */
@@ -336,7 +321,7 @@ export class RouteControl {
 
   /** A person says that an incident is over; undefined: none of this id is open. */
   async resolveIncident(id: string, by: string, how: string): Promise<IncidentRecord | undefined> {
-    while (this.isRaising) await this.#raising;
+    while (this.raising.isRunning) await this.raising.settled();
     const done = this.#telling.resolve(id, by, how);
     if (done !== undefined) await this.#say([done.notice], by);
     return done?.incident;
@@ -353,21 +338,13 @@ export class RouteControl {
   }
 
   /** Keeps a raise from being mistaken for the record when it failed or was overtaken. */
-  #raise(done: Promise<boolean>, to: RolloutState, entries: readonly JournalEntry[]): Promise<boolean> {
+  #takeBack(to: RolloutState, entries: readonly JournalEntry[]): void {
     const { recorder } = this.#ports;
-    const isOver = done.finally(() => (this.#raising = undefined));
-    const raising = isOver.then((inForce) => {
-      if (!inForce) {
-        recorder.offer(this.config.name, this.#recorded(this.#state));
-        // Its line comes behind the save, which other replicas have had in force: it stays told, and is tried until it is written.
-        if (recorder.isShared && entries.length > 0 && !recorder.journals)
-          void this.note("RAISE_TAKEN_BACK", "sluice", "the journal could not be written", to);
-        else for (const entry of entries) recorder.withdraw(entry);
-      }
-      return inForce;
-    });
-    this.#raising = raising;
-    return raising;
+    recorder.offer(this.config.name, this.#recorded(this.#state));
+    // Its line comes behind the save, which other replicas have had in force: it stays told, and is tried until it is written.
+    if (recorder.isShared && entries.length > 0 && !recorder.journals)
+      void this.note("RAISE_TAKEN_BACK", "sluice", "the journal could not be written", to);
+    else for (const entry of entries) recorder.withdraw(entry);
   }
 
   /** When this route's weight may rise, as of now. */
@@ -393,16 +370,21 @@ export class RouteControl {
     return this.#ports.recorder.journal(this.#entry(event, this.#state, this.#ports.clock.mono(), about));
   }
 
-  /** What another replica has decided, as it is to be here, is in force; people are told there. */
-  follow(to: RolloutState, recorded: RecordedState): void {
+  /**
+   * What another replica has decided, as it is to be here, is in force; people are told there. True: it was decided here, and nobody knew yet that it
+   * had been saved.
+   */
+  follow(to: RolloutState, recorded: RecordedState): boolean {
     this.alerts.follow(to, recorded.alerts);
     this.#telling.follow(recorded);
+    const isOwn = this.raising.answered(to);
     if (!isSameDecision(this.#state, to)) {
-      this.#turn++;
+      this.raising.overtake();
       this.#commit(to);
       this.#ports.routing.set(this.split());
     }
     this.#state = to;
+    return isOwn;
   }
 
   /** This replica leads from now on: it goes on with the time served and the evidence that are on record, and with what is to be told. */
@@ -415,6 +397,7 @@ export class RouteControl {
 
   #commit(to: RolloutState): void {
     const from = this.#state;
+    this.raising.forget();
     if (to.id !== from.id) this.stats.marks = new FailureMarks();
     this.#state = to;
     if (!isRunning(to)) this.evidence.end();

@@ -170,7 +170,7 @@ export class SafetyDesk {
     this.#turns++;
     const before = affected.map((each) => each.split().weight);
     this.#state = next;
-    for (const each of froze) each.overtake();
+    for (const each of froze) each.raising.overtake();
     publish(affected);
     const moved = affected.filter((each, index) => each.split().weight !== before[index]);
     for (const each of moved) each.moved(now, each.safety.emergency !== undefined);

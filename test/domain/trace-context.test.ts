@@ -55,6 +55,7 @@ t.test("an id of ours is valid, and its last digits say whether it is sampled", 
   );
   const zero = (): number => 0;
   t.match(traceIdFrom(0, zero), /^0{18}f{13}0$/);
+  t.match(traceIdFrom(1 - Number.EPSILON / 2, zero), /^0{30}10$/, "and never nothing but zeros");
   t.equal(spanIdFrom(zero), "0000000000000001");
   t.notOk(isSampled(ppmOfPercent(0)!, 0));
   t.ok(isSampled(ppmOfPercent(100)!, 0.999_999));

@@ -284,17 +284,27 @@ t.test("two that save at once: the lowering wins, whoever was first", async (t) 
   }
 });
 
-t.test("a save that landed and was not answered is in force once it is known", async (t) => {
-  const { clock, replicas } = await fleet(2, RULE_FREE);
-  const [a, b] = replicas;
-  await a.controller.command("app", startOf([step(20, 600)]), ADA);
-  a.store.isUnsure = true;
-  t.match(await a.controller.command("app", setWeight(30), ADA), { ok: false });
-  t.equal(weightOf(b), 30);
-  a.store.isUnsure = false;
-  await clock.advance("2s");
-  t.same(weights(replicas), [30, 30]);
-});
+t.test(
+  "a save that landed and was not answered is in force, on record and told once it is known",
+  async (t) => {
+    const { clock, replicas } = await fleet(2, RULE_FREE);
+    const [a, b] = replicas;
+    const events = (): readonly string[] => a.journal.entries.map(({ event }) => event);
+    a.store.isUnsure = true;
+    t.match(await a.controller.command("app", startOf([step(20, 600)]), ADA), { ok: false });
+    t.equal(weightOf(b), 20);
+    t.notOk(events().includes("DEPLOY_START"), "whether it is so is not known");
+    const told = () => a.notices.map(({ event }) => event).filter((event) => !event.startsWith("state_"));
+    t.same(told(), []);
+    a.store.isUnsure = false;
+    await clock.advance("2s");
+    t.same(weights(replicas), [20, 20]);
+    const starts = a.journal.entries.filter(({ event }) => event === "DEPLOY_START");
+    t.match(starts, [{ actor: "ada", before: { weight: 0 }, after: { weight: 200_000 } }]);
+    t.notOk(events().includes("STATE_ADOPTED"), "it is nobody else's");
+    t.same(told(), ["DEPLOY_START"]);
+  },
+);
 
 t.test("one round with the others at a time, and a rare look around where there are hundreds", async (t) => {
   const { clock, object, replicas } = await fleet(2, RULE_FREE);

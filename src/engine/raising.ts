@@ -1,0 +1,64 @@
+/**
+ * The raise of a route that is being recorded, and what overtakes it.
+ *
+ * Of several replicas a raise whose save was not answered may have landed. When it is found on record later, what would have come behind the save comes then:
+ * its line in the journal, and what people are told.
+ */
+
+import type { RolloutState } from "../domain/rollout-types.ts";
+import { isSameDecision } from "./adopting.ts";
+
+/** The raises of one route, one at a time. */
+export class Raising {
+  #running: Promise<boolean> | undefined;
+  #turn = 0;
+  #unanswered: { readonly to: RolloutState; readonly say: () => void } | undefined;
+
+  /** Whether one is being recorded. */
+  get isRunning(): boolean {
+    return this.#running !== undefined;
+  }
+
+  /** Resolves when the one that is being recorded is over: another one may have come behind it. Rejects as it did. */
+  async settled(): Promise<void> {
+    await this.#running;
+  }
+
+  /** One more per decision and per word that stops one: what waited meanwhile looks here. */
+  get turn(): number {
+    return this.#turn;
+  }
+
+  /** A raise that is being recorded, or waits to be, does not come into force. Returns the turn that begins. */
+  overtake(): number {
+    return ++this.#turn;
+  }
+
+  /** It is being recorded until `done`, which resolves whether it came into force; when it did not, `failed` comes next. */
+  run(done: Promise<boolean>, failed: () => void): Promise<boolean> {
+    const isOver = done.finally(() => (this.#running = undefined));
+    this.#running = isOver.then((inForce) => {
+      if (!inForce) failed();
+      return inForce;
+    });
+    return this.#running;
+  }
+
+  /** Whether `to` was saved is not known; `say` says what comes behind it. */
+  unanswered(to: RolloutState, say: () => void): void {
+    this.#unanswered = { to, say };
+  }
+
+  /** `to` is found on record. Whether it is what was not answered; then it is said. */
+  answered(to: RolloutState): boolean {
+    const of = this.#unanswered;
+    if (of === undefined || !isSameDecision(of.to, to) || of.to.weight !== to.weight) return false;
+    of.say();
+    return true;
+  }
+
+  /** Something is in force: what was not answered was found by now, or nothing became of it. */
+  forget(): void {
+    this.#unanswered = undefined;
+  }
+}
