@@ -250,7 +250,7 @@ export class RouteControl {
         if (!raises && draft !== undefined) this.#telling.adopt(draft);
         const state = raises ? this.#recorded(to, draft) : this.#recorded(this.#state);
         const isRecorded = await recorder.record(this.config.name, state, pending);
-        if (raises && !isRecorded) this.raising.unanswered(to, sayLate);
+        if (raises && !isRecorded && this.raising.turn === turn) this.raising.unanswered(to, sayLate);
         // A raise that was overtaken while it was being recorded goes no further.
         if (!isRecorded || this.raising.turn !== turn) return false;
         if (isRecordedFirst) commitRaise();

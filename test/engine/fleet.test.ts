@@ -306,6 +306,28 @@ t.test(
   },
 );
 
+t.test("a raise that is asked for again before it is known that it landed is told once", async (t) => {
+  const { clock, replicas } = await fleet(2, RULE_FREE);
+  const [a, b] = replicas;
+  await a.controller.command("app", startOf([step(20, 600)]), ADA);
+  const save = a.store.save.bind(a.store);
+  a.store.isUnsure = true;
+  a.store.save = async (...saved) => {
+    const answer = await save(...saved);
+    a.store.isCut = true;
+    return answer;
+  };
+  t.match(await a.controller.command("app", setWeight(30), ADA), { ok: false });
+  Object.assign(a.store, { save, isCut: false, isUnsure: false });
+  await a.controller.command("app", setWeight(30), ADA);
+  // Another one leads, and is followed.
+  a.store.loseLease();
+  b.store.renew();
+  await clock.advance("5s");
+  t.same(weights(replicas), [30, 30]);
+  t.equal(a.journal.entries.filter(({ event }) => event === "WEIGHT_SET").length, 1);
+});
+
 t.test("one round with the others at a time, and a rare look around where there are hundreds", async (t) => {
   const { clock, object, replicas } = await fleet(2, RULE_FREE);
   const [a, b] = replicas;
