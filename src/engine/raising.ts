@@ -49,10 +49,11 @@ export class Raising {
     this.#unanswered = { to, say };
   }
 
-  /** `to` is found on record. Whether it is what was not answered; then it is said. */
+  /** `to` is found on record. Whether it is what was not answered; then it is said, once, however often it is found. */
   answered(to: RolloutState): boolean {
     const of = this.#unanswered;
     if (of === undefined || !isSameDecision(of.to, to) || of.to.weight !== to.weight) return false;
+    this.forget();
     of.say();
     return true;
   }

@@ -1,0 +1,32 @@
+/** Raises of several replicas whose saves were not answered. */
+
+import t from "tap";
+import { IDLE } from "../../src/domain/rollout-move.ts";
+import type { RolloutState } from "../../src/domain/rollout-types.ts";
+import { ppm } from "../../src/domain/units.ts";
+import { Raising } from "../../src/engine/raising.ts";
+
+const at = (percent: number, revision: number): RolloutState => ({
+  ...IDLE,
+  id: "r-1",
+  revision,
+  weight: ppm(percent * 10_000),
+});
+
+t.test("what was not answered is said once, however often it is found on record", async (t) => {
+  const raising = new Raising();
+  let said = 0;
+  raising.unanswered(at(40, 3), () => said++);
+  t.notOk(raising.answered(at(30, 2)), "it is not there yet");
+  t.notOk(raising.answered(at(0, 3)), "another one's decision has its number");
+  t.ok(raising.answered(at(40, 3)));
+  t.notOk(raising.answered(at(40, 3)));
+  t.equal(said, 1);
+});
+
+t.test("what was not answered is not said any more once something else is in force", async (t) => {
+  const raising = new Raising();
+  raising.unanswered(at(40, 3), () => t.fail("it is over"));
+  raising.forget();
+  t.notOk(raising.answered(at(40, 3)));
+});
