@@ -12,7 +12,7 @@ import { wordsOf } from "../domain/errors.ts";
 import type { Log, StateDocument } from "../engine/ports.ts";
 import { FILE, claimsOf, currentIn } from "./current.ts";
 import { nodeDisk, removeQuietly, type Disk } from "./disk.ts";
-import { encodeState } from "./document.ts";
+import { encodeShared } from "./document.ts";
 
 const MODE = 0o600;
 const MARK = "fleet-";
@@ -68,7 +68,7 @@ export class LastKnown {
       this.#next = undefined;
       const temporary = join(this.#folder, `${FILE}.tmp-${randomUUID()}`);
       try {
-        const encoded = encodeState(document, this.#lineage);
+        const encoded = encodeShared(document, this.#lineage);
         if (!encoded.ok) throw new Error(encoded.detail);
         await this.#disk.makeFolder(claimsOf(this.#folder), 0o700);
         await this.#disk.write(temporary, encoded.text, MODE);

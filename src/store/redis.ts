@@ -29,7 +29,7 @@ import type {
   SharedStore,
   StateDocument,
 } from "../engine/ports.ts";
-import { decodeFollowed, decodeState, encodeState } from "./document.ts";
+import { decodeFollowed, decodeState, encodeShared } from "./document.ts";
 import type { Disk } from "./disk.ts";
 import { LastKnown } from "./last-known.ts";
 import { Fleet } from "./redis-fleet.ts";
@@ -181,7 +181,7 @@ export class RedisStore implements SharedStore {
   async save(document: StateDocument, { raises = false }: SaveOptions = {}): Promise<Saved> {
     const epoch = Math.max(epochOf(document), epochOf(this.#known?.document));
     const stamped = epoch === 0 ? document : { ...document, epoch };
-    const encoded = encodeState(stamped, LINEAGE);
+    const encoded = encodeShared(stamped, LINEAGE);
     if (!encoded.ok) return unavailable(encoded.detail);
     const lease = raises ? this.#lease.held : "";
     if (lease === undefined) return fenced("this replica does not hold the lease");
@@ -375,7 +375,7 @@ export class RedisStore implements SharedStore {
     const { log } = this.#options;
     void this.#fleet.keepSecrets();
     void this.#fleet.compareDone();
-    const encoded = encodeState(known, LINEAGE);
+    const encoded = encodeShared(known, LINEAGE);
     if (!encoded.ok) return LOOK_MS;
     if (this.#lease.held === undefined) {
       const words = [epochOf(known), known.version, encoded.text, OFFER_KEPT_MS];
@@ -386,7 +386,7 @@ export class RedisStore implements SharedStore {
     await wait(OFFERS_MS);
     const epoch = Math.max(found.epoch, epochOf(known)) + 1;
     const again = { ...known, epoch };
-    const text = encodeState(again, LINEAGE);
+    const text = encodeShared(again, LINEAGE);
     const held = this.#lease.held;
     if (!text.ok || held === undefined) return LOOK_MS;
     const keys = ["state", "lease", "journal", "offer"];
