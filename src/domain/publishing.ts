@@ -1,4 +1,4 @@
-/** How often and how finely a replica tells what it has measured and looks at the others, so that all of them together stay within bounds. Pure. */
+/** How often and how finely a replica tells what it has measured, looks at the others, and records, so that all of them together stay within bounds. Pure. */
 
 import { millis, type Millis } from "./units.ts";
 
@@ -39,4 +39,16 @@ const LOOK_MS_EACH = 50;
 export function meetingOf(replicas: number): Meeting {
   if (replicas <= MANY) return { tellMs: millis(1000), lookMs: LOOK_MS };
   return { tellMs: millis(2000), lookMs: millis(LOOK_MS_EACH * replicas) };
+}
+
+const RECORD_MS_EACH = 10;
+const RECORD_MS_LEAST = 1000;
+const RECORD_MS_MOST = 10_000;
+
+/**
+ * How often the leader of so many replicas records that time has passed, where nothing else is to be recorded: each of them is given what is. Less time
+ * on record is time that a new leader serves again, and no more than that.
+ */
+export function recordingOf(replicas: number): Millis {
+  return millis(Math.min(RECORD_MS_MOST, Math.max(RECORD_MS_LEAST, RECORD_MS_EACH * replicas)));
 }

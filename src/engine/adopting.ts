@@ -9,8 +9,11 @@ import { millis } from "../domain/units.ts";
 import { isRunning } from "./read.ts";
 import type { RecordedState, RecordedTelling, StateDocument } from "./ports.ts";
 
-/** What waits to be saved of a route: that time has passed, something that lowers or stops, or anything else. */
-export type Pending = "time" | "lowers" | "raises";
+/**
+ * What waits to be saved of a route: that time has passed, which may wait where many are given it; the same where it may not; something that lowers or
+ * stops; or anything else.
+ */
+export type Pending = "time" | "pressing" | "lowers" | "raises";
 
 type Routes = Readonly<Record<string, RecordedState>>;
 

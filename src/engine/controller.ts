@@ -119,6 +119,8 @@ export class Controller implements Control {
     return {
       store,
       leads: () => this.#fleet?.leads === true,
+      // Nothing is offered before there is one.
+      every: () => this.#fleet!.recordsEvery,
       onAdopted: (states) => {
         // What was measured up to here is about what was in force up to here.
         const now = this.#observe();

@@ -7,7 +7,7 @@
 import type { RouteConfig } from "../config/schema.ts";
 import { lowersOrStops, takesAway } from "../domain/lowering.ts";
 import type { Actor, Command, RolloutState } from "../domain/rollout-types.ts";
-import { LOOK_MS, meetingOf, publishingOf } from "../domain/publishing.ts";
+import { LOOK_MS, meetingOf, publishingOf, recordingOf } from "../domain/publishing.ts";
 import { byOutcome } from "../domain/window.ts";
 import { millis, percentOf, type Millis } from "../domain/units.ts";
 import { isAfter } from "./adopting.ts";
@@ -294,6 +294,11 @@ export class Fleet {
         ? "no replica leads just now, so nothing can rise; rollback, pause and a lower weight work here"
         : `the leader, ${leader}, has not answered in time: look at the state before you ask again`;
     return { ok: false, code: "SPLIT_NO_LEADER", message };
+  }
+
+  /** Between two saves of nothing but time. */
+  get recordsEvery(): Millis {
+    return recordingOf(this.#replicas.length);
   }
 
   /** Everybody who was heard of of late, by name. */

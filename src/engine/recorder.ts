@@ -3,7 +3,7 @@
  *
  * Two kinds of saving. `record` answers whether the state is durable: a climb waits for it and stays where it is when it fails. `offer` is for
  * what is in force already (a rollback, the clocks of a tick): it is taken at once, coalesced with what else waits, and tried again every
- * `retry` until it is written. So a full or hanging disk stops climbing and delays nothing towards stable (product.md §2.14).
+ * `retry` until it is written; that time has passed waits for a while where many replicas share the store. So a full or hanging disk stops climbing and delays nothing towards stable (product.md §2.14).
  *
  * Where several replicas share the store, another one may have saved first. Then its document is taken, and what waits here is looked at again in its light
  * (`adopting.ts`): what lowers is applied to it, what does not is dropped where it was decided on something that is not so any more.
@@ -13,6 +13,7 @@ import { isDeepStrictEqual } from "node:util";
 import { IDLE } from "../domain/rollout-move.ts";
 import type { RolloutState } from "../domain/rollout-types.ts";
 import { ALL_OFF, isAllOff, mergedSafety, type SafetyState } from "../domain/safety.ts";
+import type { Millis } from "../domain/units.ts";
 import { adopted, isNewer, type Pending } from "./adopting.ts";
 import type {
   Clock,
@@ -29,6 +30,8 @@ import type {
 const JOURNAL_WAITING = 1000;
 /** So often a save is tried at once when others are always first. */
 const TRIES = 8;
+/** Half a tick: what is due at a tick is saved then, should it come early. */
+const EARLY_MS = 500;
 
 type Routes = Readonly<Record<string, RecordedState>>;
 
@@ -37,6 +40,8 @@ export interface SharedRecord {
   readonly store: SharedStore;
   /** Whether this replica may raise now. */
   readonly leads: () => boolean;
+  /** Between two saves of nothing but time: each is given to every replica. */
+  readonly every: () => Millis;
   /** What is on record about these routes is not what was meant here: it is to be put in force. */
   readonly onAdopted: (routes: Routes) => void;
   /** Another replica has changed the switches from `known` to `theirs`. */
@@ -89,6 +94,8 @@ export class Recorder {
   #waiting = new Map<string, Pending>();
   #writing: ReadonlyMap<string, Pending> = new Map();
   #saving: Promise<boolean> | undefined;
+  /** When the last save of this replica's that landed was begun. */
+  #savedAt = -Infinity;
   #entries: JournalEntry[] = [];
   #appending: Promise<boolean> | undefined;
   #healthy = true;
@@ -143,11 +150,15 @@ export class Recorder {
 
   /** Whether everything offered has been written. */
   get isCurrent(): boolean {
-    return this.#isSaved && this.#entries.length === 0;
+    return !this.#hasPressing && this.#saving === undefined && this.#entries.length === 0;
   }
 
-  /** The state to be on disk from now on; written soon. What stands still is not written again every second. */
-  offer(route: string, state: RecordedState): void {
+  /**
+   * The state to be on disk from now on; written soon. What stands still is not written again every second.
+   *
+   * @param mayWait nothing but time has passed, and of that little can be lost: many replicas are not given it every second
+   */
+  offer(route: string, state: RecordedState, mayWait = false): void {
     // Time is the leader's to count.
     if (!this.leads) return this.#dropRaises([route]);
     const before = this.#routes[route];
@@ -155,8 +166,9 @@ export class Recorder {
     const isStill = before?.heldMs === state.heldMs && before.servedMs === state.servedMs;
     if (isStill && isDeepStrictEqual(before, state)) return;
     // What has lowered and is not known to be saved stays a lowering, however often it is said again.
-    this.#put(route, state, this.#isLowering(route) ? "lowers" : "time");
-    void this.#flush();
+    const isPressing = !mayWait || !this.isShared || this.#waiting.get(route) === "pressing";
+    this.#put(route, state, this.#isLowering(route) ? "lowers" : isPressing ? "pressing" : "time");
+    if (this.#hasPressing || this.#isDue) void this.#flush();
   }
 
   /** The state of a route that is not there any more is not kept; written with what comes next. */
@@ -182,7 +194,7 @@ export class Recorder {
   async record(
     route: string,
     state: RecordedState,
-    how: Exclude<Pending, "time"> = "raises",
+    how: Extract<Pending, "lowers" | "raises"> = "raises",
   ): Promise<boolean> {
     const before = this.#routes[route];
     // A raise that is refused goes back to what is on record, which must have been lowered by then.
@@ -211,14 +223,14 @@ export class Recorder {
 
   /** Tries again what could not be written. */
   retry(): void {
-    if (this.#hasWaiting) void this.#flush();
+    if (this.#hasPressing) void this.#flush();
     if (this.#entries.length > 0) void this.#append();
   }
 
   /** Writes what waits, once; for the end of the process. */
   async finish(): Promise<void> {
     await this.#saving;
-    if (!this.#isSaved) await this.#flush();
+    if (this.#hasWaiting) await this.#flush();
     await this.#append();
   }
 
@@ -251,8 +263,15 @@ export class Recorder {
     return this.#waiting.size > 0 || this.#isSafetyWaiting;
   }
 
-  get #isSaved(): boolean {
-    return !this.#hasWaiting && this.#saving === undefined;
+  /** Whether there is more than time, or time that was to be saved and could not be. */
+  get #hasPressing(): boolean {
+    const isMore = this.#isSafetyWaiting || [...this.#waiting.values()].some((how) => how !== "time");
+    return isMore || (!this.#healthy && this.#waiting.size > 0);
+  }
+
+  get #isDue(): boolean {
+    const { clock, shared } = this.#ports;
+    return shared !== undefined && clock.mono() - this.#savedAt >= shared.every() - EARLY_MS;
   }
 
   /** One save, and when there is something newer by then, the next: whoever waits for one waits for no more than that. */
@@ -260,7 +279,7 @@ export class Recorder {
     this.#saving ??= this.#saveInTurn().then((isSaved) => {
       this.#saving = undefined;
       // What failed waits for `retry`.
-      if (isSaved && this.#hasWaiting) void this.#flush();
+      if (isSaved && this.#hasPressing) void this.#flush();
       return isSaved;
     });
     return this.#saving;
@@ -279,6 +298,7 @@ export class Recorder {
   async #save(): Promise<Saved> {
     const { clock, store } = this.#ports;
     const { epoch, version } = this.#base;
+    const begun = clock.mono();
     const document: StateDocument = {
       format: 1,
       version: version + 1,
@@ -297,6 +317,7 @@ export class Recorder {
     this.#writing = new Map();
     this.#isSafetyWriting = false;
     if (saved.ok) {
+      this.#savedAt = begun;
       if (isNewer(document, this.#known)) this.#know(document);
       this.#report(true, "");
       return saved;

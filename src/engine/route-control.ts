@@ -191,9 +191,12 @@ export class RouteControl {
   passTime(state: RolloutState): void {
     this.#state = state;
     // While a raise is being recorded, the record is the raise's; and of several replicas the leader counts the time.
-    const isDue = state.phase !== "idle" || this.alerts.isNew;
+    const { isNew } = this.alerts;
+    const isDue = state.phase !== "idle" || isNew;
+    // While something is amiss, a new leader is to know for how long.
+    const mayWait = !isNew && state.confirmation.phase === "armed" && Object.keys(state.clocks).length === 0;
     if (isDue && !this.raising.isRunning && this.#ports.recorder.leads)
-      this.#ports.recorder.offer(this.config.name, this.#recorded(state));
+      this.#ports.recorder.offer(this.config.name, this.#recorded(state), mayWait);
     this.alerts.flush();
   }
 

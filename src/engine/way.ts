@@ -10,7 +10,7 @@ import type { Recorder } from "./recorder.ts";
 export interface Way {
   /** It is in force once it is recorded, and not before. */
   readonly raises: boolean;
-  readonly pending: Exclude<Pending, "time">;
+  readonly pending: Extract<Pending, "lowers" | "raises">;
   readonly effects: readonly Effect[];
   /** It comes into force by being recorded, although no weight is set. */
   readonly isRecordedFirst: boolean;

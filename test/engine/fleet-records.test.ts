@@ -1,14 +1,16 @@
 /** Several replicas: what goes with a rollout's record is everybody's, too: switches, alerts, incidents. */
 
+import { setImmediate as saves } from "node:timers/promises";
 import t from "tap";
 import { IDLE } from "../../src/domain/rollout-move.ts";
-import { ppm } from "../../src/domain/units.ts";
+import { millis, ppm } from "../../src/domain/units.ts";
 import { NO_DOCUMENT, Recorder, type RecorderStart } from "../../src/engine/recorder.ts";
 import type { TurnOrder } from "../../src/engine/safety.ts";
 import { fakeClock, type FakeClock } from "../support/clock.ts";
 import {
   ADA,
   benchConfig,
+  ill,
   rollback,
   setWeight,
   startOf,
@@ -17,9 +19,14 @@ import {
   well,
   type Bench,
 } from "../support/engine.ts";
-import { RULE_FREE, fleet } from "../support/fleet.ts";
+import { RULE_FREE, fleet, weights } from "../support/fleet.ts";
 import { SharedObject, type SharedMember } from "../support/shared-store.ts";
 import { quietLog } from "../support/silence.ts";
+
+/** Nothing that a test does breaks it for long enough. */
+const SLOW_RULE = benchConfig({
+  rollback: { onAny: [{ metric: "error_rate", above: "1%", for: "10m" }] },
+});
 
 const turn = (b: Bench, which: TurnOrder["which"], on: boolean, route: string | null = null) =>
   b.controller.safety.turn({ which, on, route, reason: "a leak", actor: ADA });
@@ -161,10 +168,21 @@ t.test("a lowering that meets something newer brings along what is told of it", 
   t.ok(told.length > 1, "beside what the newer one tells");
 });
 
-function recorderOn(store: SharedMember, clock: FakeClock, found: RecorderStart = NO_DOCUMENT): Recorder {
+function recorderOn(
+  store: SharedMember,
+  clock: FakeClock,
+  found: RecorderStart = NO_DOCUMENT,
+  everyMs = 1000,
+): Recorder {
   const ports = {
     store,
-    shared: { store, leads: () => true, onAdopted: () => {}, onSafety: () => {} },
+    shared: {
+      store,
+      leads: () => true,
+      every: () => millis(everyMs),
+      onAdopted: () => {},
+      onSafety: () => {},
+    },
     journal: { append: () => Promise.resolve(true), read: () => Promise.resolve([]) },
     clock,
     log: quietLog(),
@@ -216,4 +234,80 @@ t.test("what a shared store has lost is saved again, also when nothing new waits
   await recorderOn(store, clock, { version: 7, routes: { app: state } }).restoreLost();
   t.match(object.document, { epoch: 1, routes: { app: { id: "r-1" } } }, "of before there were epochs, too");
   await store.close();
+});
+
+t.test("that time has passed waits where many are given it, and nothing else does", async (t) => {
+  const clock = fakeClock();
+  const object = new SharedObject(clock);
+  const store = object.join("a");
+  const recorder = recorderOn(store, clock, NO_DOCUMENT, 10_000);
+  const at = (heldMs: number) => ({ ...IDLE, id: "r-1", revision: 1, heldMs: millis(heldMs) });
+  const helds = () => object.saved.map(({ routes }) => routes["app"]?.heldMs);
+  await recorder.record("app", at(0));
+  for (let second = 1; second <= 20; second++) {
+    await clock.advance("1s");
+    recorder.retry();
+    recorder.offer("app", at(second * 1000), true);
+    await saves();
+    t.equal(recorder.isCurrent, true, "nothing is missing on record");
+  }
+  t.same(helds(), [0, 10_000, 20_000]);
+  recorder.offer("app", at(21_000));
+  recorder.offer("app", at(21_500));
+  recorder.offer("app", at(22_000), true);
+  t.equal(recorder.isCurrent, false);
+  await saves();
+  t.same(helds().slice(3), [21_000, 22_000], "what presses does so until it is saved");
+  recorder.offer("app", at(23_000), true);
+  await recorder.finish();
+  t.same(helds().slice(5), [23_000], "the end of the process waits for nothing");
+  store.isCut = true;
+  t.equal(await recorder.record("app", at(24_000), "lowers"), false);
+  recorder.offer("app", at(25_000), true);
+  await saves();
+  t.equal(recorder.isCurrent, false);
+  store.isCut = false;
+  recorder.retry();
+  await saves();
+  t.equal(recorder.isCurrent, true);
+  t.same(helds().slice(6), [25_000], "what could not be saved is tried again at once");
+  await store.close();
+});
+
+function manyOthers(object: SharedObject, clock: FakeClock): void {
+  const about = { applied: 0, weights: {}, perSecond: {} };
+  for (let nth = 0; nth < 998; nth++) object.told.set(`other-${nth}`, { about, at: clock.mono() });
+}
+
+t.test("of a thousand replicas the leader records time every ten seconds", async (t) => {
+  const { clock, object, replicas } = await fleet(2, SLOW_RULE);
+  const [a] = replicas;
+  manyOthers(object, clock);
+  await a.controller.command("app", startOf([step(20, 600)]), ADA);
+  await a.run(20, well(a));
+  const before = object.saved.length;
+  await a.run(30, well(a));
+  t.equal(object.saved.length - before, 3);
+  t.match(statusOf(a), { recorded: true });
+  await a.controller.command("app", setWeight(10), ADA);
+  t.same(weights(replicas), [10, 10], "a decision waits for nothing");
+  const decided = object.saved.length;
+  await a.run(10, ill(a));
+  t.ok(object.saved.length - decided >= 9, "while a rule is broken, everybody is to know for how long");
+});
+
+t.test("a new leader serves again what of the time was not on record (acceptance 30)", async (t) => {
+  const { clock, object, replicas } = await fleet(2, SLOW_RULE);
+  const [a, b] = replicas;
+  manyOthers(object, clock);
+  await a.controller.command("app", startOf([step(20, 60), step(50, 600)]), ADA);
+  await a.run(34, () => replicas.forEach((each) => well(each)()));
+  const recorded = object.document!.routes["app"]!.heldMs;
+  t.ok(recorded < statusOf(a).heldMs);
+  a.kill();
+  await a.store.close();
+  await b.run(6, well(b));
+  t.equal(object.holder, "replica-1");
+  const led = statusOf(b).heldMs;
+  t.ok(led >= recorded && led <= recorded + 6000, `${recorded}, then ${led}`);
 });

@@ -3,7 +3,7 @@
 import fc from "fast-check";
 import t from "tap";
 import { compactSparse } from "../../src/domain/latency.ts";
-import { meetingOf, publishingOf } from "../../src/domain/publishing.ts";
+import { meetingOf, publishingOf, recordingOf } from "../../src/domain/publishing.ts";
 import { indexOfMicros } from "../../src/domain/hdr.ts";
 import { IDLE } from "../../src/domain/rollout-move.ts";
 import { millis } from "../../src/domain/units.ts";
@@ -236,6 +236,7 @@ t.test(
     ]);
     t.same(meetingOf(300), { tellMs: 1000, lookMs: 2000 });
     t.same(meetingOf(10_000), { tellMs: 2000, lookMs: 500_000 });
+    t.same([1, 100, 101, 1000, 10_000].map(recordingOf), [1000, 1000, 1010, 10_000, 10_000]);
   },
 );
 
