@@ -131,12 +131,10 @@ export class Controller implements Control {
   }
 
   #fleetOver(store: SharedStore, notices: FleetNotices): Fleet {
-    const { clock, log } = this.#ports;
     return new Fleet({
+      ...this.#ports,
       store,
       notices,
-      clock,
-      log,
       own: () => ownOf(this.version, [...this.#routes.values()]),
       run: (route, command, actor, ifVersion) => this.command(route, command, actor, ifVersion),
       merger: this.#ports.merger ?? INLINE,
