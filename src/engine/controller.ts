@@ -28,7 +28,7 @@ import { FleetNotices } from "./fleet-notices.ts";
 import type { JournalLine, SharedStore } from "./ports.ts";
 import { PlaneTotals } from "./plane-totals.ts";
 import { NO_DOCUMENT, Recorder, type RecorderStart, type SharedRecord } from "./recorder.ts";
-import { NOT_HERE, restoreRoutes, type RestoreOrder, type RestoreResult } from "./restore.ts";
+import { notHere, restoreRoutes, type RestoreOrder, type RestoreResult } from "./restore.ts";
 import { RouteControl } from "./route-control.ts";
 import type { RoutePorts } from "./route-ports.ts";
 import { Routing } from "./routing.ts";
@@ -381,7 +381,7 @@ export class Controller implements Control {
   restore(order: RestoreOrder): Promise<RestoreResult> {
     const now = this.#ports.clock.mono();
     this.#observe(now);
-    if (!this.#recorder.leads) return Promise.resolve(NOT_HERE);
+    if (!this.#recorder.leads) return Promise.resolve(notHere(this.#fleet!.status.leader));
     return restoreRoutes([...this.#routes.values()], order, now);
   }
 

@@ -1,6 +1,6 @@
 /** A restore: what a backup holds of each route, put in force the safe way (`domain/restore.ts`). */
 
-import type { ErrorCode } from "../domain/errors.ts";
+import { refused, type Refusal } from "../domain/refusal.ts";
 import { holdsTraffic, restored } from "../domain/restore.ts";
 import type { Actor, Phase } from "../domain/rollout-types.ts";
 import { percentOf, type Millis } from "../domain/units.ts";
@@ -35,7 +35,7 @@ export type RestoreResult =
       /** Routes of the backup that are not configured now. */
       readonly missing: readonly string[];
     }
-  | { readonly ok: false; readonly code: ErrorCode; readonly message: string };
+  | Refusal;
 
 /** Puts `order` in force; what it lowers is lower when this returns. Resolves when all of it is recorded, or cannot be just now. */
 export async function restoreRoutes(
@@ -79,9 +79,8 @@ export async function restoreRoutes(
   };
 }
 
-/** Why a follower restores nothing. */
-export const NOT_HERE = {
-  ok: false,
-  code: "SPLIT_NO_LEADER",
-  message: "a backup is restored by the replica that leads, and this one does not",
-} as const satisfies RestoreResult;
+/** Why a follower restores nothing. @param leader empty: none is known */
+export function notHere(leader: string): Refusal {
+  const whom = leader === "" ? "none leads just now" : `ask ${leader}, which leads`;
+  return refused("SPLIT_NO_LEADER", `a backup is restored by the replica that leads: ${whom}`);
+}

@@ -137,6 +137,7 @@ t.test(
     t.match(await b.controller.restore({ from: "x", states: {}, force: false, reason: "", actor: ADA }), {
       ok: false,
       code: "SPLIT_NO_LEADER",
+      message: "a backup is restored by the replica that leads: ask replica-0, which leads",
     });
   },
 );
