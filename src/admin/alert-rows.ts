@@ -5,9 +5,8 @@ import { severity } from "../config/alerts.ts";
 import { reason } from "../config/start.ts";
 import { name } from "../config/texts.ts";
 import { positiveDuration } from "../config/units.ts";
-import type { AlertResult } from "../engine/alerting.ts";
 import { alertShape, silenceShape, subject } from "./alert-shapes.ts";
-import { noRoute, nothing, oneRoute, read, row, type Call, type Reply } from "./row.ts";
+import { noRoute, nothing, oneRoute, read, replyOf, row, type Call, type Reply } from "./row.ts";
 
 const alertsSchema = z
   .strictObject({ alerts: z.array(alertShape).readonly() })
@@ -33,11 +32,6 @@ const silence = z
     id: "MakeSilence",
     description: "messages are muted, and nothing else: whatever happens, happens",
   });
-
-function replyOf<T, O>(result: AlertResult<T>, body: (value: T) => O): Reply<O> {
-  if (result.ok) return { kind: "json", status: 200, body: body(result.value) };
-  return { kind: "problem", code: result.code, message: result.message };
-}
 
 function isKnown({ sources, query }: Call<unknown, { readonly route?: string | undefined }>): boolean {
   return query.route === undefined || sources.control.route(query.route) !== undefined;

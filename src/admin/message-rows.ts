@@ -4,7 +4,7 @@ import { z } from "zod";
 import { reason } from "../config/start.ts";
 import type { IncidentRecord } from "../domain/incident.ts";
 import type { Messages, ToldMessage } from "../engine/messages.ts";
-import { listQuery, listedBy, nothing, read, row, type Call, type Reply } from "./row.ts";
+import { listQuery, listedBy, nothing, read, replyOf, row, type Call, type Reply } from "./row.ts";
 import { count, wall, weight } from "./shapes.ts";
 
 /** What these rows work on. */
@@ -92,15 +92,8 @@ async function resolve({
   actor,
   input,
 }: Call<z.output<typeof resolveInput>, unknown>): Promise<Reply<IncidentRecord>> {
-  const found = sources.control.incidents().find((each) => each.id === id);
-  if (found === undefined)
-    return { kind: "problem", code: "SPLIT_NOT_FOUND", message: "there is no incident of this id" };
-  // Asked twice is done once.
-  const resolved = await sources.control.resolveIncident(id, actor, input.reason);
-  if (resolved !== undefined && "code" in resolved) {
-    return { kind: "problem", code: resolved.code, message: resolved.message };
-  }
-  return { kind: "json", status: 200, body: resolved ?? found };
+  const result = await sources.control.resolveIncident(id, actor, input.reason);
+  return replyOf(result, (incident) => incident);
 }
 
 /** The rows, by operation id. */

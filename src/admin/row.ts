@@ -8,6 +8,7 @@ import type { Config } from "../config/schema.ts";
 import { name } from "../config/texts.ts";
 import type { ErrorCode } from "../domain/errors.ts";
 import type { Actor, Command } from "../domain/rollout-types.ts";
+import type { AlertResult } from "../engine/alerting.ts";
 import type { Control, ReloadResult } from "../engine/control.ts";
 import type { Clock, Preflight } from "../engine/ports.ts";
 import type { RouteStatus } from "../engine/status.ts";
@@ -189,4 +190,10 @@ export function verb<I extends z.ZodType>(
 /** The answer about a route that there is not. */
 export function noRoute(): Reply<never> {
   return { kind: "problem", code: "SPLIT_NOT_FOUND", message: "there is no route of this name" };
+}
+
+/** The answer with what came of something, or why nothing did. */
+export function replyOf<T, O>(result: AlertResult<T>, body: (value: T) => O): Reply<O> {
+  if (result.ok) return { kind: "json", status: 200, body: body(result.value) };
+  return { kind: "problem", code: result.code, message: result.message };
 }

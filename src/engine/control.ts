@@ -2,11 +2,10 @@
 
 import type { Actor, Command } from "../domain/rollout-types.ts";
 import type { IncidentRecord } from "../domain/incident.ts";
-import type { Refusal } from "../domain/refusal.ts";
 import type { ErrorCode } from "../domain/errors.ts";
 import type { Percentile } from "../domain/latency.ts";
 import type { Arm } from "../domain/split.ts";
-import type { Alerting } from "./alerting.ts";
+import type { AlertResult, Alerting } from "./alerting.ts";
 import type { JournalLine, RescueCounts } from "./ports.ts";
 import type { SafetyDesk } from "./safety.ts";
 import type { ReplicaStatus, RouteStatus } from "./status.ts";
@@ -86,8 +85,8 @@ export interface Control {
   journal(options: { readonly limit: number; readonly route?: string }): Promise<readonly JournalLine[]>;
   /** The last few of each route, oldest first. */
   incidents(): readonly IncidentRecord[];
-  /** A person says that an incident is over; resolves it once that is recorded or tried, undefined where none of this id is open. */
-  resolveIncident(id: string, actor: Actor, how: string): Promise<IncidentRecord | Refusal | undefined>;
+  /** A person says that an incident is over: the incident as it is once that is recorded or tried. One that is over stays as it was. */
+  resolveIncident(id: string, actor: Actor, how: string): Promise<AlertResult<IncidentRecord>>;
   /** The replicas that share the state, by name; none where nobody does. */
   replicas(): readonly ReplicaStatus[];
   totals(): Totals;

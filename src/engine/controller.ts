@@ -13,18 +13,20 @@ import type { IncidentRecord } from "../domain/incident.ts";
 import type { Config } from "../config/schema.ts";
 import { IDLE } from "../domain/rollout-move.ts";
 import { lowersOrStops, overtakes } from "../domain/lowering.ts";
-import { refused, type Refusal } from "../domain/refusal.ts";
+import type { Refusal } from "../domain/refusal.ts";
 import { decide } from "../domain/rollout.ts";
 import { passTime } from "../domain/rollout-tick.ts";
 import type { Accepted, Actor, Command, RolloutEvent } from "../domain/rollout-types.ts";
 import { ruleOfAlarm } from "../domain/tiers.ts";
 import { NONE, millis, percentOf, type Millis } from "../domain/units.ts";
-import { alertingOf, type Alerting } from "./alerting.ts";
+import { alertingOf, type AlertResult, type Alerting } from "./alerting.ts";
+import { answering, type AnswerKind } from "./answering.ts";
 import { refusal, type ArmHistograms, type CommandResult, type Control, type Totals } from "./control.ts";
 import type { ControllerPorts } from "./controller-ports.ts";
 import { Fleet, INLINE, mayNow, ownOf, sharedOf, takeOver, takeShare } from "./fleet.ts";
 import { adopt } from "./following.ts";
 import { FleetNotices } from "./fleet-notices.ts";
+import type { Handlers, OrderOf, Outcomes } from "./orders.ts";
 import type { JournalLine, SharedStore } from "./ports.ts";
 import { PlaneTotals } from "./plane-totals.ts";
 import { NO_DOCUMENT, Recorder, type RecorderStart, type SharedRecord } from "./recorder.ts";
@@ -68,6 +70,7 @@ export class Controller implements Control {
   readonly #routePorts: RoutePorts;
   readonly #routes = new Map<string, RouteControl>();
   readonly alerting: Alerting;
+  readonly #answers: Handlers<AnswerKind>;
   #config: Config;
   #lastTick: Millis;
   readonly #totals = new PlaneTotals();
@@ -105,11 +108,9 @@ export class Controller implements Control {
       answersEmergency: () => this.#config.safety.emergency.answer !== "stable",
       unwell: () => ports.unwell?.(),
     };
-    this.alerting = alertingOf({
-      ...ports,
-      routes: () => [...this.#routes.values()],
-      leads: () => this.#recorder.leads,
-    });
+    const routes = (): readonly RouteControl[] => [...this.#routes.values()];
+    this.#answers = answering({ ...ports, routes });
+    this.alerting = alertingOf(routes, (order) => this.#answer(order));
     ports.plane.onCrossing((route, rule) => void this.#alarmed(route, rule));
     this.reconfigure(config);
   }
@@ -136,7 +137,10 @@ export class Controller implements Control {
       store,
       notices,
       own: () => ownOf(this.version, [...this.#routes.values()]),
-      run: (route, command, actor, ifVersion) => this.command(route, command, actor, ifVersion),
+      run: (order) =>
+        order.kind === "command"
+          ? this.command(order.route, order.command, order.actor, order.ifVersion)
+          : this.#answer(order),
       merger: this.#ports.merger ?? INLINE,
       takeOver: () => takeOver([...this.#routes.values()], this.#recorder),
       restoreLost: () => this.#recorder.restoreLost(),
@@ -327,6 +331,7 @@ export class Controller implements Control {
     actor: Actor,
     ifVersion: number | undefined,
   ): Promise<CommandResult> {
+    const { name } = route.config;
     // Whatever could raise waits for the raises before it, and is decided on what came of them; what lowers or stops overtakes them.
     while (route.raising.isRunning && !overtakes(command, route.state)) await route.raising.settled();
     const starts = command.type === "start" || command.type === "retry";
@@ -335,7 +340,7 @@ export class Controller implements Control {
     const decision = this.#asked(route, command, actor, ifVersion);
     if (!("effects" in decision)) return decision;
     if (!this.#isOurs(route, decision))
-      return this.#fleet!.forward({ route: route.config.name, command, actor, ifVersion });
+      return this.#fleet!.forward({ kind: "command", route: name, command, actor, ifVersion });
     // Nothing else waits for a backup: what lowers is in force before this returns.
     const backup = starts ? await this.#backedUp(route, command.force) : null;
     if (backup !== null && typeof backup !== "string") return backup;
@@ -404,16 +409,13 @@ export class Controller implements Control {
     return [...this.#routes.values()].flatMap(({ incidents }) => incidents);
   }
 
-  async resolveIncident(
-    id: string,
-    actor: Actor,
-    how: string,
-  ): Promise<IncidentRecord | Refusal | undefined> {
-    const route = [...this.#routes.values()].find(({ incidents }) =>
-      incidents.some((each) => each.id === id),
-    );
-    if (!this.#recorder.leads) return refused("SPLIT_NO_LEADER", "the replica that leads ends incidents");
-    return route?.resolveIncident(id, actor.name, how);
+  /** Carries out what a person says to alerts and incidents, or has the leader do it, which keeps them. */
+  #answer<K extends AnswerKind>(order: OrderOf<K>): Promise<Outcomes[K] | Refusal> {
+    return this.#recorder.leads ? this.#answers[order.kind](order) : this.#fleet!.forward(order);
+  }
+
+  resolveIncident(id: string, { name: by }: Actor, how: string): Promise<AlertResult<IncidentRecord>> {
+    return this.#answer({ kind: "resolve_incident", id, by, how });
   }
 
   routes(): readonly RouteStatus[] {

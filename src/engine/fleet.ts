@@ -6,16 +6,17 @@
 
 import type { RouteConfig } from "../config/schema.ts";
 import { lowersOrStops, takesAway } from "../domain/lowering.ts";
-import type { Actor, Command, RolloutState } from "../domain/rollout-types.ts";
+import { refused, type Refusal } from "../domain/refusal.ts";
+import type { RolloutState } from "../domain/rollout-types.ts";
 import { LOOK_MS, meetingOf, publishingOf, recordingOf } from "../domain/publishing.ts";
 import { byOutcome } from "../domain/window.ts";
 import { millis, percentOf, type Millis } from "../domain/units.ts";
 import { isAfter } from "./adopting.ts";
 import { Asking } from "./asking.ts";
-import type { CommandResult } from "./control.ts";
 import type { EvidenceKeeper } from "./evidence.ts";
 import type { FleetNotices } from "./fleet-notices.ts";
 import { Gathering } from "./gathering.ts";
+import type { Order, OrderKind, OrderOf, Outcomes } from "./orders.ts";
 import type {
   Announcement,
   Clock,
@@ -33,7 +34,7 @@ import { mergeEncoded } from "./shares.ts";
 import type { ArmStats, RouteStats } from "./stats.ts";
 import type { FleetStatus, ReplicaStatus } from "./status.ts";
 
-/** A command waits for the leader's answer no longer than this. */
+/** An order waits for the leader's answer no longer than this. */
 const FORWARD_MS = millis(5000);
 /** Measurements that are taken at once. */
 const MOST_ENTRIES = 5000;
@@ -41,14 +42,6 @@ const MOST_ENTRIES = 5000;
 const EARLY_MS = 500;
 /** How often is looked whether the store has lost saves. */
 const RESTORE_MS = millis(5000);
-
-/** A command as it goes to the leader. */
-interface Forwarded {
-  readonly route: string;
-  readonly command: Command;
-  readonly actor: Actor;
-  readonly ifVersion?: number | undefined;
-}
 
 /** What a replica knows of itself: version in force, weights in percent, requests since start. */
 export interface Own {
@@ -64,8 +57,8 @@ export interface FleetPorts {
   readonly merger: Merger;
   /** What is told of this replica. */
   readonly own: () => Own;
-  /** Carries out a command that another replica was given. */
-  readonly run: (route: string, command: Command, actor: Actor, ifVersion?: number) => Promise<CommandResult>;
+  /** Carries out what another replica was asked for. */
+  readonly run: (order: Order) => Promise<Outcomes[OrderKind] | Refusal>;
   /** This replica has come to lead: takes over what is on record; resolves up to where others' measurements are in it. */
   readonly takeOver: () => Promise<string | undefined>;
   readonly restoreLost: () => Promise<void>;
@@ -228,7 +221,7 @@ export class Fleet {
     const publishing = publishingOf(this.#replicas.length);
     if (!this.leads) return this.#gathering.publish(store, publishing, now);
     await this.#takeMeasures();
-    for (const { id, command } of await store.forwarded()) void this.#carryOut(id, command);
+    for (const { id, order } of await store.forwarded()) void this.#carryOut(id, order);
     if (this.#restoring.may(now, RESTORE_MS)) await this.#restoring.of(now, this.#ports.restoreLost);
   }
 
@@ -277,23 +270,28 @@ export class Fleet {
         this.#ports.log.warn("a replica is silent: it is not measured with", { replica, silentMs });
   }
 
-  async #carryOut(id: string, text: string): Promise<void> {
+  async #carryOut(id: string, order: Order | undefined): Promise<void> {
     const { run, store } = this.#ports;
-    const result = await resultOf(text, run);
-    await store.answer(id, JSON.stringify(result));
+    await store.answer(id, JSON.stringify(await outcomeOf(order, run)));
   }
 
-  /** Has the leader carry out a command. */
-  async forward(order: Forwarded): Promise<CommandResult> {
+  /** Has the leader carry out an order. */
+  async forward<K extends OrderKind>(order: OrderOf<K>): Promise<Outcomes[K] | Refusal> {
     const { store } = this.#ports;
     const { leader } = store.lease();
-    const answer = leader === "" ? undefined : await store.forward(JSON.stringify(order), FORWARD_MS);
-    if (answer !== undefined) return JSON.parse(answer) as CommandResult;
-    const message =
-      leader === ""
-        ? "no replica leads just now, so nothing can rise; rollback, pause and a lower weight work here"
-        : `the leader, ${leader}, has not answered in time: look at the state before you ask again`;
-    return { ok: false, code: "SPLIT_NO_LEADER", message };
+    if (leader === "") return refused("SPLIT_NO_LEADER", unled(order.kind));
+    const text = await store.forward(order as Order, FORWARD_MS);
+    if (text === undefined) {
+      const late = `the leader, ${leader}, has not answered in time: look at the state before you ask again`;
+      return refused("SPLIT_NO_LEADER", late);
+    }
+    const answer = JSON.parse(text) as Answer<K>;
+    if (answer.kind === order.kind || order.kind === "command") return answer;
+    // Versions of before know commands alone, and name no kind.
+    return refused(
+      "SPLIT_NO_LEADER",
+      `the leader, ${leader}, is of another version, which takes this from nobody else: ask it`,
+    );
   }
 
   /** Between two saves of nothing but time. */
@@ -334,13 +332,23 @@ function replicaStatuses(replicas: readonly ReplicaInfo[]): readonly ReplicaStat
   });
 }
 
-async function resultOf(text: string, run: FleetPorts["run"]): Promise<CommandResult> {
+function unled(kind: OrderKind): string {
+  return kind === "command"
+    ? "no replica leads just now, so nothing can rise; rollback, pause and a lower weight work here"
+    : "no replica leads just now, and the one that leads keeps alerts and incidents: try again";
+}
+
+/** What the leader sends back: with its kind, where it knows that. */
+type Answer<K extends OrderKind> = (Outcomes[K] | Refusal) & { readonly kind?: OrderKind };
+
+async function outcomeOf(order: Order | undefined, run: FleetPorts["run"]): Promise<Answer<OrderKind>> {
+  if (order === undefined)
+    return refused("SPLIT_INPUT_INVALID", "the leader does not know this order: it is of another version");
+  const { kind } = order;
   try {
-    // Written by `forward` of another replica, which may run another version.
-    const { route, command, actor, ifVersion } = JSON.parse(text) as Forwarded;
-    return await run(route, command, actor, ifVersion);
+    return { ...(await run(order)), kind };
   } catch (error) {
     const message = `the leader cannot carry this out: ${String(error)}`;
-    return { ok: false, code: "SPLIT_INPUT_INVALID", message };
+    return { ...refused("SPLIT_INPUT_INVALID", message), kind };
   }
 }

@@ -17,6 +17,7 @@ import type { PreflightResult } from "../domain/preflight.ts";
 import type { Phase, RolloutState, Severity } from "../domain/rollout-types.ts";
 import type { SafetyState } from "../domain/safety.ts";
 import type { Millis, Ppm } from "../domain/units.ts";
+import type { Order } from "./orders.ts";
 import type { Split } from "./routing.ts";
 
 /** Time. The only source of it outside the domain, where it is an argument. */
@@ -193,11 +194,12 @@ export interface SharedMeasure {
   readonly measure: Uint8Array;
 }
 
-/** A command that another replica was given. */
-export interface ForwardedCommand {
+/** What another replica was asked for. */
+export interface ForwardedOrder {
   readonly id: string;
   readonly replica: string;
-  readonly command: string;
+  /** Undefined: this version does not know it. */
+  readonly order: Order | undefined;
 }
 
 /** A store that several replicas have together. No call rejects; none takes longer than a second, but for `forward`. */
@@ -231,10 +233,10 @@ export interface SharedStore extends Store {
   claim(id: string, takesOver: boolean): Promise<Claim | undefined>;
   /** `id` was carried out: nobody gets it again, also where the store loses that it was told so. False: it is to be said again. */
   done(id: string): Promise<boolean>;
-  /** Hands a command to the leader; its answer, or undefined when none came in time. Then it is not taken up later, but may be under way. */
-  forward(command: string, within: Millis): Promise<string | undefined>;
-  /** The commands that wait for the leader, oldest first; each is given once, and only to the leader. */
-  forwarded(): Promise<readonly ForwardedCommand[]>;
+  /** Hands an order to the leader; its answer, or undefined when none came in time. Then it is not taken up later, but may be under way. */
+  forward(order: Order, within: Millis): Promise<string | undefined>;
+  /** The orders that wait for the leader, oldest first; each is given once, and only to the leader. */
+  forwarded(): Promise<readonly ForwardedOrder[]>;
   answer(id: string, answer: string): Promise<boolean>;
 }
 

@@ -22,8 +22,8 @@ import { FULL, millis, ppm } from "../domain/units.ts";
 import type { Notice, RecordedEvidence, StateDocument } from "../engine/ports.ts";
 import { alertState } from "./document-alerts.ts";
 
-const weight = z.int().min(0).max(FULL).transform(ppm);
-const duration = z.number().min(0).transform(millis);
+export const weight = z.int().min(0).max(FULL).transform(ppm);
+export const duration = z.number().min(0).transform(millis);
 
 const trips = z.array(z.number().min(0)).max(100);
 /** Since when, in time in service. */
@@ -55,7 +55,7 @@ const gateSpec = z
     health: yes,
   })
   .exactOptional();
-const step = z.object({
+export const step = z.object({
   weight,
   holdMs: duration,
   bake: z.boolean(),
@@ -86,7 +86,7 @@ const progress = z.object({
   isResumed: z.boolean(),
   isConfirmed: z.boolean().prefault(false),
 });
-const windows = z.array(
+export const windows = z.array(
   z.object({
     from: z.int().min(0),
     to: z.int().min(0),

@@ -1,14 +1,16 @@
 /**
- * What replicas tell each other over Redis, beside the state: measurements, who is there, commands for the leader, who carries out what, secrets.
+ * What replicas tell each other over Redis, beside the state: measurements, who is there, orders for the leader, who carries out what, secrets.
  *
  * Measurements go through a stream that keeps the last minute, so that a new leader goes on where the old one stopped. A batch that may have
  * arrived, because only its answer was lost, is sent again under its number and counted once.
  */
 
-import type { Announcement, Claim, ForwardedCommand, ReplicaInfo, SharedMeasure } from "../engine/ports.ts";
+import type { Order } from "../engine/orders.ts";
+import type { Announcement, Claim, ForwardedOrder, ReplicaInfo, SharedMeasure } from "../engine/ports.ts";
 import { millis, type Millis } from "../domain/units.ts";
 import { randomUUID } from "node:crypto";
 import { z } from "zod";
+import { decodeOrder } from "./orders.ts";
 import type { LeaseKeeper } from "./redis-lease.ts";
 import type { Link } from "./redis-link.ts";
 import { listOf } from "./redis-words.ts";
@@ -36,9 +38,9 @@ const CLAIMS: readonly Claim[] = ["ours", "theirs", "gone", "done"];
 const DONE_KEPT = 1000;
 const CLAIM_MS = 7 * 24 * 3_600_000;
 const ANSWER_MS = 60_000;
-/** The answer to a command is looked for so often, should the word that it is there get lost. */
+/** The answer to an order is looked for so often, should the word that it is there get lost. */
 const LOOK_MS = 250;
-const COMMANDS_AT_ONCE = 100;
+const ORDERS_AT_ONCE = 100;
 const PAGE = 200;
 
 const announcement = z.object({
@@ -178,7 +180,7 @@ export class Fleet {
     if (missing.length > 0) await this.done(...missing);
   }
 
-  async forward(command: string, within: Millis): Promise<string | undefined> {
+  async forward(order: Order, within: Millis): Promise<string | undefined> {
     const { link, key, replica } = this.#options;
     const id = randomUUID();
     const over = new AbortController();
@@ -187,7 +189,9 @@ export class Fleet {
       this.answered(id);
     }, within);
     try {
-      const sent = await link.send(...evalOf(FORWARD, key("commands"), id, replica, command, within));
+      const sent = await link.send(
+        ...evalOf(FORWARD, key("commands"), id, replica, JSON.stringify(order), within),
+      );
       if (!sent.ok) return undefined;
       while (!over.signal.aborted) {
         await this.#told(id);
@@ -201,14 +205,12 @@ export class Fleet {
     }
   }
 
-  async forwarded(): Promise<readonly ForwardedCommand[]> {
+  async forwarded(): Promise<readonly ForwardedOrder[]> {
     const { link, key, lease } = this.#options;
     const { held } = lease;
     if (held === undefined) return [];
-    const reply = await link.send(
-      ...evalOf(FORWARDED, key("commands"), key("lease"), held, COMMANDS_AT_ONCE),
-    );
-    return reply.ok && Array.isArray(reply.value) ? reply.value.map(commandOf) : [];
+    const reply = await link.send(...evalOf(FORWARDED, key("commands"), key("lease"), held, ORDERS_AT_ONCE));
+    return reply.ok && Array.isArray(reply.value) ? reply.value.map(orderOf) : [];
   }
 
   async answer(id: string, answer: string): Promise<boolean> {
@@ -263,12 +265,12 @@ function textOf(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString("utf8");
 }
 
-/** `UNTIL ID REPLICA`, and the command behind a line's end. */
-function commandOf(entry: unknown): ForwardedCommand {
+/** `UNTIL ID REPLICA`, and the order behind a line's end. */
+function orderOf(entry: unknown): ForwardedOrder {
   const text = String(entry);
   const end = text.indexOf("\n");
   const [, id = "", replica = ""] = text.slice(0, end).split(" ");
-  return { id, replica, command: text.slice(end + 1) };
+  return { id, replica, order: decodeOrder(text.slice(end + 1)) };
 }
 
 /** `AT`, and what was told; undefined for what is of another version of this program. */

@@ -234,7 +234,7 @@ end
 return {string.format('%.0f', now), redis.call('GET', KEYS[2]) or '', found}`,
 };
 
-/** Puts a command where the leader finds it. Keys: commands. Words: id, replica, command, ms for which it counts. */
+/** Puts an order where the leader finds it. Keys: commands. Words: id, replica, order, ms for which it counts. */
 export const FORWARD: Script = {
   keys: 1,
   text: `
@@ -245,7 +245,7 @@ redis.call('PEXPIRE', KEYS[1], math.max(ARGV[4], redis.call('PTTL', KEYS[1])))
 return 1`,
 };
 
-/** Takes the commands that still count. Keys: commands, lease. Words: the lease as the leader holds it, how many. */
+/** Takes the orders that still count. Keys: commands, lease. Words: the lease as the leader holds it, how many. */
 export const FORWARDED: Script = {
   keys: 2,
   text: `

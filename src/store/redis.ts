@@ -13,12 +13,13 @@ import { setTimeout as wait } from "node:timers/promises";
 import type { SharedState } from "../config/state.ts";
 import type { Secret, SecretSource } from "../config/secret.ts";
 import type { Millis } from "../domain/units.ts";
+import type { Order } from "../engine/orders.ts";
 import type {
   Announcement,
   Claim,
   Clock,
   Dice,
-  ForwardedCommand,
+  ForwardedOrder,
   Lease,
   Loaded,
   Log,
@@ -244,10 +245,10 @@ export class RedisStore implements SharedStore {
   done(id: string): Promise<boolean> {
     return this.#fleet.done(id);
   }
-  forward(command: string, within: Millis): Promise<string | undefined> {
-    return this.#fleet.forward(command, within);
+  forward(order: Order, within: Millis): Promise<string | undefined> {
+    return this.#fleet.forward(order, within);
   }
-  forwarded(): Promise<readonly ForwardedCommand[]> {
+  forwarded(): Promise<readonly ForwardedOrder[]> {
     return this.#fleet.forwarded();
   }
   answer(id: string, answer: string): Promise<boolean> {

@@ -152,17 +152,6 @@ t.test("a leader that does not answer is told of in time", async (t) => {
   t.same(weights(replicas), [0, 0]);
 });
 
-t.test("what another replica wrote into the queue and nobody understands is answered", async (t) => {
-  const { clock, replicas } = await fleet(2);
-  const [, b] = replicas;
-  const answer = b.store.forward("{}", 5000);
-  await clock.advance("2s");
-  t.match(await answer, /SPLIT_NOT_FOUND/);
-  const garbled = b.store.forward("garbled", 5000);
-  await clock.advance("2s");
-  t.match(await garbled, /SPLIT_INPUT_INVALID/);
-});
-
 t.test(
   "the store away: no raise, everything else goes on, and what was lowered is recorded later",
   async (t) => {

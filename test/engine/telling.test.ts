@@ -187,12 +187,18 @@ t.test(
   async (t) => {
     const b = await rolledBack(t);
     const [incident] = b.controller.incidents();
-    t.equal(await b.controller.resolveIncident("incident_x", ADA, "done"), undefined);
-    t.match(await b.controller.resolveIncident(incident!.id, ADA, "it was a drill"), {
-      status: "resolved",
-      resolvedBy: "ada",
-    });
-    t.equal(await b.controller.resolveIncident(incident!.id, ADA, "twice"), undefined);
+    const missing = { ok: false, code: "SPLIT_NOT_FOUND" };
+    t.match(await b.controller.resolveIncident("incident_x", ADA, "done"), missing);
+    const ended = {
+      ok: true,
+      value: { status: "resolved", resolvedBy: "ada", resolution: "it was a drill" },
+    };
+    t.match(await b.controller.resolveIncident(incident!.id, ADA, "it was a drill"), ended);
+    t.match(
+      await b.controller.resolveIncident(incident!.id, ADA, "twice"),
+      ended,
+      "asked twice is done once",
+    );
     t.match(of(b, "INCIDENT_RESOLVED"), [
       { audience: "operators", incident: { key: incident?.key, action: "resolve" }, lines: { length: 12 } },
     ]);

@@ -6,6 +6,7 @@ import { HARD_LIMITS } from "../../src/domain/evidence/catastrophic.ts";
 import { DEFAULT_MARGIN } from "../../src/domain/evidence/gate.ts";
 import { RouteEvidence } from "../../src/domain/evidence/route.ts";
 import { millis } from "../../src/domain/units.ts";
+import type { Order } from "../../src/engine/orders.ts";
 import type { StateDocument } from "../../src/engine/ports.ts";
 import { clock } from "../../src/platform.ts";
 import { nodeDisk, type Disk } from "../../src/store/disk.ts";
@@ -254,6 +255,8 @@ redisTest("redis: what whoever is gone has begun is another's, and what is done 
   t.ok(Number(await server.ask("HLEN", "{sluice:default}:done")) <= 2001, "and what is kept");
 });
 
+const ORDER: Order = { kind: "acknowledge", id: "1", by: "ada", comment: "first\nsecond line" };
+
 redisTest(
   "redis: what is to be done once is claimed by one, and a command goes to the leader and back",
   async (t) => {
@@ -265,15 +268,15 @@ redisTest(
     t.same([count("ours"), count("gone")], [1, 4]);
     const [leader, other] = await leaderOf(stores);
     if (other === undefined) throw new Error("too few");
-    const answer = other.forward('{"promote":true}\nsecond line', millis(10_000));
+    const answer = other.forward(ORDER, millis(10_000));
     let given = await leader.forwarded();
     await until("it is there", async () => given.length > 0 || (given = await leader.forwarded()).length > 0);
-    t.match(given, [{ replica: other.replica, command: '{"promote":true}\nsecond line' }]);
+    t.match(given, [{ replica: other.replica, order: ORDER }]);
     t.same(await leader.forwarded(), [], "each is given once");
     t.same(await other.forwarded(), [], "and only to the leader");
     t.ok(await leader.answer(given[0]?.id ?? "", "done"));
     t.equal(await answer, "done");
-    t.equal(await other.forward("nobody takes it", millis(50)), undefined);
+    t.equal(await other.forward(ORDER, millis(50)), undefined);
     await until("it counts no more", async () => (await leader.forwarded()).length === 0);
   },
 );
@@ -327,7 +330,7 @@ redisTest(
     t.equal(await store.claim("x", false), "ours");
     t.ok(await store.done("x"));
     t.equal(await store.secret("cookie.key", "mine"), "mine");
-    t.equal(await store.forward("x", millis(50)), undefined);
+    t.equal(await store.forward(ORDER, millis(50)), undefined);
     t.equal((await store.forwarded()).length, 0);
     t.ok(await store.answer("x", "y"));
     t.notMatch(JSON.stringify(log.lines), /NOPERM/);

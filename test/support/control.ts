@@ -8,6 +8,7 @@ import { drillReport } from "../../src/domain/drill.ts";
 import { openIncident, resolveIncident } from "../../src/domain/incident.ts";
 import { healthReport, type HealthFacts } from "../../src/domain/health-report.ts";
 import { beginReport, reportJson } from "../../src/domain/report.ts";
+import { refused } from "../../src/domain/refusal.ts";
 import type { Command } from "../../src/domain/rollout-types.ts";
 import { millis } from "../../src/domain/units.ts";
 import type { Alerting } from "../../src/engine/alerting.ts";
@@ -204,7 +205,8 @@ function fakeControl(): FakeControl {
     resolveIncident: (id, { name: by }, how) => {
       const isThere = id === INCIDENT.id && INCIDENT.status === "open";
       const end = { atMs: INCIDENT.openedAtMs + 60_000, by, how };
-      return Promise.resolve(isThere ? resolveIncident(INCIDENT, end) : undefined);
+      if (isThere) return Promise.resolve({ ok: true, value: resolveIncident(INCIDENT, end) });
+      return Promise.resolve(refused("SPLIT_NOT_FOUND", "there is no incident of this id"));
     },
     replicas: () => [],
     totals: () => NO_TOTALS,

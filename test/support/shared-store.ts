@@ -7,7 +7,7 @@ import { millis } from "../../src/domain/units.ts";
 import type {
   Announcement,
   Claim,
-  ForwardedCommand,
+  ForwardedOrder,
   Loaded,
   ReplicaInfo,
   Saved,
@@ -15,7 +15,9 @@ import type {
   StateDocument,
 } from "../../src/engine/ports.ts";
 import { isNewer } from "../../src/engine/adopting.ts";
+import type { Order } from "../../src/engine/orders.ts";
 import { decodeState, encodeState } from "../../src/store/document.ts";
+import { decodeOrder } from "../../src/store/orders.ts";
 import type { FakeClock } from "./clock.ts";
 
 const TTL_MS = 3000;
@@ -23,7 +25,10 @@ const MARGIN_MS = 500;
 const RENEW_MS = 1000;
 const STALE_MS = 5000;
 
-interface Command extends ForwardedCommand {
+interface Waiting {
+  readonly id: string;
+  readonly replica: string;
+  readonly written: string;
   readonly answered: (answer: string | undefined) => void;
 }
 
@@ -40,8 +45,8 @@ export class SharedObject {
   readonly told = new Map<string, { readonly about: Announcement; readonly at: number }>();
   /** By id, who has it; empty: it is done. */
   readonly claims = new Map<string, string>();
-  commands: Command[] = [];
-  readonly taken = new Map<string, Command>();
+  orders: Waiting[] = [];
+  readonly taken = new Map<string, Waiting>();
   readonly members: SharedMember[] = [];
   /** Weights of every document that was saved, by route, oldest first. */
   readonly saved: StateDocument[] = [];
@@ -237,28 +242,35 @@ export class SharedMember implements SharedStore {
     return Promise.resolve(true);
   }
 
-  forward(command: string, within: number): Promise<string | undefined> {
+  forward(order: Order, within: number): Promise<string | undefined> {
+    return this.write(JSON.stringify(order), within);
+  }
+
+  /** Puts whatever it is in the queue, as a replica of another version might. */
+  write(written: string, within: number): Promise<string | undefined> {
     const object = this.#object;
     if (!this.isUp) return Promise.resolve(undefined);
     return new Promise((resolve) => {
       const id = object.nextId();
       const done = (answer: string | undefined): void => {
         stop();
-        object.commands = object.commands.filter((each) => each.id !== id);
+        object.orders = object.orders.filter((each) => each.id !== id);
         resolve(answer);
       };
       const stop = object.clock.every(millis(within), () => done(undefined));
-      object.commands.push({ id, replica: this.replica, command, answered: done });
+      object.orders.push({ id, replica: this.replica, written, answered: done });
     });
   }
 
-  forwarded(): Promise<readonly ForwardedCommand[]> {
+  forwarded(): Promise<readonly ForwardedOrder[]> {
     const object = this.#object;
     if (!this.isUp || object.holder !== this.replica) return Promise.resolve([]);
-    const commands = object.commands;
-    object.commands = [];
-    for (const each of commands) object.taken.set(each.id, each);
-    return Promise.resolve(commands);
+    const orders = object.orders;
+    object.orders = [];
+    for (const each of orders) object.taken.set(each.id, each);
+    return Promise.resolve(
+      orders.map(({ id, replica, written }) => ({ id, replica, order: decodeOrder(written) })),
+    );
   }
 
   answer(id: string, answer: string): Promise<boolean> {
