@@ -3,7 +3,7 @@
 import t, { type Test } from "tap";
 import { failing } from "../support/program.ts";
 import { redisServer, redisTest } from "../support/redis.ts";
-import { everywhere, fleet, weightsOf } from "../support/replicas.ts";
+import { everywhere, fleet, weightsOf, type Replica } from "../support/replicas.ts";
 import { until } from "../support/until.ts";
 
 t.setTimeout(180_000);
@@ -72,6 +72,47 @@ redisTest(
     const stopped = await next.others[0]!.sluice("rollback", "app", "--reason", "manual");
     t.equal(stopped.code, 0, stopped.output);
     await everywhere(others, 0);
+  },
+);
+
+redisTest(
+  "an alert is acknowledged and silenced, and an incident ended, through a replica that does not lead",
+  async (t) => {
+    const f = await fleetOnRedis(t);
+    const { leader, others } = await f.roles();
+    const [follower = leader] = others;
+    await leader.sluice("set-weight", "app", "50", "--reason", "test", "--yes");
+    await everywhere(f.replicas, 50);
+    await leader.sluice("rollback", "app", "--reason", "manual");
+    const known = async (replica: Replica, path: string, key: string) => {
+      const { text } = await replica.operate(path);
+      return (JSON.parse(text) as Readonly<Record<string, readonly { readonly id: string }[]>>)[key] ?? [];
+    };
+    await until(
+      "the follower knows the alert",
+      async () => (await known(follower, "/v1/alerts", "alerts")).length > 0,
+    );
+    const [alert = { id: "" }] = await known(follower, "/v1/alerts", "alerts");
+    const seen = await follower.sluice("acknowledge", alert.id, "--reason", "on it");
+    t.equal(seen.code, 0, seen.output);
+    const shown = await leader.sluice("alerts");
+    t.match(shown, { code: 0, output: /rolled_back[^]*local/ }, "the leader knows who has seen it");
+    const silenced = await follower.sluice("silence", "app", "--for", "1h", "--reason", "known");
+    t.equal(silenced.code, 0, silenced.output);
+    t.match(await known(leader, "/v1/silences", "silences"), [{ reason: "known", by: "local" }]);
+    const [incident = { id: "" }] = await known(follower, "/v1/incidents", "incidents");
+    const ended = await follower.sluice("incident", "resolve", incident.id, "--reason", "a drill");
+    t.equal(ended.code, 0, ended.output);
+    t.match(await known(leader, "/v1/incidents", "incidents"), [
+      { status: "resolved", resolution: "a drill" },
+    ]);
+    const lines = await leader.journal();
+    for (const event of ["ALERT_ACKNOWLEDGED", "SILENCE_ADDED", "INCIDENT_RESOLVED"])
+      t.match(
+        lines.filter((each) => each.event === event),
+        [{ actor: "local" }],
+        event,
+      );
   },
 );
 
