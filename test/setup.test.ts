@@ -193,7 +193,7 @@ t.test(
   async (t) => {
     t.equal(
       manifest.scripts["test"],
-      "npm run -s types && npm run -s lint && npm run -s format && npm run -s unused && npm run -s coverage && tap --disable-coverage --exclude='test/{domain,engine,fast}/**'",
+      "npm run -s types && npm run -s lint && npm run -s format && npm run -s unused && npm run -s coverage && NODE_COMPILE_CACHE=\"$PWD/node_modules/.cache/compile\" tap --disable-coverage --jobs=3 --exclude='test/{domain,engine,fast}/**'",
     );
     // What the coverage has run is not run again, and nothing else is left out.
     t.match(
