@@ -5,14 +5,14 @@
  * its line in the journal, and what people are told.
  */
 
-import type { RolloutState } from "../domain/rollout-types.ts";
 import { isSameDecision } from "./adopting.ts";
+import type { RecordedState } from "./ports.ts";
 
 /** The raises of one route, one at a time. */
 export class Raising {
   #running: Promise<boolean> | undefined;
   #turn = 0;
-  #unanswered: { readonly to: RolloutState; readonly say: () => void } | undefined;
+  #unanswered: { readonly saved: RecordedState; readonly say: () => void } | undefined;
 
   /** Whether one is being recorded. */
   get isRunning(): boolean {
@@ -44,15 +44,15 @@ export class Raising {
     return this.#running;
   }
 
-  /** Whether `to` was saved is not known; `say` says what comes behind it. */
-  unanswered(to: RolloutState, say: () => void): void {
-    this.#unanswered = { to, say };
+  /** Whether `saved` is on record is not known; `say` says what comes behind it. */
+  unanswered(saved: RecordedState, say: () => void): void {
+    this.#unanswered = { saved, say };
   }
 
-  /** `to` is found on record. Whether it is what was not answered; then it is said, once, however often it is found. */
-  answered(to: RolloutState): boolean {
+  /** `found` is on record. Whether it is what was not answered; then it is said, once, however often it is found. */
+  answered(found: RecordedState): boolean {
     const of = this.#unanswered;
-    if (of === undefined || !isSameDecision(of.to, to) || of.to.weight !== to.weight) return false;
+    if (of === undefined || !isSameSave(of.saved, found)) return false;
     this.forget();
     of.say();
     return true;
@@ -62,4 +62,11 @@ export class Raising {
   forget(): void {
     this.#unanswered = undefined;
   }
+}
+
+/** Another replica may have decided the same in the meantime, under the same numbers: when people were to be told is each one's own. */
+function isSameSave(saved: RecordedState, found: RecordedState): boolean {
+  const toldAt = saved.notices?.at(-1)?.atMs;
+  const isTold = toldAt === undefined || found.notices?.some(({ atMs }) => atMs === toldAt) === true;
+  return isSameDecision(saved, found) && saved.weight === found.weight && isTold;
 }

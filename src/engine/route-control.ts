@@ -253,7 +253,7 @@ export class RouteControl {
         if (!raises && draft !== undefined) this.#telling.adopt(draft);
         const state = raises ? this.#recorded(to, draft) : this.#recorded(this.#state);
         const isRecorded = await recorder.record(this.config.name, state, pending);
-        if (raises && !isRecorded && this.raising.turn === turn) this.raising.unanswered(to, sayLate);
+        if (raises && !isRecorded && this.raising.turn === turn) this.raising.unanswered(state, sayLate);
         // A raise that was overtaken while it was being recorded goes no further.
         if (!isRecorded || this.raising.turn !== turn) return false;
         if (isRecordedFirst) commitRaise();
@@ -380,7 +380,7 @@ export class RouteControl {
   follow(to: RolloutState, recorded: RecordedState): boolean {
     this.alerts.follow(to, recorded.alerts);
     this.#telling.follow(recorded);
-    const isOwn = this.raising.answered(to);
+    const isOwn = this.raising.answered(recorded);
     if (!isSameDecision(this.#state, to)) {
       this.raising.overtake();
       this.#commit(to);
