@@ -8,11 +8,14 @@
 import { isSameDecision } from "./adopting.ts";
 import type { RecordedState } from "./ports.ts";
 
+/** Saves of a raise that is tried again while nothing answers: who holds the lease gives it up before there are as many. */
+const MOST_UNANSWERED = 16;
+
 /** The raises of one route, one at a time. */
 export class Raising {
   #running: Promise<boolean> | undefined;
   #turn = 0;
-  #unanswered: { readonly saved: RecordedState; readonly say: () => void } | undefined;
+  #unanswered: readonly { readonly saved: RecordedState; readonly say: () => void }[] = [];
 
   /** Whether one is being recorded. */
   get isRunning(): boolean {
@@ -46,21 +49,21 @@ export class Raising {
 
   /** Whether `saved` is on record is not known; `say` says what comes behind it. */
   unanswered(saved: RecordedState, say: () => void): void {
-    this.#unanswered = { saved, say };
+    this.#unanswered = [...this.#unanswered, { saved, say }].slice(-MOST_UNANSWERED);
   }
 
-  /** `found` is on record. Whether it is what was not answered; then it is said, once, however often it is found. */
+  /** `found` is on record. Whether it is one that was not answered; then it is said, once, however often it is found. */
   answered(found: RecordedState): boolean {
-    const of = this.#unanswered;
-    if (of === undefined || !isSameSave(of.saved, found)) return false;
+    const landed = this.#unanswered.find(({ saved }) => isSameSave(saved, found));
+    if (landed === undefined) return false;
     this.forget();
-    of.say();
+    landed.say();
     return true;
   }
 
   /** Something is in force: what was not answered was found by now, or nothing became of it. */
   forget(): void {
-    this.#unanswered = undefined;
+    this.#unanswered = [];
   }
 }
 

@@ -33,6 +33,16 @@ t.test("what was not answered is not said any more once something else is in for
   t.notOk(raising.answered(at(40, 3)));
 });
 
+t.test("the first of two saves that were not answered is known when it is the one that landed", async (t) => {
+  const raising = new Raising();
+  const said: string[] = [];
+  raising.unanswered(at(40, 3, 1), () => said.push("first"));
+  raising.unanswered(at(40, 3, 2), () => said.push("second"));
+  t.ok(raising.answered(at(40, 3, 1)));
+  t.notOk(raising.answered(at(40, 3, 2)), "the other one can land no more");
+  t.same(said, ["first"]);
+});
+
 t.test("a record without messages is told from one with them", async (t) => {
   const raising = new Raising();
   const { notices: _notices, ...bare } = at(40, 3);
