@@ -52,3 +52,11 @@ const RECORD_MS_MOST = 10_000;
 export function recordingOf(replicas: number): Millis {
   return millis(Math.min(RECORD_MS_MOST, Math.max(RECORD_MS_LEAST, RECORD_MS_EACH * replicas)));
 }
+
+/** Half a tick. */
+const EARLY_MS = 500;
+
+/** Whether what is done every so often is to be done at this tick, which may come early: the next one would be late by all of a tick. */
+export function isDue(last: number, every: Millis, now: Millis): boolean {
+  return now - last >= every - EARLY_MS;
+}

@@ -8,7 +8,7 @@ import type { RouteConfig } from "../config/schema.ts";
 import { lowersOrStops, takesAway } from "../domain/lowering.ts";
 import { refused, type Refusal } from "../domain/refusal.ts";
 import type { RolloutState } from "../domain/rollout-types.ts";
-import { LOOK_MS, meetingOf, publishingOf, recordingOf } from "../domain/publishing.ts";
+import { LOOK_MS, isDue, meetingOf, publishingOf, recordingOf } from "../domain/publishing.ts";
 import { byOutcome } from "../domain/window.ts";
 import { millis, percentOf, type Millis } from "../domain/units.ts";
 import { isAfter } from "./adopting.ts";
@@ -38,8 +38,6 @@ import type { FleetStatus, ReplicaStatus } from "./status.ts";
 const FORWARD_MS = millis(5000);
 /** Measurements that are taken at once. */
 const MOST_ENTRIES = 5000;
-/** Half a tick: what is due at a tick is told then, should it come early. */
-const EARLY_MS = 500;
 /** How often is looked whether the store has lost saves. */
 const RESTORE_MS = millis(5000);
 
@@ -213,7 +211,7 @@ export class Fleet {
   async #exchange(now: Millis): Promise<void> {
     const { store, own, notices } = this.#ports;
     const { tellMs, lookMs } = meetingOf(this.#replicas.length);
-    if (this.#told === undefined || now - this.#told.at >= tellMs - EARLY_MS)
+    if (this.#told === undefined || isDue(this.#told.at, tellMs, now))
       await store.announce(this.#announcement(own(), now));
     if (this.#looking.may(now, this.leads ? LOOK_MS : lookMs))
       await this.#looking.of(now, () => this.#lookAround());

@@ -3,7 +3,8 @@
  *
  * Two kinds of saving. `record` answers whether the state is durable: a climb waits for it and stays where it is when it fails. `offer` is for
  * what is in force already (a rollback, the clocks of a tick): it is taken at once, coalesced with what else waits, and tried again every
- * `retry` until it is written; that time has passed waits for a while where many replicas share the store. So a full or hanging disk stops climbing and delays nothing towards stable (product.md §2.14).
+ * `retry` until it is written; that time has passed waits for a while where many replicas share the store. So a full or hanging disk stops climbing
+ * and delays nothing towards stable (product.md §2.14).
  *
  * Where several replicas share the store, another one may have saved first. Then its document is taken, and what waits here is looked at again in its light
  * (`adopting.ts`): what lowers is applied to it, what does not is dropped where it was decided on something that is not so any more.
@@ -13,6 +14,7 @@ import { isDeepStrictEqual } from "node:util";
 import { IDLE } from "../domain/rollout-move.ts";
 import type { RolloutState } from "../domain/rollout-types.ts";
 import { ALL_OFF, isAllOff, mergedSafety, type SafetyState } from "../domain/safety.ts";
+import { isDue } from "../domain/publishing.ts";
 import type { Millis } from "../domain/units.ts";
 import { adopted, isNewer, type Pending } from "./adopting.ts";
 import type {
@@ -30,8 +32,6 @@ import type {
 const JOURNAL_WAITING = 1000;
 /** So often a save is tried at once when others are always first. */
 const TRIES = 8;
-/** Half a tick: what is due at a tick is saved then, should it come early. */
-const EARLY_MS = 500;
 
 type Routes = Readonly<Record<string, RecordedState>>;
 
@@ -271,7 +271,7 @@ export class Recorder {
 
   get #isDue(): boolean {
     const { clock, shared } = this.#ports;
-    return shared !== undefined && clock.mono() - this.#savedAt >= shared.every() - EARLY_MS;
+    return shared !== undefined && isDue(this.#savedAt, shared.every(), clock.mono());
   }
 
   /** One save, and when there is something newer by then, the next: whoever waits for one waits for no more than that. */
