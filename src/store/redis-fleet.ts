@@ -166,7 +166,8 @@ export class Fleet {
   heardDone(id: string): void {
     this.#done.add(id);
     // The oldest is the first.
-    for (const oldest of this.#done) if (this.#done.size > DONE_KEPT) this.#done.delete(oldest);
+    const [oldest = id] = this.#done;
+    if (this.#done.size > DONE_KEPT) this.#done.delete(oldest);
   }
 
   /** What is done is known here and there, after either may have missed some of it. */
