@@ -13,6 +13,7 @@ import { DURABLE, redisServer, redisTest, redisWithSentinels, type RedisProcess 
 import { listening, onRecord } from "../support/record.ts";
 import { relay } from "../support/relay.ts";
 import {
+  BUSY,
   everywhere,
   fleet,
   type Fleet,
@@ -42,8 +43,6 @@ const CLIMB = {
   promotion: "off",
   steps: WEIGHTS.map((weight) => ({ setWeight: `${weight}%`, hold: "2s" })),
 };
-/** The machine may be busy with other things: nobody is turned away for that here. */
-const BUSY = { loopDelay: "none" };
 /** Decisions that lead from one step to the next. */
 const STEPS = new Set(["DEPLOY_START", "STEP_STARTED"]);
 const TOLD = new Set([...STEPS, "ROLLBACK_DONE"]);

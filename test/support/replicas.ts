@@ -50,13 +50,16 @@ export interface Fleet {
   readonly stable: Service;
   readonly canary: Service;
   readonly replicas: readonly Replica[];
-  /** So many requests to each replica, each of another user. */
-  serve(count: number, replicas?: readonly Replica[]): Promise<void>;
+  /** So many requests to each replica, each of another user; resolves with the status of each. */
+  serve(count: number, replicas?: readonly Replica[]): Promise<readonly number[]>;
   /** Who leads, and the others. */
   roles(
     among?: readonly Replica[],
   ): Promise<{ readonly leader: Replica; readonly others: readonly Replica[] }>;
 }
+
+/** The machine may be busy with other things: nobody is turned away for that. */
+export const BUSY = { loopDelay: "none" };
 
 /** What they are started with. */
 export interface FleetOptions {
@@ -154,10 +157,14 @@ export async function fleet(t: Test, options: FleetOptions): Promise<Fleet> {
     canary,
     replicas,
     async serve(count, among = replicas) {
-      for (let nth = 0; nth < count; nth++)
-        await Promise.all(
+      const statuses: number[] = [];
+      for (let nth = 0; nth < count; nth++) {
+        const answers = await Promise.all(
           among.map(({ origin }) => ask(origin, { headers: { "x-user-id": `user-${user++}` } })),
         );
+        statuses.push(...answers.map(({ status }) => status));
+      }
+      return statuses;
     },
     async roles(among = replicas) {
       let found: Replica | undefined;
