@@ -96,6 +96,7 @@ t.test("what the shelf and the engine refuse is answered with their words", asyn
     json: { code: "SPLIT_PHASE_MISMATCH" },
   });
   t.match(orders, [{ from: body.name, force: true, reason: "x", actor: { name: "root" } }]);
+  t.equal(orders.length, 1);
   t.same(orders[0]?.states, {});
 });
 

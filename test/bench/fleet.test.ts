@@ -212,5 +212,7 @@ t.test("the tables say what is exact, what is in time, and what is not to be bel
   t.match(lines[11], /^\| 1000 .* no, noisy \|$/);
   t.equal(noiseOf(quick), "");
   t.equal(noiseOf(noisy), "load 3.0, others used 500 ms/s of CPU");
-  t.match(remarksOf([quick, noisy]), [/80 ms late/, /^noisy: 1000/, /80 ms late/]);
+  const remarks = remarksOf([quick, noisy]);
+  t.match(remarks, [/80 ms late/, /^noisy: 1000/, /80 ms late/]);
+  t.equal(remarks.length, 3);
 });

@@ -291,6 +291,7 @@ t.test(
     t.same(weights(replicas), [20, 20]);
     const starts = a.journal.entries.filter(({ event }) => event === "DEPLOY_START");
     t.match(starts, [{ actor: "ada", before: { weight: 0 }, after: { weight: 200_000 } }]);
+    t.equal(starts.length, 1);
     t.notOk(events().includes("STATE_ADOPTED"), "it is nobody else's");
     t.same(told(), ["DEPLOY_START"]);
   },

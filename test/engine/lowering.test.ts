@@ -252,6 +252,7 @@ t.test("a lowering that meets something newer takes back nothing of what was tol
     { rollout: "r-0", status: "resolved" },
     { rollout: "r", status: "open" },
   ]);
+  t.equal(bulletins!.incidents.length, 2);
 
   const both = adopted({ app: { ...toldOfRollback(theirs, 2), weight: ppm(10_000) } }, held).routes["app"]!;
   t.match(both, { weight: 0, phase: "rolled_back" });

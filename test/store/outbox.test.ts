@@ -100,6 +100,7 @@ t.test("without a disk people are told all the same, and it is said once (reliab
     { level: "error", message: "what was told before is not known" },
     { level: "error", message: "what was told cannot be kept; after a restart it may be told again" },
   ]);
+  t.equal(log.lines.length, 2);
   await outbox.close();
 });
 

@@ -272,6 +272,7 @@ redisTest(
     let given = await leader.forwarded();
     await until("it is there", async () => given.length > 0 || (given = await leader.forwarded()).length > 0);
     t.match(given, [{ replica: other.replica, order: ORDER }]);
+    t.equal(given.length, 1);
     t.same(await leader.forwarded(), [], "each is given once");
     t.same(await other.forwarded(), [], "and only to the leader");
     t.ok(await leader.answer(given[0]?.id ?? "", "done"));
