@@ -1,16 +1,19 @@
 /** Clients that never stop asking, what they got that nobody should get, and what was seen of the weight meanwhile. */
 
-import { EventEmitter, once } from "node:events";
+import { EventEmitter } from "node:events";
 import { Agent } from "node:http";
 import { ask } from "./program.ts";
-import { pause } from "./until.ts";
+import { pause, untilEvent } from "./until.ts";
 import type { Replica, Status } from "./replicas.ts";
 
 interface Client {
   answered: number;
   isOver: boolean;
-  readonly ended: Promise<void>;
+  ended: Promise<void>;
 }
+
+/** So long a few answers take only when there are none. */
+const PATIENCE_MS = 60_000;
 
 /** One client for each replica, each request from another user. */
 export class Traffic {
@@ -24,8 +27,9 @@ export class Traffic {
   join(...replicas: readonly Replica[]): void {
     for (const { name, origin } of replicas) {
       if (this.#clients.has(name)) continue;
-      const client = { answered: 0, isOver: false, ended: Promise.resolve() };
-      this.#clients.set(name, Object.assign(client, { ended: this.#run(name, origin, client) }));
+      const client: Client = { answered: 0, isOver: false, ended: Promise.resolve() };
+      this.#clients.set(name, client);
+      client.ended = this.#run(name, origin, client);
     }
   }
 
@@ -40,7 +44,13 @@ export class Traffic {
       const client = this.#clients.get(name)!;
       return { client, until: client.answered + count };
     });
-    while (due.some(({ client, until }) => client.answered < until)) await once(this.#events, "answered");
+    await untilEvent(
+      `${count} more answers of each of ${replicas.map(({ name }) => name).join(", ")}`,
+      this.#events,
+      "answered",
+      () => due.every(({ client, until }) => client.answered >= until),
+      PATIENCE_MS,
+    );
   }
 
   async end(): Promise<void> {
@@ -55,9 +65,7 @@ export class Traffic {
     this.#clients.delete(name);
   }
 
-  async #run(name: string, origin: string, client: { answered: number; isOver: boolean }): Promise<void> {
-    // Begins when it is in the list.
-    await Promise.resolve();
+  async #run(name: string, origin: string, client: Client): Promise<void> {
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
     while (!client.isOver) {
       const headers = { "x-user-id": `user-${this.#users++}` };
@@ -84,9 +92,11 @@ export class Watch {
   readonly seen: Sight[] = [];
   readonly #last = new Map<string, Sight>();
   #isOver = false;
+  readonly #replicas: readonly Replica[];
   readonly #eyes: readonly Promise<void>[];
 
   constructor(replicas: readonly Replica[]) {
+    this.#replicas = replicas;
     this.#eyes = replicas.map((replica) => this.#look(replica));
   }
 
@@ -104,7 +114,7 @@ export class Watch {
 
   /** Whether this weight was seen last everywhere. */
   isAt(weight: number): boolean {
-    return [...this.#last.values()].every((sight) => sight.weight === weight);
+    return this.#replicas.every(({ name }) => this.#last.get(name)?.weight === weight);
   }
 
   async end(): Promise<void> {
