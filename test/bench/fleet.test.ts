@@ -55,6 +55,7 @@ redisTest("a benchmark of three replicas: every weight is everywhere, and the su
   const args = ["--replicas", "3", "--seconds", "2", "--changes", "6", "--json", json];
   const child = spawn(process.execPath, [RUN, ...args], { stdio: ["ignore", "pipe", "pipe"] });
   let said = "";
+  t.teardown(() => child.kill("SIGTERM"));
   child.stdout.on("data", (chunk: Buffer) => (said += String(chunk)));
   child.stderr.on("data", (chunk: Buffer) => (said += String(chunk)));
   const [code] = (await once(child, "close")) as [number];
@@ -78,6 +79,7 @@ redisTest("a benchmark of three replicas: every weight is everywhere, and the su
 
 redisTest("an interrupted benchmark leaves no process behind", async (t) => {
   const child = spawn(process.execPath, [RUN, "--replicas", "3"], { stdio: ["ignore", "ignore", "ignore"] });
+  t.teardown(() => child.kill("SIGTERM"));
   const pid = child.pid ?? 0;
   let below: readonly number[] = [];
   await until("a server and a leader run", () => {
@@ -86,7 +88,7 @@ redisTest("an interrupted benchmark leaves no process behind", async (t) => {
   });
   child.kill("SIGINT");
   const [code] = (await once(child, "exit")) as [number];
-  t.not(code, 0);
+  t.equal(code, 130);
   const isGone = (each: number): boolean => {
     try {
       process.kill(each, 0);
@@ -107,9 +109,13 @@ t.test("the options have bounds", async (t) => {
     ["--replicas", "100000"],
     ["--seconds", "41"],
     ["--changes", "0"],
-    ["--unknown"],
   ])
-    t.throws(() => optionsOf(args), args.join(" "));
+    t.throws(
+      () => optionsOf(args),
+      { message: new RegExp(`^${args[0]} takes whole numbers from `) },
+      args.join(" "),
+    );
+  t.throws(() => optionsOf(["--unknown"]), { message: /'--unknown'/ });
 });
 
 t.test("what was made up comes to the sums that are told of it", async (t) => {
