@@ -276,7 +276,7 @@ async function foldedIncidents(answers: Channel["send"]) {
     const stats = fanout.stats()["a"];
     return stats !== undefined && stats.heldBack === all && stats.sent + stats.dropped > 1;
   };
-  while (!isOver()) await new Promise((resolve) => setTimeout(resolve, 5));
+  await until("they are told as one", isOver);
   return { told, a, fanout, incidents, interest };
 }
 
@@ -322,7 +322,7 @@ t.test(
     };
     const fanout = start([{ ...a, send }], told);
     for (const id of ["first", "1", "2"]) fanout.notify(plain(id));
-    while (during.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    await until("they are being told", () => during.length > 0);
     await fanout.close();
     t.same(during, ["begun", "begun"]);
   },
@@ -334,7 +334,7 @@ t.test("what was told before is not told again within another message", async (t
   const a = channel({ perMinute: 1 });
   const fanout = start([a], told);
   for (const id of ["first", "1", "2", "3"]) fanout.notify(plain(id));
-  while (a.seen.length < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+  await until("the rest is told", () => a.seen.length === 2);
   await fanout.close();
   t.same(a.seen[1]?.lines.slice(1), ["warning: about 1", "warning: about 3"]);
 });

@@ -6,8 +6,12 @@ import { join } from "node:path";
 import t from "tap";
 import type { DrillReport } from "../../src/domain/drill.ts";
 import { failing, program, type Program } from "../support/program.ts";
+import { until } from "../support/until.ts";
 
 t.setTimeout(100_000);
+
+/** A drill under a moved clock takes seconds of the machine. */
+const PATIENCE_MS = 60_000;
 
 /** Moves the clock while the answer is awaited. */
 async function during<T>(p: Program, work: Promise<T>): Promise<T> {
@@ -129,9 +133,7 @@ t.test("a scheduled drill is made when its window opens, once", async (t) => {
   await p.clock.advance("2m", "10s");
   await during(
     p,
-    (async () => {
-      while ((await reports()) === 0) await new Promise((resolve) => setImmediate(resolve));
-    })(),
+    until("it is made", async () => (await reports()) > 0, PATIENCE_MS),
   );
   await p.clock.advance("30m", "10s");
   t.equal(await reports(), 1);
@@ -159,12 +161,10 @@ t.test("a drill whose canary finds no port has failed and says so, and ends noth
 
   // The scheduled one has nobody who would take a rejection.
   await p.clock.advance("61m", "10s");
+  const failed = (): number => p.notices.filter(({ event }) => event === "drill_failed").length;
   await during(
     p,
-    (async () => {
-      const failed = (): number => p.notices.filter(({ event }) => event === "drill_failed").length;
-      while (failed() < 2) await new Promise((resolve) => setImmediate(resolve));
-    })(),
+    until("it has failed, too", () => failed() === 2, PATIENCE_MS),
   );
   t.equal(listens().length, 2);
   listens.restore();

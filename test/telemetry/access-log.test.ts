@@ -12,6 +12,7 @@ import { RESCUED } from "../support/account.ts";
 import { sluice } from "../support/cli.ts";
 import { quietLog } from "../support/silence.ts";
 import { failing, program } from "../support/program.ts";
+import { until } from "../support/until.ts";
 
 const QUIET = { debug() {}, info() {}, warn() {}, error() {} };
 const NOWHERE = (): Promise<void> => Promise.resolve();
@@ -29,10 +30,7 @@ function configOf(accessLog: object): AccessLogConfig {
 
 /** Resolves when so many lines are written. */
 function written(log: AccessLog, count: number): Promise<void> {
-  return new Promise((resolve) => {
-    const look = (): void => void (log.counts.written >= count ? resolve() : setImmediate(look));
-    look();
-  });
+  return until(`${count} lines are written`, () => log.counts.written >= count);
 }
 
 t.test("a line says what an exchange came to, and leaves out what is not known", async (t) => {
