@@ -61,11 +61,14 @@ async function script(
   void ended.then(() => (over.is = true));
   // One that never ends by itself has no exit code, which is what the tests look at.
   const late = setTimeout(() => child.kill("SIGKILL"), MOST_MS);
-  while (!over.is) {
-    await second(p);
-    if (breakAt !== undefined && (await p.status()).weight === breakAt) p.canary.answer = failing;
+  try {
+    while (!over.is) {
+      await second(p);
+      if (breakAt !== undefined && (await p.status()).weight === breakAt) p.canary.answer = failing;
+    }
+  } finally {
+    clearTimeout(late);
   }
-  clearTimeout(late);
   return { code: await ended, said: output() };
 }
 
