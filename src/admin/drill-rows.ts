@@ -65,6 +65,7 @@ const CODES = {
   missing: "SPLIT_NOT_FOUND",
   busy: "SPLIT_PHASE_MISMATCH",
   unreachable: "SPLIT_PHASE_MISMATCH",
+  follower: "SPLIT_NO_LEADER",
 } as const;
 
 /** A drill, and the reports of those before. */

@@ -64,7 +64,10 @@ export interface DrillOrder {
 /** What became of it. */
 export type DrillResult =
   | { readonly ok: true; readonly report: DrillReport }
-  | { readonly ok: false; readonly kind: "missing" | "busy" | "unreachable"; readonly message: string };
+  | { readonly ok: false; readonly kind: Obstacle; readonly message: string };
+
+/** Why there is none. `follower`: of several replicas another one leads, or none does. */
+type Obstacle = "missing" | "busy" | "unreachable" | "follower";
 
 /** Drills of all routes, one at a time. */
 export interface Drills {
@@ -103,8 +106,12 @@ export function createDrills(parts: DrillParts): Drills {
       const opens = isNow && wasOpen.get(route.name) === false;
       // What cannot be begun now, for another drill is under way, is begun at the next look.
       if (opens && running !== undefined) continue;
+      const fleet = parts.control.route(route.name)?.fleet ?? null;
+      const isElsewhere = fleet !== null && !fleet.leads;
+      // Nor what no replica can begin, for none leads yet.
+      if (opens && isElsewhere && (fleet.leader === "" || fleet.leader === fleet.replica)) continue;
       wasOpen.set(route.name, isNow);
-      if (!opens) continue;
+      if (!opens || isElsewhere) continue;
       const notMade = (why: string): void =>
         log.warn("a scheduled drill was not made", { route: route.name, why });
       void run({ route: route.name, actor: "sluice", reason: SCHEDULED, force: false }).then(
@@ -132,7 +139,12 @@ function whyNot(parts: DrillParts, order: DrillOrder, isBusy: boolean): DrillRes
   const status = parts.control.route(order.route);
   if (status === undefined) return refused("missing", "there is no route of this name");
   if (isBusy) return refused("busy", "another drill is under way");
-  const { phase } = status;
+  const { fleet, phase } = status;
+  // It begins with a raise, of a route that the leader would not know.
+  if (fleet !== null && !fleet.leads) {
+    const whom = fleet.leader === "" ? "none leads just now" : `ask ${fleet.leader}, which leads`;
+    return refused("follower", `a drill is made by the replica that leads: ${whom}`);
+  }
   if (!order.force && phase !== "idle" && phase !== "succeeded" && phase !== "rolled_back") {
     const message = `a rollout of ${order.route} is under way (${phase}): finish it first, or force it with a reason`;
     return refused("busy", message);
@@ -142,7 +154,7 @@ function whyNot(parts: DrillParts, order: DrillOrder, isBusy: boolean): DrillRes
   return null;
 }
 
-function refused(kind: "missing" | "busy" | "unreachable", message: string): DrillResult {
+function refused(kind: Obstacle, message: string): DrillResult {
   return { ok: false, kind, message };
 }
 
