@@ -113,7 +113,7 @@ export class Replica {
     this.#fleet = new Fleet({
       ...common,
       store: this.#store,
-      notices: new FleetNotices(this.#store, { notify() {} }, () => clock.mono()),
+      notices: new FleetNotices(this.#store, { notify() {} }, () => clock.mono(), log),
       merger: INLINE,
       own: () => ({
         applied: this.#version,

@@ -81,7 +81,7 @@ export class Controller implements Control {
     this.#lastTick = ports.clock.mono();
     this.#routing = new Routing((split) => ports.plane.apply(split));
     const shared = sharedOf(ports.store);
-    const notices = shared && new FleetNotices(shared, ports.notifier, () => ports.clock.mono());
+    const notices = shared && new FleetNotices(shared, ports.notifier, () => ports.clock.mono(), ports.log);
     const notifier = notices ?? ports.notifier;
     const onHealth = (healthy: boolean, detail: string): void =>
       notifier.notify(healthNotice(ports.dice, healthy, detail));

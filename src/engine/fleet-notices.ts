@@ -7,7 +7,9 @@
  */
 
 import type { Millis } from "../domain/units.ts";
-import type { Notice, Notifier, SharedStore } from "./ports.ts";
+import { leastSevere } from "../domain/severity.ts";
+import type { Claim, Log, Notice, Notifier, SharedStore } from "./ports.ts";
+import { LONGEST_MS } from "./telling.ts";
 
 /** What cannot be claimed for so long is told all the same, where somebody has to get up for it: twice is better than never. */
 const UNCLAIMED_MS = 30_000;
@@ -27,14 +29,16 @@ export class FleetNotices implements Notifier {
   readonly #store: SharedStore;
   readonly #inner: Notifier;
   readonly #now: () => Millis;
+  readonly #log: Log;
   #waiting: Waiting[] = [];
   /** What is done, and could not be said to be. */
   #unsaid: readonly string[] = [];
 
-  constructor(store: SharedStore, inner: Notifier, now: () => Millis) {
+  constructor(store: SharedStore, inner: Notifier, now: () => Millis, log: Log) {
     this.#store = store;
     this.#inner = inner;
     this.#now = now;
+    this.#log = log;
   }
 
   notify(notice: Notice): void {
@@ -53,29 +57,48 @@ export class FleetNotices implements Notifier {
     const [waiting, unsaid] = [this.#waiting, this.#unsaid];
     this.#waiting = [];
     this.#unsaid = [];
-    for (const id of unsaid) await this.#done(id);
+    if (unsaid.length > 0) await this.#done(...unsaid);
+    let isAway = false;
     for (const each of waiting) {
-      const rest = await this.#tried(each, now);
+      const isLeft = each.goneSince !== undefined && now - each.goneSince >= GONE_MS;
+      // Who could not be asked once is not asked for each: what else is exchanged with the others would wait for it.
+      const claim: Claim | undefined = isAway ? undefined : await this.#store.claim(each.notice.id, isLeft);
+      isAway ||= claim === undefined;
+      const rest = this.#tried(each, claim, isLeft, now);
       if (rest !== undefined) this.#waiting.push(rest);
     }
-    this.#waiting = this.#waiting.slice(-WAITING);
+    this.#makeRoom();
+  }
+
+  #makeRoom(): void {
+    while (this.#waiting.length > WAITING) {
+      const least = leastSevere(this.#waiting.map(({ notice }) => notice));
+      const [given] = this.#waiting.splice(least, 1);
+      const { id, event, severity } = given!.notice;
+      this.#log.warn("too many messages wait for the store: one is not told here", { id, event, severity });
+    }
   }
 
   /** What of it still waits after it was tried; undefined: nothing. */
-  async #tried({ notice, since, goneSince }: Waiting, now: Millis): Promise<Waiting | undefined> {
-    const isLeft = goneSince !== undefined && now - goneSince >= GONE_MS;
-    const claim = await this.#store.claim(notice.id, isLeft);
+  #tried(
+    { notice, since, goneSince }: Waiting,
+    claim: Claim | undefined,
+    isLeft: boolean,
+    now: Millis,
+  ): Waiting | undefined {
     if (claim === "done") return undefined;
     const isUrgent = notice.severity === "emergency" || notice.severity === "critical";
     if (claim === "ours" || (claim === undefined && isUrgent && now - since >= UNCLAIMED_MS)) {
       this.#inner.notify(notice, { mayHaveArrived: isLeft, done: () => void this.#done(notice.id) });
       return undefined;
     }
+    // Whoever has it may be of a version that never says that it is done: it has had its time.
+    if (claim !== undefined && now - since >= LONGEST_MS) return undefined;
     return { notice, since, goneSince: claim === "gone" ? (goneSince ?? now) : undefined };
   }
 
-  async #done(id: string): Promise<void> {
-    if (!(await this.#store.done(id))) this.#unsaid = [...this.#unsaid, id].slice(-WAITING);
+  async #done(...ids: readonly string[]): Promise<void> {
+    if (!(await this.#store.done(...ids))) this.#unsaid = [...this.#unsaid, ...ids].slice(-WAITING);
   }
 }
 

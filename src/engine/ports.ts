@@ -231,8 +231,8 @@ export interface SharedStore extends Store {
    * @param takesOver where whoever has it is gone, it is this replica's from now on
    */
   claim(id: string, takesOver: boolean): Promise<Claim | undefined>;
-  /** `id` was carried out: nobody gets it again, also where the store loses that it was told so. False: it is to be said again. */
-  done(id: string): Promise<boolean>;
+  /** All of `ids` were carried out: nobody gets them again, also where the store loses that it was told so. False: it is to be said again. */
+  done(...ids: readonly string[]): Promise<boolean>;
   /** Hands an order to the leader; its answer, or undefined when none came in time. Then it is not taken up later, but may be under way. */
   forward(order: Order, within: Millis): Promise<string | undefined>;
   /** The orders that wait for the leader, oldest first; each is given once, and only to the leader. */

@@ -32,9 +32,10 @@ export interface TellingPorts extends BulletinPorts {
 }
 
 const ID_BYTES = 16;
-/** So many messages are told again after a restart, and none that is older. */
+/** So many messages are told again after a restart. */
 const MOST_NOTICES = 10;
-const LONGEST_MS = 3_600_000;
+/** What is older is not told any more. */
+export const LONGEST_MS = 3_600_000;
 
 /** How loudly it is told that a rule is held. */
 const HELD_SEVERITY = { shared_cause: "critical", one_client: "warning" } as const;

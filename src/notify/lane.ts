@@ -6,6 +6,7 @@
  */
 
 import { wordsOf } from "../domain/errors.ts";
+import { leastSevere } from "../domain/severity.ts";
 import type { ChannelStats, Handing, Log, Notice, Outbox } from "../engine/ports.ts";
 import type { Channel, Delivery } from "./channel.ts";
 import { heldBack } from "./held-back.ts";
@@ -301,13 +302,4 @@ function countOf({ folded }: Letter): number {
 
 function kindOf({ severity }: Notice): "loud" | "plain" {
   return isLouder(severity, "warning") ? "loud" : "plain";
-}
-
-/** Index of the oldest among the least severe. The queue is not empty. */
-function leastSevere(queue: readonly Notice[]): number {
-  let least = 0;
-  queue.forEach(({ severity }, index) => {
-    if (isLouder(queue[least]?.severity ?? "info", severity)) least = index;
-  });
-  return least;
 }

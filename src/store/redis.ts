@@ -242,8 +242,8 @@ export class RedisStore implements SharedStore {
   claim(id: string, takesOver: boolean): Promise<Claim | undefined> {
     return this.#fleet.claim(id, takesOver);
   }
-  done(id: string): Promise<boolean> {
-    return this.#fleet.done(id);
+  done(...ids: readonly string[]): Promise<boolean> {
+    return this.#fleet.done(...ids);
   }
   forward(order: Order, within: Millis): Promise<string | undefined> {
     return this.#fleet.forward(order, within);

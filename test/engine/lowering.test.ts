@@ -13,6 +13,7 @@ import { adopted, isAfter, isNewer, isSameDecision, longestClocks } from "../../
 import { FleetNotices } from "../../src/engine/fleet-notices.ts";
 import type { Claim, Notice, Notifier, RecordedState, SharedStore } from "../../src/engine/ports.ts";
 import { step } from "../support/engine.ts";
+import { quietLog } from "../support/silence.ts";
 
 const STEPS = [step(0, 0), step(5, 60), step(20, 60), step(50, 60)];
 const climbing = (at: number, change: Partial<RolloutState> = {}): RolloutState => ({
@@ -288,7 +289,7 @@ t.test("what cannot be claimed is told late, where somebody has to get up for it
     claim: () => Promise.resolve(answer),
     done: () => Promise.resolve(true),
   } as unknown as SharedStore;
-  const notices = new FleetNotices(store, { notify: ({ id }) => void told.push(id) }, () => now);
+  const notices = new FleetNotices(store, { notify: ({ id }) => void told.push(id) }, () => now, quietLog());
   const notice = (id: string, severity: Notice["severity"]): Notice => ({ ...NOTICE, id, severity });
   notices.notify(notice("random", "emergency"));
   for (let nth = 0; nth < 110; nth++) notices.notify(notice(`app:r:${nth}:x`, "info"));
@@ -325,7 +326,7 @@ t.test("what a replica had claimed that is gone is told by another, as what may 
       end = handing!.done;
     },
   };
-  const notices = new FleetNotices(store, inner, () => now);
+  const notices = new FleetNotices(store, inner, () => now, quietLog());
   const at = async (ms: number, claim: Claim): Promise<void> => {
     now = millis(ms);
     answer = claim;

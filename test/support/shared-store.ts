@@ -234,11 +234,13 @@ export class SharedMember implements SharedStore {
     return Promise.resolve("ours");
   }
 
-  done(id: string): Promise<boolean> {
-    this.#done.add(id);
+  done(...ids: readonly string[]): Promise<boolean> {
+    for (const id of ids) this.#done.add(id);
     if (!this.isUp) return Promise.resolve(false);
-    this.#object.claims.set(id, "");
-    for (const member of this.#object.members) if (member.isUp) member.#done.add(id);
+    for (const id of ids) {
+      this.#object.claims.set(id, "");
+      for (const member of this.#object.members) if (member.isUp) member.#done.add(id);
+    }
     return Promise.resolve(true);
   }
 
