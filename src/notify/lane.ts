@@ -202,7 +202,7 @@ export class Lane {
         if (delivery.detail !== undefined)
           log.warn("a notification was delivered in part", { channel: name, detail: delivery.detail });
         await this.#mark(letter, "done");
-        for (const each of allOf(letter)) await this.#listening.told(each);
+        await this.#kept(allOf(letter).map((each) => this.#listening.told(each)));
         return;
       }
       this.#counts.failed += 1;
@@ -234,11 +234,15 @@ export class Lane {
     return this.#handed.get(notice) ?? [];
   }
 
-  /** A disk that hangs holds up no message. */
   async #mark(letter: Letter, fate: "new" | "begun" | "done"): Promise<void> {
     const { outbox } = this.#parts;
     const marks = allOf(letter).map(({ id }) => outbox.mark(id, this.#channel.name, fate));
-    await within(this.#options.timeoutMs, Promise.all(marks)).catch(() => {});
+    await this.#kept(marks);
+  }
+
+  /** A disk that hangs holds up no message. */
+  async #kept(lines: readonly Promise<unknown>[]): Promise<void> {
+    await within(this.#options.timeoutMs, Promise.all(lines)).catch(() => {});
   }
 
   async #attempt(message: Parameters<Channel["send"]>[0]): Promise<Delivery> {
