@@ -5,7 +5,7 @@
  * are counted, and nothing else. A file is renamed when it is long enough, and opened anew when it is asked for, so that another program may have renamed it.
  */
 
-import { mkdir, open, rename, type FileHandle } from "node:fs/promises";
+import { mkdir, open, rename, stat, type FileHandle } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { AccessLogConfig } from "../config/schema.ts";
 import type { AccessLine } from "../domain/access-line.ts";
@@ -242,10 +242,8 @@ class RotatingFile implements Sink {
   async #rotate(): Promise<void> {
     const length = this.#length;
     await this.close();
-    const nth = (n: number): string => (n === 0 ? this.#path : `${this.#path}.${n}`);
     try {
-      // None of them may be renamed onto one that has stayed where it is.
-      for (let n = this.#keep - 1; n >= 0; n--) await renamed(nth(n), nth(n + 1));
+      await this.#setAside();
       this.#limit = this.#most;
     } catch (error) {
       // It goes on growing, which loses nothing. Tried again when it is longer by as much, or opened anew.
@@ -254,13 +252,34 @@ class RotatingFile implements Sink {
       this.#limit = length + this.#most;
     }
   }
+
+  async #setAside(): Promise<void> {
+    const nth = (n: number): string => `${this.#path}.${n}`;
+    // The file itself goes first: when it has to stay, none of the older ones may make room for it. One that is still there was left by a program that ended here.
+    const isLeft = await isFile(nth(0));
+    if (!isLeft && !(await renamed(this.#path, nth(0)))) return;
+    try {
+      // None of them may be renamed onto one that has stayed where it is.
+      for (let n = this.#keep - 1; n >= 0; n--) await renamed(nth(n), nth(n + 1));
+    } catch (error) {
+      if (!isLeft) await rename(nth(0), this.#path);
+      throw error;
+    }
+  }
 }
 
-/** Renames a file if it is there. */
-async function renamed(from: string, to: string): Promise<void> {
+async function isFile(path: string): Promise<boolean> {
+  const found = await stat(path).catch(() => undefined);
+  return found?.isFile() === true;
+}
+
+/** Renames a file if it is there; whether it was. */
+async function renamed(from: string, to: string): Promise<boolean> {
   try {
     await rename(from, to);
+    return true;
   } catch (error) {
     if (codeOf(error) !== "ENOENT") throw error;
+    return false;
   }
 }

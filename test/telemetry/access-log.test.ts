@@ -1,6 +1,7 @@
 /** The access log: lines that a backtest reads, files that stay within their bound, and a disk that fails. */
 
-import { mkdir, mkdtemp, readFile, readdir, rename, rm, writeFile } from "node:fs/promises";
+import promises, { mkdir, mkdtemp, readFile, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t from "tap";
@@ -123,6 +124,71 @@ t.test(
     await log.close();
   },
 );
+
+/** A log whose file is full with two lines, which keeps two older ones that are there; `fill` writes so many lines. */
+async function keeping(name: string) {
+  const file = join(folder, name, "access.log");
+  await mkdir(join(folder, name));
+  await writeFile(`${file}.1`, "older");
+  await writeFile(`${file}.2`, "oldest");
+  const size = JSON.stringify(accessLine(ACCOUNT)).length + 1;
+  const log = openAccessLog(configOf({ to: { file }, size: `${size * 2}B`, keep: 2 }), NOWHERE, QUIET);
+  const fill = async (lines: number): Promise<void> => {
+    for (let nth = 0; nth < lines; nth++) {
+      log.take(ACCOUNT);
+      await written(log, log.counts.written + 1);
+    }
+  };
+  const textOf = (end: string): Promise<string> => readFile(file + end, "utf8");
+  return { file, log, size, fill, textOf };
+}
+
+t.test("a file that alone cannot be renamed costs none of the older ones", async (t) => {
+  const { file, log, size, fill, textOf } = await keeping("immovable");
+  const before = promises.rename;
+  const restore = (): void => {
+    promises.rename = before;
+    syncBuiltinESMExports();
+  };
+  t.teardown(restore);
+  promises.rename = (from, to) =>
+    from === file
+      ? Promise.reject(Object.assign(new Error("not permitted"), { code: "EPERM" }))
+      : before(from, to);
+  syncBuiltinESMExports();
+  await fill(6);
+  t.equal((await textOf("")).length, size * 6);
+  t.equal(await textOf(".1"), "older");
+  t.equal(await textOf(".2"), "oldest");
+  restore();
+  await fill(1);
+  t.equal((await textOf(".1")).length, size * 6);
+  t.equal(await textOf(".2"), "older");
+  await log.close();
+});
+
+t.test("a file that is not there any more costs none of the older ones", async (t) => {
+  const { file, log, size, fill, textOf } = await keeping("gone");
+  await fill(2);
+  await rm(file);
+  await fill(1);
+  t.equal((await textOf("")).length, size);
+  t.equal(await textOf(".1"), "older");
+  t.equal(await textOf(".2"), "oldest");
+  await log.close();
+});
+
+t.test("a file that was being set aside when the program ended is kept", async (t) => {
+  const { file, log, size, fill, textOf } = await keeping("left");
+  await writeFile(`${file}.0`, "left");
+  await fill(3);
+  t.equal(await textOf(".1"), "left");
+  t.equal(await textOf(".2"), "older");
+  await fill(1);
+  t.equal((await textOf(".1")).length, size * 3);
+  t.equal(await textOf(".2"), "left");
+  await log.close();
+});
 
 t.test("after somebody else has renamed the file, lines go to a new one when it is asked for", async (t) => {
   const file = join(folder, "moved.log");
