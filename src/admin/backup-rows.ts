@@ -4,7 +4,7 @@ import { z } from "zod";
 import { force, reason } from "../config/start.ts";
 import type { BackupInfo, BackupShelf } from "../engine/ports.ts";
 import type { RestoredRoute, RestoreOrder, RestoreResult } from "../engine/restore.ts";
-import { nothing, read, row, type Call, type Reply } from "./row.ts";
+import { nothing, problemOf, read, row, type Call, type Reply } from "./row.ts";
 import { count, phase, wall, weight } from "./shapes.ts";
 
 /** What these rows work on. */
@@ -95,7 +95,7 @@ async function restore({
     reason: input.reason,
     actor,
   });
-  if (!result.ok) return { kind: "problem", code: result.code, message: result.message };
+  if (!result.ok) return problemOf(result);
   const { routes, missing } = result;
   const journalLinesSince = Math.max(0, (last?.seq ?? 0) - loaded.head.seq);
   return { kind: "json", status: 200, body: { backup: loaded.info, routes, missing, journalLinesSince } };

@@ -10,7 +10,7 @@ import { z } from "zod";
 import { percent, reason, weightOf } from "../config/start.ts";
 import type { FlagAnswer, Flags } from "../flags/open.ts";
 import type { FlagList, FlagStatus } from "../flags/status.ts";
-import { nothing, read, row, type Call, type Reply } from "./row.ts";
+import { nothing, problemOf, read, row, type Call, type Reply } from "./row.ts";
 import { wall } from "./shapes.ts";
 
 /** What these rows work on. */
@@ -166,7 +166,7 @@ async function set({ sources, id, input, actor }: Call<z.output<typeof changeInp
   };
   const result = await sources.flags.set(id, change, actor.name);
   if (result.ok) return { kind: "json", status: 200, body: result.status } as const;
-  return { kind: "problem", code: result.code, message: result.message } as const;
+  return problemOf(result);
 }
 
 const evaluation = {

@@ -11,7 +11,7 @@ import { summary as checked } from "../domain/preflight.ts";
 import { LONGEST_PREFLIGHT_MS } from "../config/preflight.ts";
 import type { RouteStatus } from "../engine/status.ts";
 import { answerTo, resultOf, RESULTS, SUMMARIES, summaryOf, type Question } from "./neighbours.ts";
-import { noRoute, nothing, read, row, type Call, type Reply } from "./row.ts";
+import { noRoute, nothing, problemOf, read, row, type Call, type Reply } from "./row.ts";
 import { phase, weight } from "./shapes.ts";
 
 const text = z.string().max(4096);
@@ -122,7 +122,7 @@ export const NEIGHBOUR_ROWS = {
       if (input.phase !== "Failed" || found.weight === 0) return toldOf(found, "taken note of");
       const command = { type: "rollback", reason: "Flagger has failed the canary" } as const;
       const result = await sources.control.command(route, command, actor);
-      if (!result.ok) return { kind: "problem", code: result.code, message: result.message };
+      if (!result.ok) return problemOf(result);
       return toldOf(result.status, "rolled back");
     },
   }),
@@ -162,7 +162,7 @@ export const NEIGHBOUR_ROWS = {
         reason: why ?? `${actor.name} wants ${desiredWeight} %`,
       } as const;
       const result = await sources.control.command(route, command, actor, ifVersion);
-      if (!result.ok) return { kind: "problem", code: result.code, message: result.message };
+      if (!result.ok) return problemOf(result);
       return verifiedOf(result.status, desiredWeight, result.status.version);
     },
   }),

@@ -44,6 +44,7 @@ import {
   noRoute,
   nothing,
   oneRoute,
+  problemOf,
   read,
   row,
   verb,
@@ -298,7 +299,7 @@ export const ROUTES = {
     statuses: [200],
     async handle({ sources, actor }) {
       const result = await sources.reload(actor.name);
-      if (!result.ok) return { kind: "problem", code: result.code, message: result.message };
+      if (!result.ok) return problemOf(result);
       const { changed, needsRestart } = result;
       return { kind: "json", status: 200, body: { changed, needsRestart } };
     },

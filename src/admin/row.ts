@@ -7,6 +7,7 @@ import { z } from "zod";
 import type { Config } from "../config/schema.ts";
 import { name } from "../config/texts.ts";
 import type { ErrorCode } from "../domain/errors.ts";
+import type { Refusal } from "../domain/refusal.ts";
 import type { Actor, Command } from "../domain/rollout-types.ts";
 import type { AlertResult } from "../engine/alerting.ts";
 import type { Control, ReloadResult } from "../engine/control.ts";
@@ -181,7 +182,7 @@ export function verb<I extends z.ZodType>(
       const command = commandOf(call.input, call);
       if (!("type" in command)) return { kind: "problem", code: "SPLIT_INPUT_INVALID", ...command };
       const result = await sources.control.command(route, command, actor, ifVersion);
-      if (!result.ok) return { kind: "problem", code: result.code, message: result.message };
+      if (!result.ok) return problemOf(result);
       return { kind: "json", status: 200, body: result.status, version: result.status.version };
     },
   });
@@ -192,8 +193,13 @@ export function noRoute(): Reply<never> {
   return { kind: "problem", code: "SPLIT_NOT_FOUND", message: "there is no route of this name" };
 }
 
+/** The answer that something was refused, and why. */
+export function problemOf({ code, message }: Refusal): Reply<never> {
+  return { kind: "problem", code, message };
+}
+
 /** The answer with what came of something, or why nothing did. */
 export function replyOf<T, O>(result: AlertResult<T>, body: (value: T) => O): Reply<O> {
   if (result.ok) return { kind: "json", status: 200, body: body(result.value) };
-  return { kind: "problem", code: result.code, message: result.message };
+  return problemOf(result);
 }

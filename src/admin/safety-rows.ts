@@ -4,7 +4,7 @@ import { z } from "zod";
 import { reason } from "../config/start.ts";
 import { name } from "../config/texts.ts";
 import type { SafetyState, Switch } from "../domain/safety.ts";
-import { nothing, read, row, type Call, type Reply } from "./row.ts";
+import { nothing, problemOf, read, row, type Call, type Reply } from "./row.ts";
 import { throws } from "./shapes.ts";
 
 const input = z
@@ -48,7 +48,7 @@ function turn(which: Switch, summary: string) {
       // A reason that is missing must not hold up an outage.
       const order = { which, on, route, reason: asked.reason ?? "manual", actor };
       const result = await sources.control.safety.turn(order);
-      if (!result.ok) return { kind: "problem", code: result.code, message: result.message };
+      if (!result.ok) return problemOf(result);
       return { kind: "json", status: 200, body: { safety: result.state, recorded: result.recorded } };
     },
   });
