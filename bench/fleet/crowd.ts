@@ -4,7 +4,7 @@ import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { createInterface, type Interface } from "node:readline";
-import { start, stop } from "../load/children.ts";
+import { begun, start, stop } from "../load/children.ts";
 import { addTold, NOTHING_TOLD } from "./replica.ts";
 import type { Counted, Looked, Order, Part, Received } from "./words.ts";
 
@@ -12,6 +12,8 @@ import type { Counted, Looked, Order, Part, Received } from "./words.ts";
 const EACH = 250;
 /** So many have a process of their own, as replicas do: what they receive waits for no other. */
 const LONE = 4;
+/** An order is answered at once; a process that is busy for so long hangs. */
+const ANSWER_MS = 60_000;
 
 interface Process {
   readonly child: ChildProcess;
@@ -33,17 +35,21 @@ export class Crowd {
     const lone = Math.min(LONE, Math.floor(count / 2));
     const first = Math.ceil(lone / 2);
     const started: Process[] = [];
-    // Redis tells subscribers in their order: some of those that are alone are among the first, some among the last.
-    for (const group of [
-      ones(0, first),
-      shared(first, count - lone),
-      ones(count - lone + first, lone - first),
-    ]) {
-      const processes = group.map((part) => begun({ redis, ...part }));
-      started.push(...processes);
-      await Promise.all(processes.map(answerOf));
-    }
-    return new Crowd(started);
+    const crowd = new Crowd(started);
+    const connected = async (): Promise<Crowd> => {
+      // Redis tells subscribers in their order: some of those that are alone are among the first, some among the last.
+      for (const group of [
+        ones(0, first),
+        shared(first, count - lone),
+        ones(count - lone + first, lone - first),
+      ]) {
+        const processes = group.map((part) => processOf({ redis, ...part }));
+        started.push(...processes);
+        await Promise.all(processes.map((each) => answerOf(each)));
+      }
+      return crowd;
+    };
+    return begun(connected, () => crowd.stop());
   }
 
   get pids(): readonly number[] {
@@ -89,7 +95,7 @@ export class Crowd {
       this.#processes.map(async (each) => {
         each.child.stdin?.write(`${JSON.stringify(order)}\n`);
         // As `simulate.ts` answers this order.
-        return (await answerOf(each)) as T;
+        return (await answerOf(each, AbortSignal.timeout(ANSWER_MS))) as T;
       }),
     );
   }
@@ -110,7 +116,7 @@ function shared(first: number, count: number): readonly Numbered[] {
   }));
 }
 
-function begun(part: Part): Process {
+function processOf(part: Part): Process {
   const script = join(import.meta.dirname, "simulate.ts");
   const child = start([process.execPath, script, JSON.stringify(part)], "free");
   child.stderr?.on("data", (chunk: Buffer) => process.stderr.write(chunk));
@@ -123,8 +129,9 @@ function begun(part: Part): Process {
   return { child, lines: createInterface(child.stdout!), gone };
 }
 
-async function answerOf({ lines, gone }: Process): Promise<unknown> {
+async function answerOf({ lines, gone }: Process, signal?: AbortSignal): Promise<unknown> {
   // One line for each order.
-  const [line] = (await Promise.race([once(lines, "line"), gone])) as [string];
-  return JSON.parse(line);
+  const line = once(lines, "line", signal === undefined ? {} : { signal });
+  const [text] = (await Promise.race([line, gone])) as [string];
+  return JSON.parse(text);
 }

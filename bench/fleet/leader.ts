@@ -6,7 +6,8 @@ import { createServer, type Server as HttpServer } from "node:http";
 import { once } from "node:events";
 import { join, resolve } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
-import { freePorts, listening, start, stop } from "../load/children.ts";
+import { monotonicMicros } from "../clock.ts";
+import { begun, freePorts, listening, start, stop } from "../load/children.ts";
 import { cpuSecondsOf, rssMibOf, threadSecondsOf } from "../load/tree.ts";
 import type { RouteStatus } from "../../src/engine/status.ts";
 import { ROUTE } from "./measures.ts";
@@ -48,8 +49,6 @@ export class Leader {
     const [port = 0, admin = 0, behind = 0] = await freePorts(3);
     upstream.listen(behind, "127.0.0.1");
     await once(upstream, "listening");
-    // When the leader does not start, nobody closes it.
-    upstream.unref();
     const state = join(folder, "state");
     mkdirSync(state);
     const arm = { endpoints: [`http://127.0.0.1:${String(behind)}`] };
@@ -65,15 +64,18 @@ export class Leader {
     const file = join(folder, "sluice.yaml");
     writeFileSync(file, JSON.stringify(config));
     const child = start([process.execPath, PROGRAM, "run", "-c", file], "free", { SLUICE_LOG_LEVEL: "warn" });
-    await listening(child, admin, START_SECONDS);
-    const token = readFileSync(join(state, "admin.token"), "utf8").trim();
-    const leader = new Leader(child, upstream, `http://127.0.0.1:${String(admin)}`, token);
-    for (const end = performance.now() + LEADS_MS; !(await leader.status()).fleet?.leads;) {
-      if (performance.now() > end) throw new Error("the leader does not lead");
-      await wait(50);
-    }
-    await leader.#call(`/v1/rollouts/${ROUTE}/start`, { steps: STEPS, hold: HOLD, version: "2" });
-    return leader;
+    const leading = async (): Promise<Leader> => {
+      await listening(child, admin, START_SECONDS);
+      const token = readFileSync(join(state, "admin.token"), "utf8").trim();
+      const leader = new Leader(child, upstream, `http://127.0.0.1:${String(admin)}`, token);
+      for (const end = performance.now() + LEADS_MS; !(await leader.status()).fleet?.leads;) {
+        if (performance.now() > end) throw new Error("the leader does not lead");
+        await wait(50);
+      }
+      await leader.#call(`/v1/rollouts/${ROUTE}/start`, { steps: STEPS, hold: HOLD, version: "2" });
+      return leader;
+    };
+    return begun(leading, () => ended(child, upstream));
   }
 
   get pid(): number {
@@ -98,16 +100,14 @@ export class Leader {
   }
 
   async setWeight(weight: number): Promise<Change> {
-    const micros = Number(process.hrtime.bigint() / 1000n);
+    const micros = monotonicMicros();
     const body = { weight, reason: "benchmark", force: true };
     const { version: revision } = await this.#call(`/v1/routes/${ROUTE}/weight`, body);
-    return { revision, micros, answeredMs: Number(process.hrtime.bigint() / 1000n - BigInt(micros)) / 1000 };
+    return { revision, micros, answeredMs: (monotonicMicros() - micros) / 1000 };
   }
 
   async stop(): Promise<void> {
-    this.#upstream.close();
-    this.#upstream.closeAllConnections();
-    await stop(this.#child);
+    await ended(this.#child, this.#upstream);
   }
 
   async #call(path: string, body?: unknown): Promise<RouteStatus> {
@@ -120,4 +120,10 @@ export class Leader {
     // The admin API's own contract.
     return JSON.parse(text) as RouteStatus;
   }
+}
+
+async function ended(child: ChildProcess, upstream: HttpServer): Promise<void> {
+  upstream.close();
+  upstream.closeAllConnections();
+  await stop(child);
 }

@@ -15,6 +15,7 @@ import { FleetNotices } from "../../src/engine/fleet-notices.ts";
 import type { Log, StateDocument } from "../../src/engine/ports.ts";
 import type { Disk } from "../../src/store/disk.ts";
 import { RedisStore } from "../../src/store/redis.ts";
+import { monotonicMicros } from "../clock.ts";
 import { ROUTE, addSums, NO_SUMS, sumsOf, type Second, type Sums } from "./measures.ts";
 
 /** When a replica had a decision: on the clock that all processes of a machine share, and after it was written at the leader. */
@@ -164,7 +165,7 @@ export class Replica {
   }
 
   #take({ version, savedAt, routes }: StateDocument): void {
-    const micros = Number(process.hrtime.bigint() / 1000n);
+    const micros = monotonicMicros();
     const state = routes[ROUTE];
     this.#version = version;
     this.#documents++;

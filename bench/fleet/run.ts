@@ -1,13 +1,13 @@
 /**
  * `npm run bench:fleet`: what it costs to be many. One real redis-server, one real leader, and simulated replicas with the shipped store: how soon a weight is everywhere, and
- * what leader and Redis pay while all measure. Fails when what the leader has merged is not what was published. See bench/README.md for how to read it.
+ * what leader and Redis pay while all measure. Fails when what the leader has merged is not what was measured. See bench/README.md for how to read it.
  */
 
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { cpus, tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
+import { cpus } from "node:os";
 import { join } from "node:path";
 import { wordsOf } from "../../src/domain/errors.ts";
-import { stopAll } from "../load/children.ts";
+import { withFolder } from "../load/children.ts";
 import { isInstalled } from "../load/installed.ts";
 import { optionsOf, USAGE, type Options } from "./options.ts";
 import { inputsOf, paperOf } from "./paper.ts";
@@ -78,24 +78,11 @@ async function main(): Promise<number> {
     say("there is no redis-server");
     return 1;
   }
-  const folder = mkdtempSync(join(tmpdir(), "sluice-fleet-"));
-  const interrupted = (): void =>
-    void stopAll().then(() => {
-      rmSync(folder, { recursive: true, force: true });
-      process.exit(130);
-    });
-  process.once("SIGINT", interrupted).once("SIGTERM", interrupted);
-  try {
+  return withFolder("sluice-fleet-", async (folder) => {
     const { trials, hasFailed } = await bench(options, folder);
     print(trials, options);
-    return hasFailed ? 1 : 0;
-  } catch (error) {
-    say(wordsOf(error));
-    return 1;
-  } finally {
-    await stopAll();
-    rmSync(folder, { recursive: true, force: true });
-  }
+    return !hasFailed;
+  });
 }
 
 process.exitCode = await main();

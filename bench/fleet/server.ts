@@ -2,7 +2,7 @@
 
 import type { ChildProcess } from "node:child_process";
 import { Redis } from "ioredis";
-import { freePorts, listening, start, stop } from "../load/children.ts";
+import { begun, freePorts, listening, start, stop } from "../load/children.ts";
 
 /** What the server has counted since it started. */
 export interface Usage {
@@ -37,7 +37,10 @@ export class Server {
     const [port = 0] = await freePorts(1);
     const own = ["--port", String(port), "--bind", "127.0.0.1", "--dir", folder];
     const child = start(["redis-server", ...own, "--save", "", "--appendonly", "no"], "free");
-    await listening(child, port, START_SECONDS);
+    await begun(
+      () => listening(child, port, START_SECONDS),
+      () => stop(child),
+    );
     return new Server(port, child);
   }
 

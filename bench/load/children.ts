@@ -5,9 +5,12 @@
 
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
 import { connect, createServer } from "node:net";
-import { availableParallelism } from "node:os";
+import { availableParallelism, tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
+import { wordsOf } from "../../src/domain/errors.ts";
 
 const running = new Set<ChildProcess>();
 let isOver = false;
@@ -155,7 +158,36 @@ export async function stop(child: ChildProcess): Promise<void> {
 }
 
 /** Stops every child that still runs; none can be started after. */
-export async function stopAll(): Promise<void> {
+async function stopAll(): Promise<void> {
   isOver = true;
   await Promise.all([...running].map(stop));
+}
+
+/** Does `run` in a folder that is gone afterwards, as is every child, however it ends. The exit code: 0 when all is well. */
+export async function withFolder(prefix: string, run: (folder: string) => Promise<boolean>): Promise<number> {
+  const folder = mkdtempSync(join(tmpdir(), prefix));
+  const cleared = async (): Promise<void> => {
+    await stopAll();
+    rmSync(folder, { recursive: true, force: true });
+  };
+  const interrupted = (): void => void cleared().then(() => process.exit(130));
+  process.once("SIGINT", interrupted).once("SIGTERM", interrupted);
+  try {
+    return (await run(folder)) ? 0 : 1;
+  } catch (error) {
+    process.stderr.write(`${wordsOf(error)}\n`);
+    return 1;
+  } finally {
+    await cleared();
+  }
+}
+
+/** What a start that has begun resolves with; when it rejects, `end` undoes what has begun. */
+export async function begun<T>(run: () => Promise<T>, end: () => Promise<unknown>): Promise<T> {
+  try {
+    return await run();
+  } catch (error) {
+    await end();
+    throw error;
+  }
 }

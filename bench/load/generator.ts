@@ -16,7 +16,8 @@ import { connect as connectSecure } from "node:tls";
 import { parseArgs } from "node:util";
 import { Worker } from "node:worker_threads";
 import type { Load } from "./load.ts";
-import { nowUs, type Schedule } from "./pacer.ts";
+import { monotonicMicros } from "../clock.ts";
+import type { Schedule } from "./pacer.ts";
 
 const text = { type: "string" } as const;
 const { values } = parseArgs({
@@ -142,7 +143,7 @@ class Client {
 
   #answered(): void {
     this.isBusy = false;
-    if (isCounting) latencies.add(nowUs() - this.#since);
+    if (isCounting) latencies.add(monotonicMicros() - this.#since);
     free(this);
   }
 }
@@ -154,7 +155,7 @@ const due: number[] = [];
 /** A connection has nothing to do: it takes the oldest request that waits, or, without a rate, the next one. */
 function free(client: Client): void {
   if (stopping) return;
-  if (isClosed) return client.send(nowUs());
+  if (isClosed) return client.send(monotonicMicros());
   const oldest = due.shift();
   if (oldest === undefined) idle.push(client);
   else client.send(oldest);
@@ -164,7 +165,7 @@ function free(client: Client): void {
 function pacing(schedule: Schedule): () => void {
   let sent = 0;
   return () => {
-    const now = nowUs();
+    const now = monotonicMicros();
     for (; sent < schedule.count; sent += 1) {
       const moment = schedule.startUs + sent * schedule.stepUs;
       if (moment > now) return;
@@ -187,7 +188,7 @@ async function paced(): Promise<void> {
   process.stdout.write("warm\n");
   cpu = process.cpuUsage();
   const schedule: Schedule = {
-    startUs: nowUs() + START_US,
+    startUs: monotonicMicros() + START_US,
     stepUs: 1e6 / rate,
     count: Math.round(rate * seconds),
   };
@@ -220,7 +221,7 @@ await Promise.all(
 );
 
 let cpu = process.cpuUsage();
-const startUs = nowUs();
+const startUs = monotonicMicros();
 for (const client of clients) if (!client.socket.destroyed) free(client);
 await (rate > 0 ? paced() : pause(seconds * 1000));
 stopping = true;
@@ -228,7 +229,7 @@ const used = process.cpuUsage(cpu);
 const load: Load = {
   requests: latencies.total,
   errors,
-  seconds: rate > 0 ? seconds : (nowUs() - startUs) / 1e6,
+  seconds: rate > 0 ? seconds : (monotonicMicros() - startUs) / 1e6,
   p50Us: latencies.quantile(0.5),
   p99Us: latencies.quantile(0.99),
   p999Us: latencies.quantile(0.999),

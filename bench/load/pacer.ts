@@ -5,6 +5,7 @@
  */
 
 import { parentPort, workerData } from "node:worker_threads";
+import { monotonicMicros } from "../clock.ts";
 
 /** Moments in microseconds of the system's monotonic clock. */
 export interface Schedule {
@@ -13,17 +14,12 @@ export interface Schedule {
   readonly count: number;
 }
 
-/** The monotonic clock that threads have in common, in microseconds. */
-export function nowUs(): number {
-  return Number(process.hrtime.bigint()) / 1000;
-}
-
 const cell = new Int32Array(new SharedArrayBuffer(4));
 
 if (parentPort !== null) {
   const { startUs, stepUs, count } = workerData as Schedule; // the generator's own message
   for (let index = 0; index < count; index += 1) {
-    const waitMs = (startUs + index * stepUs - nowUs()) / 1000;
+    const waitMs = (startUs + index * stepUs - monotonicMicros()) / 1000;
     if (waitMs > 0) Atomics.wait(cell, 0, 0, waitMs);
     // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread's port, not a window's
     parentPort.postMessage(0);

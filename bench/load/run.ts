@@ -7,10 +7,11 @@
  * and rounds. A target that fails is named with its reason, the others go on, and the exit code is 1. See bench/README.md for how to read the figures.
  */
 
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { cpus, tmpdir } from "node:os";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpus } from "node:os";
 import { join } from "node:path";
 import type { ChildProcess } from "node:child_process";
+import { wordsOf } from "../../src/domain/errors.ts";
 import {
   firstLineOf,
   freePorts,
@@ -21,7 +22,7 @@ import {
   sharesCore,
   start,
   stop,
-  stopAll,
+  withFolder,
 } from "./children.ts";
 import { goalRowsOf } from "./goals.ts";
 import { isInstalled } from "./installed.ts";
@@ -101,7 +102,7 @@ async function runWork(
         figures.get(target.label)?.push(await measureTarget(scene, work, target, folder));
       } catch (error) {
         failed.add(target.label);
-        const reason = error instanceof Error ? error.message : String(error);
+        const reason = wordsOf(error);
         failures.push({ work: work.name, target: target.label, reason });
         say(`failed: ${work.name}, ${target.label}: ${reason}`);
       }
@@ -135,7 +136,7 @@ async function certificateIn(folder: string): Promise<Certificate | undefined> {
       start(["openssl", "req", "-x509", ...curve, ...names, "-keyout", key, "-out", cert], "load"),
     );
   } catch (error) {
-    say(`no certificate: ${error instanceof Error ? error.message : String(error)}`);
+    say(`no certificate: ${wordsOf(error)}`);
     return undefined;
   }
   writeFileSync(both, readFileSync(cert, "utf8") + readFileSync(key, "utf8"), { mode: 0o600 });
@@ -212,27 +213,14 @@ async function main(): Promise<number> {
   try {
     options = optionsOf(process.argv.slice(2));
   } catch (error) {
-    say(`${error instanceof Error ? error.message : String(error)}\n${USAGE}`);
+    say(`${wordsOf(error)}\n${USAGE}`);
     return 2;
   }
-  const folder = mkdtempSync(join(tmpdir(), "sluice-bench-"));
-  const interrupted = (): void =>
-    void stopAll().then(() => {
-      rmSync(folder, { recursive: true, force: true });
-      process.exit(130);
-    });
-  process.once("SIGINT", interrupted).once("SIGTERM", interrupted);
-  try {
+  return withFolder("sluice-bench-", async (folder) => {
     const outcome = await bench(options, folder);
     print(options, outcome);
-    return outcome.failures.length > 0 ? 1 : 0;
-  } catch (error) {
-    say(error instanceof Error ? error.message : String(error));
-    return 1;
-  } finally {
-    await stopAll();
-    rmSync(folder, { recursive: true, force: true });
-  }
+    return outcome.failures.length === 0;
+  });
 }
 
 process.exitCode = await main();
