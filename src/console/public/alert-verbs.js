@@ -6,11 +6,8 @@
 import { post, remove } from "./api.js";
 import { h } from "./dom.js";
 import { moment, sentence } from "./format.js";
-import { WHY, optional, textOf } from "./verbs.js";
-import { alertWords, subjectWords } from "./words.js";
-
-/** Alerts that are over when somebody says so; what a metric says is over when it is. */
-const METRICS = new Set(["error_rate", "p50", "p95", "p99", "health_failures"]);
+import { WHY, WHY_NEEDED, optional, textOf } from "./verbs.js";
+import { alertWords, isEvent, subjectWords } from "./words.js";
 
 /** @type {Field} */
 const FOR_HOW_LONG = {
@@ -36,7 +33,7 @@ async function answer({ id }, verb, values) {
 
 /** What can be done about an alert. @param {AlertStatus} alert @returns {readonly Action[]} */
 export function answersTo(alert) {
-  const { id, severity, acknowledged, metric, muted } = alert;
+  const { id, severity, acknowledged, muted } = alert;
   const comment = { ...WHY, name: "comment", label: "Comment" };
   const words = `${sentence(severity)}: ${alertWords(alert)}`;
   return [
@@ -58,7 +55,7 @@ export function answersTo(alert) {
       label: "Resolve…",
       title: "It is over",
       submit: "Resolve",
-      fits: () => id !== "" && !METRICS.has(metric),
+      fits: () => id !== "" && isEvent(alert),
       intro: () => [h("p", null, words), h("p", null, "People are told that it is over.")],
       fields: () => [comment],
       send: (_, values) => answer(alert, "resolve", values),
@@ -95,7 +92,7 @@ export function silenceOf(alert) {
         value: about[0]?.value ?? "all",
         options: [...about, { value: "all", label: `all messages of ${name}` }],
       },
-      { ...WHY, isNeeded: true },
+      WHY_NEEDED,
     ],
     send: async ({ name }, values) => {
       const what = textOf(values, "what");
@@ -114,9 +111,7 @@ export function silenceOf(alert) {
 /** What a silence mutes, in words. @param {SilenceStatus} silence */
 export function mutedBy({ severity, metric }) {
   const about = metric === null ? "" : ` about ${subjectWords(metric)}`;
-  return severity === null && metric === null
-    ? "all messages"
-    : `${severity === null ? "" : `${severity} `}messages${about}`;
+  return `${severity ?? (about === "" ? "all" : "")} messages${about}`.trimStart();
 }
 
 /** The end of a silence. @param {SilenceStatus} silence @returns {Action} */

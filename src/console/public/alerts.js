@@ -7,7 +7,7 @@
 import { answersTo, endOf, mutedBy, silenceOf } from "./alert-verbs.js";
 import { h, icon, keepFocus } from "./dom.js";
 import { duration, moment, sentence } from "./format.js";
-import { alertWords } from "./words.js";
+import { alertWords, toneOfSeverity } from "./words.js";
 
 /** @param {Live} live @param {RouteStatus} route @param {Actions} actions */
 export function alerts(live, route, actions) {
@@ -40,10 +40,11 @@ export function alerts(live, route, actions) {
 /** @param {AlertStatus} alert @param {RouteStatus} route @param {Actions} actions */
 function entry(alert, route, actions) {
   const { id, rule, severity, openMs } = alert;
+  const tone = toneOfSeverity(severity);
   return h(
     "li",
-    { key: id + rule, class: `alert tone-${severity === "warning" ? "wait" : "bad"}` },
-    icon(severity === "warning" ? "wait" : "bad"),
+    { key: id + rule, class: `alert tone-${tone}` },
+    icon(tone),
     h("strong", null, sentence(severity)),
     h("span", { class: "rule-name" }, alertWords(alert)),
     h("span", { class: "sub since" }, `for ${duration(openMs)}`),

@@ -40,6 +40,8 @@ const OPTIONAL = [
   },
   { operation: "health", path: () => "/v1/health", every: SELDOM },
 ];
+/** What is not recorded for so long is in trouble. */
+const UNRECORDED_MS = 2000;
 /** A tab that nobody looks at gives its place among the listeners back. */
 const HIDDEN_MS = 60_000;
 
@@ -79,8 +81,8 @@ export class Live {
   /** Turns in which the journal is read: what was decided may be recorded after it was done. */
   #reads = 0;
   #lines = FEW_LINES;
-  /** Routes of which the last status said that what is in force is not recorded. @type {Set<string>} */
-  #unrecorded = new Set();
+  /** Since when what is in force of a route is not recorded, by `Date.now()`. @type {Map<string, number>} */
+  #unrecorded = new Map();
 
   /**
    * @param {() => void} onChange
@@ -193,10 +195,11 @@ export class Live {
   /** While a decision is on its way to the disk it is not recorded, which is no trouble: that is when it stays so. @param {RouteStatus} status */
   #settled(status) {
     const { name, recorded } = status;
-    const isTrouble = !recorded && this.#unrecorded.has(name);
+    const now = Date.now();
+    const since = this.#unrecorded.get(name) ?? now;
     if (recorded) this.#unrecorded.delete(name);
-    else this.#unrecorded.add(name);
-    return { ...status, recorded: !isTrouble };
+    else this.#unrecorded.set(name, since);
+    return { ...status, recorded: recorded || now - since < UNRECORDED_MS };
   }
 
   async #readRoutes() {
@@ -229,13 +232,18 @@ export class Live {
 
   /** Reads what not every program tells. @param {string} operation */
   async read(operation) {
+    if (await this.#readExtra(operation)) this.#onChange();
+  }
+
+  /** Whether something was read. @param {string} operation */
+  async #readExtra(operation) {
     const route = this.#route;
     const asked = OPTIONAL.find((each) => each.operation === operation);
-    if (route === undefined || asked === undefined || !this.can(operation)) return;
+    if (route === undefined || asked === undefined || !this.can(operation)) return false;
     const found = await get(asked.path(encodeURIComponent(route))).catch(() => undefined);
-    if (route !== this.#route || found === undefined) return;
+    if (route !== this.#route || found === undefined) return false;
     this.extras.set(operation, found);
-    this.#onChange();
+    return true;
   }
 
   /** What changes slowly, or is not told by events. */
@@ -246,7 +254,8 @@ export class Live {
     if (this.#reads-- > 0 || this.#turn % SELDOM === 0) void this.#readJournal(route);
     const name = encodeURIComponent(route);
     const distribution = await get(`/v1/routes/${name}/histograms`).catch(() => this.distribution);
-    for (const { operation, every } of OPTIONAL) if (this.#turn % every === 0) await this.read(operation);
+    for (const { operation, every } of OPTIONAL)
+      if (this.#turn % every === 0) await this.#readExtra(operation);
     this.#turn++;
     if (route !== this.#route) return;
     this.distribution = distribution;

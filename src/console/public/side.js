@@ -5,7 +5,7 @@
 /** @import { Live } from "./live.js" */
 import { h, icon } from "./dom.js";
 import { count, duration, moment, percent, sentence } from "./format.js";
-import { plural } from "./words.js";
+import { plural, toneOfSeverity } from "./words.js";
 
 /** @param {RouteStatus} route */
 export function rescues({ rescues: { answered, failed, refused } }) {
@@ -142,8 +142,7 @@ export function messages(live, { name }) {
         .slice(-6)
         .reverse()
         .map(({ at, id, severity, summary }) => {
-          const isBad = severity === "critical" || severity === "emergency";
-          const tone = isBad ? "bad" : severity === "warning" ? "wait" : "quiet";
+          const tone = toneOfSeverity(severity);
           return h(
             "li",
             { key: at + id, class: `message tone-${tone}` },

@@ -38,7 +38,7 @@ const verb = (route, name) => `/v1/rollouts/${encodeURIComponent(route.name)}/${
 /** @type {Field} */
 export const WHY = { name: "reason", label: "Reason", kind: "text", hint: "Goes into the journal." };
 /** @type {Field} */
-const WHY_NEEDED = { ...WHY, isNeeded: true };
+export const WHY_NEEDED = { ...WHY, isNeeded: true };
 /** @type {Field} */
 const FORCE = {
   name: "force",

@@ -205,9 +205,20 @@ export function subjectWords(subject) {
   return SUBJECTS[subject] ?? subject;
 }
 
+/** Whether an alert is about an event and not a metric: it is over when somebody says so. @param {AlertStatus} alert */
+export function isEvent({ rule, metric }) {
+  return rule === metric;
+}
+
 /** What an alert says: of an event, that it has happened. @param {AlertStatus} alert */
-export function alertWords({ rule, metric }) {
-  return rule === metric ? eventWords(metric.toUpperCase()) : rule;
+export function alertWords(alert) {
+  return isEvent(alert) ? eventWords(alert.metric.toUpperCase()) : alert.rule;
+}
+
+/** How an alert or a message is marked. @param {string} severity @returns {"bad" | "wait" | "quiet"} */
+export function toneOfSeverity(severity) {
+  if (severity === "critical" || severity === "emergency") return "bad";
+  return severity === "warning" ? "wait" : "quiet";
 }
 
 /** An event of the journal in words. @param {string} event */
