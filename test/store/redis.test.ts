@@ -250,6 +250,7 @@ redisTest("redis: what whoever is gone has begun is another's, and what is done 
   t.equal(await later.claim("x", true), "done");
   await server.ask("FLUSHALL");
   t.equal(await later.claim("x", true), "done", "who has come knows of what was before");
+  await until("the connection is there again", () => c.isUp);
   for (let nth = 0; nth < 2500; nth += 1) await c.done(`more ${nth}`);
   t.equal(await c.claim("x", false), "ours", "what is remembered has an end");
   t.ok(Number(await server.ask("HLEN", "{sluice:default}:done")) <= 2001, "and what is kept");
