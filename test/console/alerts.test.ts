@@ -9,10 +9,8 @@ import {
   WITHOUT_BROWSER,
   accessible,
   button,
-  openBrowser,
-  openConsole,
-  signIn,
-  stage,
+  openRoute,
+  staged,
   type Stage,
 } from "../support/console.ts";
 
@@ -25,12 +23,7 @@ const ALERTS = [
 ];
 
 t.test("people answer alerts in Chromium", { skip: WITHOUT_BROWSER }, async (t) => {
-  const scene = await stage("10m", { alerts: ALERTS });
-  const browser = await openBrowser();
-  t.teardown(async () => {
-    await browser.close();
-    await scene.close();
-  });
+  const { scene, browser } = await staged(t, "10m", { alerts: ALERTS });
   const order = { type: "set_weight", weight: ppm(500_000), force: false, reason: "a look" } as const;
   await scene.running.control.command("app", order, { name: "somebody" });
   await scene.until(({ alerts }) => alerts.some(({ id }) => id !== ""));
@@ -41,9 +34,7 @@ t.test("people answer alerts in Chromium", { skip: WITHOUT_BROWSER }, async (t) 
 });
 
 async function looks(t: Test, scene: Stage, browser: Browser): Promise<void> {
-  const { page, wrong } = await openConsole(browser, scene.url);
-  await signIn(page, READER);
-  await page.goto(`${scene.url}#/app`);
+  const { page, wrong } = await openRoute(browser, scene.url, READER);
   const card = page.getByRole("region", { name: "Alerts" });
   await card.getByRole("listitem").filter({ hasText: "Nobody has seen it yet" }).waitFor();
   t.equal(await card.getByRole("button").count(), 0);
@@ -52,9 +43,7 @@ async function looks(t: Test, scene: Stage, browser: Browser): Promise<void> {
 }
 
 async function answers(t: Test, scene: Stage, browser: Browser): Promise<void> {
-  const { page, wrong } = await openConsole(browser, scene.url);
-  await signIn(page, LEAD);
-  await page.goto(`${scene.url}#/app`);
+  const { page, wrong } = await openRoute(browser, scene.url, LEAD);
   const card = page.getByRole("region", { name: "Alerts" });
   const alert = card.getByRole("listitem").filter({ hasText: "p95 above 1ms" });
   const dialog = page.getByRole("dialog");

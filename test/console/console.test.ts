@@ -13,10 +13,10 @@ import {
   accessible,
   button,
   heading,
-  openBrowser,
   openConsole,
+  openRoute,
   signIn,
-  stage,
+  staged,
   type Stage,
 } from "../support/console.ts";
 
@@ -26,12 +26,7 @@ t.setTimeout(100_000);
 const FIRST_VIEW_BYTES = 150 * 1024;
 
 t.test("Chromium and the console", { skip: WITHOUT_BROWSER }, async (t) => {
-  const scene = await stage("2s");
-  const browser = await openBrowser();
-  t.teardown(async () => {
-    await browser.close();
-    await scene.close();
-  });
+  const { scene, browser } = await staged(t, "2s");
   await t.test("a whole rollout, with nothing to complain about", (t) => wholeRollout(t, scene, browser));
   await t.test("a token that may only read gets no buttons, and a wrong one no page", (t) =>
     rights(t, scene, browser),
@@ -228,9 +223,7 @@ async function unrecorded(t: Test, scene: Stage, browser: Browser): Promise<void
 }
 
 async function lost(t: Test, scene: Stage, browser: Browser): Promise<void> {
-  const { page } = await openConsole(browser, scene.url);
-  await signIn(page, LEAD);
-  await page.goto(`${scene.url}#/app`);
+  const { page } = await openRoute(browser, scene.url, LEAD);
   await page.locator(".connection.live").waitFor();
   let isAway = true;
   await page.route("**/v1/events*", (route) => (isAway ? route.abort() : route.continue()));

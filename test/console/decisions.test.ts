@@ -8,22 +8,15 @@ import {
   accessible,
   button,
   heading,
-  openBrowser,
-  openConsole,
-  signIn,
-  stage,
+  openRoute,
+  staged,
   type Stage,
 } from "../support/console.ts";
 
 t.setTimeout(100_000);
 
 t.test("people decide in Chromium", { skip: WITHOUT_BROWSER }, async (t) => {
-  const scene = await stage("10m");
-  const browser = await openBrowser();
-  t.teardown(async () => {
-    await browser.close();
-    await scene.close();
-  });
+  const { scene, browser } = await staged(t, "10m");
   await t.test(
     "a gate is refused with a reason, by the role that the token has, and the rollout pauses",
     (t) => refuses(t, scene, browser),
@@ -34,9 +27,7 @@ t.test("people decide in Chromium", { skip: WITHOUT_BROWSER }, async (t) => {
 });
 
 async function refuses(t: Test, scene: Stage, browser: Browser): Promise<void> {
-  const { page, wrong } = await openConsole(browser, scene.url);
-  await signIn(page, LEAD);
-  await page.goto(`${scene.url}#/app`);
+  const { page, wrong } = await openRoute(browser, scene.url, LEAD);
   await scene.begin();
   await heading(page, /Waiting for people to sign/).waitFor();
   await button(page, "Reject…").focus();
@@ -64,9 +55,7 @@ async function refuses(t: Test, scene: Stage, browser: Browser): Promise<void> {
 }
 
 async function promotes(t: Test, scene: Stage, browser: Browser): Promise<void> {
-  const { page, wrong } = await openConsole(browser, scene.url);
-  await signIn(page, scene.running.token);
-  await page.goto(`${scene.url}#/app`);
+  const { page, wrong } = await openRoute(browser, scene.url, scene.running.token);
   await button(page, "Promote…").click();
   const dialog = page.getByRole("dialog", { name: "To the next step" });
   await dialog.getByText("From 0 % to 5 %").waitFor();

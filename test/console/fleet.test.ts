@@ -10,8 +10,7 @@ import {
   accessible,
   button,
   openBrowser,
-  openConsole,
-  signIn,
+  openRoute,
   stage,
   type Stage,
 } from "../support/console.ts";
@@ -46,9 +45,7 @@ async function twoReplicas(t: Test): Promise<void> {
   const [leader, other] = [scenes[at] as Stage, scenes[1 - at] as Stage];
   const [leads = "", follows = ""] = [NAMES[at], NAMES[1 - at]];
 
-  const { page, wrong } = await openConsole(browser, other.url);
-  await signIn(page, other.running.token);
-  await page.goto(`${other.url}#/app`);
+  const { page, wrong } = await openRoute(browser, other.url, other.running.token);
   await row(page, leads).filter({ hasText: "leader" }).waitFor();
   await row(page, follows).filter({ hasText: "this one" }).waitFor();
   t.equal(await row(page, follows).getByText("leader").count(), 0, "one of them leads");

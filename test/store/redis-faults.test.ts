@@ -135,7 +135,8 @@ redisTest("a store that has lost everything gets back the secret that the fleet 
   const [a] = await fleetOf(t, server.url, 1);
   if (a === undefined) throw new Error("too few");
   t.equal(await a.secret("cookie.key", "the fleet's"), "the fleet's");
-  const isBack = async (): Promise<boolean> => (await server.ask("KEYS", "*secret:cookie.key")) + "" !== "";
+  const isBack = async (): Promise<boolean> =>
+    ((await server.ask("KEYS", "*secret:cookie.key")) as readonly string[]).length > 0;
   const newcomers = async (): Promise<string | undefined> =>
     (await sharedStore(t, server.url)).secret("cookie.key", "a newcomer's");
   await server.kill();

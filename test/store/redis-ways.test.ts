@@ -4,13 +4,12 @@ import { readFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import type { RedisStore } from "../../src/store/redis.ts";
 import { temporaryFolder } from "../support/disk.ts";
 import { redisServer, redisTest, started, type RedisProcess } from "../support/redis.ts";
 import { freePort } from "../support/servers.ts";
 import { tlsFile } from "../support/tls.ts";
 import { until } from "../support/until.ts";
-import { documentOf } from "./documents.ts";
+import { documentOf, versionIn } from "./documents.ts";
 import { leaderOf, sharedStore } from "./shared.ts";
 
 t.setTimeout(120_000);
@@ -72,11 +71,6 @@ async function holderOf(primaries: readonly RedisProcess[]): Promise<RedisProces
     if (Number(await each.ask("DBSIZE")) > 0) return each;
   }
   throw new Error("nothing is kept");
-}
-
-async function versionIn(store: RedisStore): Promise<number> {
-  const loaded = await store.load();
-  return loaded.kind === "found" ? loaded.document.version : 0;
 }
 
 redisTest(

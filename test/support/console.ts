@@ -207,6 +207,32 @@ export async function signIn(page: Page, token: string): Promise<void> {
   await page.getByRole("button", { name: "Sign out" }).waitFor();
 }
 
+/** The same, at the page of the stage's route, as the owner of `token`. */
+export async function openRoute(
+  browser: Browser,
+  url: string,
+  token: string,
+): Promise<{ readonly page: Page; readonly wrong: readonly string[] }> {
+  const opened = await openConsole(browser, url);
+  await signIn(opened.page, token);
+  await opened.page.goto(`${url}#/app`);
+  return opened;
+}
+
+/** A stage and the browser before it, closed with the test. */
+export async function staged(
+  t: Test,
+  ...of: Parameters<typeof stage>
+): Promise<{ readonly scene: Stage; readonly browser: Browser }> {
+  const scene = await stage(...of);
+  const browser = await openBrowser();
+  t.teardown(async () => {
+    await browser.close();
+    await scene.close();
+  });
+  return { scene, browser };
+}
+
 const AXE = readFileSync(fileURLToPath(import.meta.resolve("axe-core/axe.min.js")), "utf8");
 
 interface Finding {
