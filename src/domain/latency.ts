@@ -30,13 +30,19 @@ export function emptyCounts(): Counts {
 
 /** Adds a slice's counts. Indices outside the layout (a foreign or damaged slice) are left out. */
 export function addSparse(into: Counts, sparse: SparseCounts): void {
+  eachOf(sparse, (index, count) => {
+    into.counts[index]! += count;
+    into.total += count;
+  });
+}
+
+/** What of `sparse` is within the layout. */
+function eachOf(sparse: SparseCounts, take: (index: number, count: number) => void): void {
   for (let i = 0; i + 1 < sparse.length; i += 2) {
     // Both places exist: the loop ends before the last odd one.
     const index = sparse[i]!;
     const count = sparse[i + 1]!;
-    if (!(index >= 0 && index < COUNTS_LENGTH && count > 0)) continue;
-    into.counts[index]! += count;
-    into.total += count;
+    if (index >= 0 && index < COUNTS_LENGTH && count > 0) take(index, count);
   }
 }
 
@@ -116,12 +122,8 @@ export function encode(histogram: Counts): string {
 
 /** A slice's counts as HdrHistogram V2, compressed, base64. @param digits one: a tenth of the room, and latencies to a tenth */
 export function encodeHistogram(sparse: SparseCounts, digits: 1 | 2): string {
-  const whole = emptyCounts();
-  addSparse(whole, sparse);
   const target = library(digits);
-  whole.counts.forEach((count, index) => {
-    if (count > 0) target.recordValueWithCount(highestOf(index), count);
-  });
+  eachOf(sparse, (index, count) => target.recordValueWithCount(highestOf(index), count));
   return encodeIntoCompressedBase64(target);
 }
 
