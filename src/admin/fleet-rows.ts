@@ -9,10 +9,10 @@ export const FLEET_ROWS = {
     path: "/v1/replicas",
     summary: "The replicas that share the state, with what is in force on each and its share of the traffic",
     output: replicasSchema,
-    handle: ({ sources }) => ({
+    handle: async ({ sources }) => ({
       kind: "json",
       status: 200,
-      body: { replicas: sources.control.replicas() },
+      body: { replicas: await sources.control.replicas() },
     }),
   }),
 } as const;

@@ -27,18 +27,16 @@ export function publishingOf(replicas: number): Publishing {
 /** How a replica tells of itself, and looks who else is there. */
 export interface Meeting {
   readonly tellMs: Millis;
-  /** Of one that follows: the leader looks every `LOOK_MS`. */
+  /** Of one that follows, at what the leader has counted: that counts every `COUNT_MS`. */
   readonly lookMs: Millis;
 }
 
-export const LOOK_MS = millis(2000);
-/** For each replica, where there are many: what one of them reads of others is then the same however many there are. */
-const LOOK_MS_EACH = 50;
+export const COUNT_MS = millis(2000);
 
 /** What each of so many replicas does. */
 export function meetingOf(replicas: number): Meeting {
-  if (replicas <= MANY) return { tellMs: millis(1000), lookMs: LOOK_MS };
-  return { tellMs: millis(2000), lookMs: millis(LOOK_MS_EACH * replicas) };
+  if (replicas <= MANY) return { tellMs: millis(1000), lookMs: COUNT_MS };
+  return { tellMs: millis(2000), lookMs: millis(10_000) };
 }
 
 const RECORD_MS_EACH = 10;

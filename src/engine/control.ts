@@ -88,7 +88,7 @@ export interface Control {
   /** A person says that an incident is over: the incident as it is once that is recorded or tried. One that is over stays as it was. */
   resolveIncident(id: string, actor: Actor, how: string): Promise<AlertResult<IncidentRecord>>;
   /** The replicas that share the state, by name; none where nobody does. */
-  replicas(): readonly ReplicaStatus[];
+  replicas(): Promise<readonly ReplicaStatus[]>;
   totals(): Totals;
   /** The safety switches. */
   readonly safety: Pick<SafetyDesk, "state" | "turn">;

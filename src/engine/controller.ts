@@ -450,8 +450,8 @@ export class Controller implements Control {
     return this.#ports.journal.read(options);
   }
 
-  replicas(): readonly ReplicaStatus[] {
-    return this.#fleet?.replicas ?? [];
+  async replicas(): Promise<readonly ReplicaStatus[]> {
+    return (await this.#fleet?.replicas()) ?? [];
   }
 
   totals(): Totals {

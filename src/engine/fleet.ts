@@ -8,7 +8,7 @@ import type { RouteConfig } from "../config/schema.ts";
 import { lowersOrStops, takesAway } from "../domain/lowering.ts";
 import { refused, type Refusal } from "../domain/refusal.ts";
 import type { RolloutState } from "../domain/rollout-types.ts";
-import { LOOK_MS, isDue, meetingOf, publishingOf, recordingOf } from "../domain/publishing.ts";
+import { COUNT_MS, isDue, meetingOf, publishingOf, recordingOf } from "../domain/publishing.ts";
 import { byOutcome } from "../domain/window.ts";
 import { millis, percentOf, type Millis } from "../domain/units.ts";
 import { isAfter } from "./adopting.ts";
@@ -20,6 +20,7 @@ import type { Order, OrderKind, OrderOf, Outcomes } from "./orders.ts";
 import type {
   Announcement,
   Clock,
+  Headcount,
   Log,
   Merger,
   ReplicaInfo,
@@ -151,7 +152,7 @@ export class Fleet {
   readonly #exchanging = new Asking();
   readonly #looking = new Asking();
   readonly #restoring = new Asking();
-  #replicas: readonly ReplicaInfo[] = [];
+  #headcount: Headcount = { replicas: 0, stale: [] };
   /** The fence under which what is on record was taken over; 0: this replica does not lead. */
   #fence = 0;
   #taking = 0;
@@ -210,13 +211,13 @@ export class Fleet {
 
   async #exchange(now: Millis): Promise<void> {
     const { store, own, notices } = this.#ports;
-    const { tellMs, lookMs } = meetingOf(this.#replicas.length);
+    const { tellMs, lookMs } = meetingOf(this.#headcount.replicas);
     if (this.#told === undefined || isDue(this.#told.at, tellMs, now))
       await store.announce(this.#announcement(own(), now));
-    if (this.#looking.may(now, this.leads ? LOOK_MS : lookMs))
+    if (this.#looking.may(now, this.leads ? COUNT_MS : lookMs))
       await this.#looking.of(now, () => this.#lookAround());
     await notices.retry(now);
-    const publishing = publishingOf(this.#replicas.length);
+    const publishing = publishingOf(this.#headcount.replicas);
     if (!this.leads) return this.#gathering.publish(store, publishing, now);
     await this.#takeMeasures();
     for (const { id, order } of await store.forwarded()) void this.#carryOut(id, order);
@@ -260,12 +261,12 @@ export class Fleet {
   }
 
   async #lookAround(): Promise<void> {
-    const replicas = await this.#ports.store.replicas();
-    const known = new Set(this.#replicas.filter(({ isStale }) => isStale).map(({ replica }) => replica));
-    this.#replicas = replicas;
-    for (const { replica, isStale, silentMs } of replicas)
-      if (isStale && !known.has(replica) && this.leads)
-        this.#ports.log.warn("a replica is silent: it is not measured with", { replica, silentMs });
+    const known = this.#headcount.stale;
+    this.#headcount = (await this.#ports.store.headcount()) ?? this.#headcount;
+    if (!this.leads) return;
+    for (const replica of this.#headcount.stale)
+      if (!known.includes(replica))
+        this.#ports.log.warn("a replica is silent: it is not measured with", { replica });
   }
 
   async #carryOut(id: string, order: Order | undefined): Promise<void> {
@@ -294,22 +295,22 @@ export class Fleet {
 
   /** Between two saves of nothing but time. */
   get recordsEvery(): Millis {
-    return recordingOf(this.#replicas.length);
+    return recordingOf(this.#headcount.replicas);
   }
 
   /** Everybody who was heard of of late, by name. */
-  get replicas(): readonly ReplicaStatus[] {
-    return replicaStatuses(this.#replicas);
+  async replicas(): Promise<readonly ReplicaStatus[]> {
+    return replicaStatuses(await this.#ports.store.replicas());
   }
 
   get status(): FleetStatus {
     const { store } = this.#ports;
-    const stale = this.#replicas.filter(({ isStale }) => isStale).map(({ replica }) => replica);
+    const { replicas, stale } = this.#headcount;
     return {
       replica: store.replica,
       leader: store.lease().leader,
       leads: this.leads,
-      replicas: this.#replicas.length - stale.length,
+      replicas: replicas - stale.length,
       stale,
       isStoreUp: store.isUp,
     };

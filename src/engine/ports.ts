@@ -183,6 +183,14 @@ export interface ReplicaInfo extends Announcement {
   readonly isLeader: boolean;
 }
 
+/** How many replicas there are, as one of them has counted for all: for each of a thousand to look at all the others would be too much. */
+export interface Headcount {
+  /** The silent ones among them. */
+  readonly replicas: number;
+  /** Names of those that have been silent for so long that their figures do not count any more. */
+  readonly stale: readonly string[];
+}
+
 /** Whose something is that is to be done once: `gone`, a replica's of which nothing was heard for some seconds. */
 export type Claim = "ours" | "theirs" | "gone" | "done";
 
@@ -220,8 +228,10 @@ export interface SharedStore extends Store {
   publish(measure: Uint8Array): Promise<boolean>;
   /** What others have handed on after the place `after` (empty: from the beginning of what is kept), oldest first, `most` at the most. */
   take(after: string, most: number): Promise<readonly SharedMeasure[]>;
-  /** Everybody who was heard of within a minute, this replica too, by name. */
+  /** Everybody who was heard of within a minute, this replica too, by name; empty when the store could not be asked. */
   replicas(): Promise<readonly ReplicaInfo[]>;
+  /** Counted anew by the one that leads, and as that has counted last for everybody else; undefined: nobody has, or the store could not be asked. */
+  headcount(): Promise<Headcount | undefined>;
   /** Tells the others; false when it could not. */
   announce(about: Announcement): Promise<boolean>;
   /**

@@ -6,7 +6,14 @@
  */
 
 import type { Order } from "../engine/orders.ts";
-import type { Announcement, Claim, ForwardedOrder, ReplicaInfo, SharedMeasure } from "../engine/ports.ts";
+import type {
+  Announcement,
+  Claim,
+  ForwardedOrder,
+  Headcount,
+  ReplicaInfo,
+  SharedMeasure,
+} from "../engine/ports.ts";
 import { millis, type Millis } from "../domain/units.ts";
 import { randomUUID } from "node:crypto";
 import { z } from "zod";
@@ -48,6 +55,15 @@ const announcement = z.object({
   weights: z.record(z.string(), z.number()),
   perSecond: z.record(z.string(), z.number()),
 }) satisfies z.ZodType<Announcement>;
+/** Of what another version of this program tells: it is there all the same. */
+const NOTHING_TOLD: Announcement = { applied: 0, weights: {}, perSecond: {} };
+const headcount = z.object({
+  replicas: z.int().min(0),
+  stale: z.array(z.string()),
+}) satisfies z.ZodType<Headcount>;
+
+/** A replica, with what it told as text: whoever only counts need not read it. */
+type Heard = Omit<ReplicaInfo, keyof Announcement> & { readonly told: string };
 
 /** What it works with. `key` gives a key of this fleet. */
 export interface FleetOptions {
@@ -133,17 +149,35 @@ export class Fleet {
   }
 
   async replicas(): Promise<readonly ReplicaInfo[]> {
+    const heard = (await this.#heard()) ?? [];
+    return heard.map(({ told, ...each }) => ({ ...(jsonOf(told, announcement) ?? NOTHING_TOLD), ...each }));
+  }
+
+  async headcount(): Promise<Headcount | undefined> {
+    const { link, key, lease } = this.#options;
+    if (lease.held === undefined) {
+      const reply = await link.send("GET", key("headcount"));
+      return reply.ok && typeof reply.value === "string" ? jsonOf(reply.value, headcount) : undefined;
+    }
+    const heard = await this.#heard();
+    if (heard === undefined) return undefined;
+    const stale = heard.filter(({ isStale }) => isStale).map(({ replica }) => replica);
+    const counted = { replicas: heard.length, stale };
+    await link.send("SET", key("headcount"), JSON.stringify(counted), "PX", NAMED_MS);
+    return counted;
+  }
+
+  /** Who was heard of, by name; undefined when the store could not be asked. */
+  async #heard(): Promise<readonly Heard[] | undefined> {
     const { link, key } = this.#options;
     const reply = await link.send(...evalOf(REPLICAS, key("replicas"), key("lease"), NAMED_MS));
-    if (!reply.ok || !Array.isArray(reply.value)) return [];
-    const [now, held, told] = reply.value as readonly unknown[];
-    const texts = Array.isArray(told) ? told.map(String) : [];
-    const found: ReplicaInfo[] = [];
-    for (let at = 0; at + 1 < texts.length; at += 2) {
-      const info = replicaOf(texts[at] ?? "", texts[at + 1] ?? "", Number(now), String(held));
-      if (info !== undefined) found.push(info);
-    }
-    return found.toSorted((a, b) => (a.replica < b.replica ? -1 : 1));
+    if (!reply.ok) return undefined;
+    const [now, held, all] = listOf(reply.value);
+    const texts = listOf(all).map(String);
+    const heard: Heard[] = [];
+    for (let at = 0; at + 1 < texts.length; at += 2)
+      heard.push(heardOf(texts[at] ?? "", texts[at + 1] ?? "", Number(now), String(held)));
+    return heard.sort((a, b) => (a.replica < b.replica ? -1 : 1));
   }
 
   async claim(id: string, takesOver: boolean): Promise<Claim | undefined> {
@@ -274,19 +308,20 @@ function orderOf(entry: unknown): ForwardedOrder {
   return { id, replica, order: decodeOrder(text.slice(end + 1)) };
 }
 
-/** `AT`, and what was told; undefined for what is of another version of this program. */
-function replicaOf(replica: string, told: string, now: number, held: string): ReplicaInfo | undefined {
-  const space = told.indexOf(" ");
-  const at = Number(told.slice(0, space));
-  let value: unknown;
+/** `AT`, and what it told behind it. */
+function heardOf(replica: string, text: string, now: number, held: string): Heard {
+  const space = text.indexOf(" ");
+  const at = Number(text.slice(0, space));
+  const silentMs = millis(Math.max(0, now - at));
+  const isLeader = held.endsWith(` ${replica}`);
+  return { replica, at, silentMs, isStale: silentMs > STALE_MS, isLeader, told: text.slice(space + 1) };
+}
+
+/** What a text says, when it is of that kind; else undefined. */
+function jsonOf<T>(text: string, kind: z.ZodType<T>): T | undefined {
   try {
-    value = JSON.parse(told.slice(space + 1));
+    return kind.parse(JSON.parse(text));
   } catch {
     return undefined;
   }
-  const about = announcement.safeParse(value);
-  if (!about.success) return undefined;
-  const silentMs = millis(Math.max(0, now - at));
-  const isLeader = held.endsWith(` ${replica}`);
-  return { ...about.data, replica, at, silentMs, isStale: silentMs > STALE_MS, isLeader };
 }

@@ -20,6 +20,7 @@ import type {
   Clock,
   Dice,
   ForwardedOrder,
+  Headcount,
   Lease,
   Loaded,
   Log,
@@ -235,6 +236,9 @@ export class RedisStore implements SharedStore {
   }
   replicas(): Promise<readonly ReplicaInfo[]> {
     return this.#fleet.replicas();
+  }
+  headcount(): Promise<Headcount | undefined> {
+    return this.#fleet.headcount();
   }
   announce(about: Announcement): Promise<boolean> {
     return this.#fleet.announce(about);

@@ -95,7 +95,7 @@ t.test("each replica knows who is there, what is in force there, and how much it
     b.plane.serve("app", "canary", { ok: 10 });
   };
   await a.run(6, serve);
-  t.match(b.controller.replicas(), [
+  t.match(await b.controller.replicas(), [
     {
       replica: "replica-0",
       isLeader: true,
@@ -105,16 +105,16 @@ t.test("each replica knows who is there, what is in force there, and how much it
     { replica: "replica-1", isLeader: false, routes: { app: { weight: 20, perSecond: 10, share: 0.25 } } },
     { replica: "replica-2", routes: { app: { perSecond: 0, share: 0 } } },
   ]);
-  t.ok(object.document!.version - b.controller.replicas()[2]!.applied <= 2);
+  t.ok(object.document!.version - (await b.controller.replicas())[2]!.applied <= 2);
   c.store.isCut = true;
   await a.run(10);
-  t.match(b.controller.replicas(), [
+  t.match(await b.controller.replicas(), [
     { routes: { app: { share: null } } },
     {},
     { replica: "replica-2", isStale: true, routes: { app: { share: null } } },
   ]);
   t.match(statusOf(a).fleet, { replicas: 2, stale: ["replica-2"] });
-  t.same((await bench(RULE_FREE)).controller.replicas(), []);
+  t.same(await (await bench(RULE_FREE)).controller.replicas(), []);
 });
 
 t.test(
@@ -331,7 +331,7 @@ t.test("one round with the others at a time, and a rare look around where there 
     });
   await clock.advance("4s");
   t.equal(statusOf(b).fleet?.replicas, 402);
-  t.match(b.controller.replicas()[2]?.routes, {
+  t.match((await b.controller.replicas())[2]?.routes, {
     app: { perSecond: 0 },
     elsewhere: { weight: 5, share: null },
   });
@@ -363,7 +363,10 @@ t.test("a route that comes later is shared from then on", async (t) => {
   a.kill();
   await a.store.close();
   await b.run(6);
-  t.match(b.controller.replicas(), [{ isStale: true }, { isLeader: true, routes: { app: { weight: 10 } } }]);
+  t.match(await b.controller.replicas(), [
+    { isStale: true },
+    { isLeader: true, routes: { app: { weight: 10 } } },
+  ]);
 });
 
 t.test("an alarm on a follower takes the weight away everywhere, and the leader gives it back", async (t) => {

@@ -218,12 +218,12 @@ t.test(
     await clock.advance("4s");
     const counts = replicas.slice(0, 2).map(({ store }) => {
       const seen = { told: 0, looked: 0 };
-      const [announce, look] = [store.announce.bind(store), store.replicas.bind(store)];
+      const [announce, look] = [store.announce.bind(store), store.headcount.bind(store)];
       store.announce = (of) => {
         seen.told++;
         return announce(of);
       };
-      store.replicas = () => {
+      store.headcount = () => {
         seen.looked++;
         return look();
       };
@@ -232,10 +232,10 @@ t.test(
     await clock.advance("40s");
     t.same(counts, [
       { told: 20, looked: 20 },
-      { told: 20, looked: 2 },
+      { told: 20, looked: 4 },
     ]);
     t.same(meetingOf(300), { tellMs: 1000, lookMs: 2000 });
-    t.same(meetingOf(10_000), { tellMs: 2000, lookMs: 500_000 });
+    t.same(meetingOf(301), { tellMs: 2000, lookMs: 10_000 });
     t.same([1, 100, 101, 1000, 10_000].map(recordingOf), [1000, 1000, 1010, 10_000, 10_000]);
   },
 );

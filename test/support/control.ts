@@ -208,7 +208,7 @@ function fakeControl(): FakeControl {
       if (isThere) return Promise.resolve({ ok: true, value: resolveIncident(INCIDENT, end) });
       return Promise.resolve(refused("SPLIT_NOT_FOUND", "there is no incident of this id"));
     },
-    replicas: () => [],
+    replicas: () => Promise.resolve([]),
     totals: () => NO_TOTALS,
     safety: {
       state: {

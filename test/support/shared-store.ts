@@ -8,6 +8,7 @@ import type {
   Announcement,
   Claim,
   ForwardedOrder,
+  Headcount,
   Loaded,
   ReplicaInfo,
   Saved,
@@ -43,6 +44,7 @@ export class SharedObject {
   heldUntil = 0;
   entries: { readonly id: string; readonly replica: string; readonly measure: Uint8Array }[] = [];
   readonly told = new Map<string, { readonly about: Announcement; readonly at: number }>();
+  headcount: Headcount | undefined;
   /** By id, who has it; empty: it is done. */
   readonly claims = new Map<string, string>();
   orders: Waiting[] = [];
@@ -214,6 +216,17 @@ export class SharedMember implements SharedStore {
         isLeader: replica === object.holder,
       })),
     );
+  }
+
+  async headcount(): Promise<Headcount | undefined> {
+    const object = this.#object;
+    if (!this.isUp) return undefined;
+    if (this.lease().isLeader) {
+      const all = await this.replicas();
+      const stale = all.filter(({ isStale }) => isStale).map(({ replica }) => replica);
+      object.headcount = { replicas: all.length, stale };
+    }
+    return object.headcount;
   }
 
   announce(about: Announcement): Promise<boolean> {
