@@ -48,16 +48,19 @@ export interface SharedRecord {
   readonly onSafety: (known: SafetyState, theirs: SafetyState) => void;
 }
 
-/** The rollout in what is recorded of a route, without what goes with it: its evidence, and what people were told. */
+/** What is recorded beside a rollout: its evidence, and what people were told. */
+const BESIDE: ReadonlySet<string> = new Set<keyof Omit<RecordedState, keyof RolloutState>>([
+  "evidence",
+  "notices",
+  "bulletins",
+  "alerts",
+]);
+
+/** The rollout in what is recorded of a route; what is beside it is not asked for: a store may have it packed. */
 export function rolloutIn(recorded: RecordedState): RolloutState {
-  const {
-    evidence: _evidence,
-    notices: _notices,
-    bulletins: _bulletins,
-    alerts: _alerts,
-    ...state
-  } = recorded;
-  return state;
+  const names = Object.keys(recorded).filter((name) => !BESIDE.has(name)) as (keyof RolloutState)[];
+  // All of a rollout's fields, for the others were left out.
+  return Object.fromEntries(names.map((name) => [name, recorded[name]])) as unknown as RolloutState;
 }
 
 /** What the recorder works with. */

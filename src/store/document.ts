@@ -8,281 +8,10 @@
  */
 
 import { hash } from "node:crypto";
-import { deflateRawSync, inflateRawSync } from "node:zlib";
 import { z } from "zod";
-import type { Snapshot } from "../domain/evidence/route.ts";
-import { ALERT_SEVERITIES } from "../domain/alert-rule.ts";
-import type { BulletinBook } from "../domain/bulletin.ts";
-import type { IncidentRecord } from "../domain/incident.ts";
-import { WEEKDAYS, isTimeZone } from "../domain/civil.ts";
-import { MANUAL_WEIGHT, NO_PROGRESS, STABLE_SICK } from "../domain/rollout-move.ts";
-import { PAUSE_STEP } from "../domain/rollout-tick.ts";
-import { PHASES, STANDS_FOR, type Phase, type StandsFor } from "../domain/rollout-types.ts";
-import { FULL, millis, ppm } from "../domain/units.ts";
-import type { Notice, RecordedEvidence, StateDocument } from "../engine/ports.ts";
-import { alertState } from "./document-alerts.ts";
-
-export const weight = z.int().min(0).max(FULL).transform(ppm);
-export const duration = z.number().min(0).transform(millis);
-
-const trips = z.array(z.number().min(0)).max(100);
-/** Since when, in time in service. */
-const confirmation = z.discriminatedUnion("phase", [
-  z.object({ phase: z.literal("armed"), trips }),
-  z.object({ phase: z.literal("tripped"), untilMs: z.number().min(0), trips }),
-  z.object({ phase: z.literal("probing"), sinceMs: z.number().min(0), responses: z.int().min(0), trips }),
-]);
-
-const shown = z.boolean();
-const success = z
-  .array(
-    z.union([
-      z.object({ metric: z.literal("error_rate"), below: weight, shown }),
-      z.object({ metric: z.enum(["p50", "p95", "p99"]), below: duration, shown }),
-    ]),
-  )
-  .exactOptional();
-const promotion = z.object({ notWorseBy: weight, leastMs: duration }).exactOptional();
-const yes = z.literal(true).exactOptional();
-const names = z.array(z.string());
-const gateSpec = z
-  .object({
-    roles: names,
-    acknowledge: names,
-    checklist: names,
-    expiresMs: duration.nullable(),
-    samePerson: z.boolean(),
-    health: yes,
-  })
-  .exactOptional();
-export const step = z.object({
-  weight,
-  holdMs: duration,
-  bake: z.boolean(),
-  checkpointMs: duration.exactOptional(),
-  critical: yes,
-  preflight: yes,
-  pause: yes,
-  gate: gateSpec,
-  success,
-  promotion,
-  holdback: weight.exactOptional(),
-  calm: z.enum(ALERT_SEVERITIES).exactOptional(),
-  healthy: yes,
-});
-
-const said = { by: z.string(), atMs: z.number(), comment: z.string() };
-const gate = z.object({
-  step: z.int().min(0),
-  signatures: z.array(z.object({ role: z.string(), ...said })),
-  ticks: z.array(z.object({ item: z.string(), ...said })),
-});
-const progress = z.object({
-  gate: gate.nullable(),
-  isGateOpen: z.boolean(),
-  extendedMs: duration,
-  checkpointInMs: duration.nullable(),
-  preflight: z.object({ passed: z.boolean(), words: z.string() }).nullable(),
-  isResumed: z.boolean(),
-  isConfirmed: z.boolean().prefault(false),
-});
-export const windows = z.array(
-  z.object({
-    from: z.int().min(0),
-    to: z.int().min(0),
-    weekdays: z.array(z.enum(WEEKDAYS)),
-    timezone: z.string().refine(isTimeZone, "not a time zone"),
-  }),
-);
-
-// Thousands of them, once a second at every replica: asked one by one, each costs as much as the whole list in one go.
-const numbers = z.custom<readonly number[]>(
-  (value) => Array.isArray(value) && value.every((each) => Number.isFinite(each)),
-  "not numbers",
-);
-const snapshotSchema = z.object({
-  layout: z.int(),
-  hard: numbers,
-  rest: numbers,
-  latency: numbers,
-}) satisfies z.ZodType<Snapshot>;
-
-// Mostly zeros, hence packed; and written every second, while it is taken every ten.
-const PACKED = new WeakMap<RecordedEvidence, string>();
-
-function packed(evidence: RecordedEvidence): string {
-  let text = PACKED.get(evidence);
-  if (text === undefined) {
-    text = deflateRawSync(JSON.stringify(evidence.snapshot)).toString("base64");
-    PACKED.set(evidence, text);
-  }
-  return text;
-}
-
-/** Evidence as it is written. */
-interface WrittenEvidence {
-  readonly rules: string;
-  readonly packed: string;
-  readonly upTo?: string;
-}
-
-/** Evidence that was packed; undefined when it cannot be read: it is had again in time. */
-function unpacked(written: WrittenEvidence): RecordedEvidence | undefined {
-  const { rules, upTo } = written;
-  try {
-    const bytes = inflateRawSync(Buffer.from(written.packed, "base64"), { maxOutputLength: 10_000_000 });
-    const snapshot = snapshotSchema.parse(JSON.parse(bytes.toString()));
-    const evidence = upTo === undefined ? { rules, snapshot } : { rules, snapshot, upTo };
-    // A replica that keeps what another has saved need not pack it again.
-    PACKED.set(evidence, written.packed);
-    return evidence;
-  } catch {
-    return undefined;
-  }
-}
-
-/** Of no layout that anybody goes on from. */
-const UNREADABLE: Snapshot = { layout: -1, hard: [], rest: [], latency: [] };
-
-/** The same, unpacked when it is asked for: a replica that follows is given a document a second, and asks only when it comes to lead. */
-function unpackedLater(written: WrittenEvidence): RecordedEvidence {
-  let snapshot: Snapshot | undefined;
-  const evidence: RecordedEvidence = {
-    ...placeOf(written),
-    rules: written.rules,
-    get snapshot() {
-      return (snapshot ??= unpacked(written)?.snapshot ?? UNREADABLE);
-    },
-  };
-  PACKED.set(evidence, written.packed);
-  return evidence;
-}
-
-const update = z.object({ atMs: z.number(), words: z.string() });
-const figures = z.object({
-  requests: z.number(),
-  failures: z.number(),
-  errorRate: z.number().nullable(),
-  p95Ms: z.number().nullable(),
-});
-const incident = z.object({
-  format: z.literal(1),
-  id: z.string(),
-  key: z.string(),
-  status: z.enum(["open", "resolved"]),
-  environment: z.string(),
-  route: z.string(),
-  rollout: z.string(),
-  version: z.string(),
-  openedAtMs: z.number(),
-  actor: z.string(),
-  reason: z.string(),
-  fromWeight: z.number(),
-  toWeight: z.number(),
-  rules: names,
-  figures: z.object({ stable: figures, canary: figures }),
-  requestsFailed: z.number(),
-  requestsRescued: z.number(),
-  distinctKeys: z.number(),
-  keysCapped: z.boolean(),
-  breachMs: z.number().nullable(),
-  tookMs: z.number(),
-  stableHealthy: z.boolean(),
-  resolvedAtMs: z.number().nullable(),
-  resolvedBy: z.string(),
-  resolution: z.string(),
-  updates: z.array(update),
-  told: z.int().min(0),
-  dueAtMs: z.number(),
-  isEndTold: z.boolean(),
-}) satisfies z.ZodType<IncidentRecord>;
-const bulletins = z.object({
-  rollout: z.string(),
-  version: z.string(),
-  startedBy: z.string(),
-  isAnnounced: z.boolean(),
-  beganAtMs: z.number().nullable(),
-  digestAtMs: z.number().nullable(),
-  updates: z.array(update),
-  omitted: z.int().min(0),
-  isClosed: z.boolean(),
-  incidents: z.array(incident),
-}) satisfies z.ZodType<BulletinBook>;
-const notice = z.object({
-  id: z.string(),
-  severity: z.enum(["info", "warning", "critical", "emergency"]),
-  event: z.string(),
-  route: z.string(),
-  rollout: z.string(),
-  summary: z.string(),
-  lines: names,
-  details: z.record(z.string(), z.unknown()),
-  incident: z
-    .object({ key: z.string(), action: z.enum(["trigger", "acknowledge", "resolve"]) })
-    .exactOptional(),
-  audience: z.enum(["operators", "stakeholders"]),
-}) satisfies z.ZodType<Notice>;
-/** What people were told; what cannot be read is left out, and costs a repetition or a gap, never a rollout. */
-const telling = {
-  notices: z
-    .array(z.object({ atMs: z.number(), notice }))
-    .optional()
-    .catch(undefined),
-  bulletins: bulletins.optional().catch(undefined),
-};
-
-/** A rollout as it is written. */
-const writtenSchema = z
-  .object({
-    id: z.string(),
-    phase: z.custom<Phase>((value) => PHASES.some((phase) => phase === value), "not a phase"),
-    step: z.int().min(0),
-    steps: z.array(step),
-    weight,
-    heldMs: duration,
-    clocks: z.record(z.string(), duration),
-    cooldownLeftMs: duration,
-    verifyLeftMs: duration,
-    // Documents of before have none of these.
-    progress: progress.prefault({ ...NO_PROGRESS, gate: null, preflight: null }),
-    windows: windows.prefault([]),
-    startsAtMs: z.number().min(0).prefault(0),
-    scheduled: z.object({ by: z.string(), reason: z.string() }).nullable().prefault(null),
-    servedMs: duration.prefault(0),
-    confirmation: confirmation.prefault({ phase: "armed", trips: [] }),
-    trippedFrom: weight.prefault(0),
-    reason: z.string(),
-    standsFor: z.enum(STANDS_FOR).nullable().exactOptional(),
-    version: z.string(),
-    revision: z.int().min(0),
-    startedAt: z.string(),
-    evidence: z
-      .object({ rules: z.string(), packed: z.string(), upTo: z.string().exactOptional() })
-      .optional()
-      .catch(undefined),
-    ...telling,
-    // What cannot be read is left out: people are told again, and that is better than no start.
-    alerts: alertState.optional().catch(undefined),
-  })
-  .refine((state) => state.steps.length === 0 || state.step < state.steps.length, {
-    message: "there is no such step in the plan",
-    path: ["step"],
-  });
-
-/** Documents of before have the words alone, and with them the program meant what it now says in `standsFor`. */
-const SAID: ReadonlyMap<string, StandsFor> = new Map([
-  [MANUAL_WEIGHT, "manual_weight"],
-  [PAUSE_STEP, "person"],
-  [STABLE_SICK, "sick_stable"],
-]);
-
-const rolloutSchema = (read: (written: WrittenEvidence) => RecordedEvidence | undefined) =>
-  writtenSchema.transform(({ evidence: written, alerts, ...rest }) => {
-    const evidence = written === undefined ? undefined : read(written);
-    const { reason, standsFor = SAID.get(reason) ?? null } = rest;
-    const state = { ...rest, standsFor, ...(alerts === undefined ? {} : { alerts }) };
-    return evidence === undefined ? state : { ...state, evidence };
-  });
+import type { StateDocument } from "../engine/ports.ts";
+import { evidenceToWrite, toldToWrite, type Told } from "./document-parts.ts";
+import { rolloutLater, rolloutNow, writtenRollout } from "./document-rollout.ts";
 
 const thrown = z.object({ since: z.string(), by: z.string(), reason: z.string() }).exactOptional();
 const throws = z.object({ emergency: thrown, "read-only": thrown, maintenance: thrown });
@@ -294,16 +23,18 @@ const common = {
   epoch: z.int().min(0).exactOptional(),
   safety,
 };
+/** What stands in a document beside the routes, as far as it has changed. */
+export const commonChanges = z.object(common).partial();
 const documentSchema = z.object({
   ...common,
-  routes: z.record(z.string(), rolloutSchema(unpacked)),
+  routes: z.record(z.string(), rolloutNow),
 }) satisfies z.ZodType<StateDocument>;
 const followedSchema = z.object({
   ...common,
-  routes: z.record(z.string(), rolloutSchema(unpackedLater)),
+  routes: z.record(z.string(), rolloutLater),
 }) satisfies z.ZodType<StateDocument>;
 /** What stands before a save: evidence that was packed here is not unpacked to see whether it can be. */
-const savedSchema = z.object({ ...common, routes: z.record(z.string(), writtenSchema) });
+const savedSchema = z.object({ ...common, routes: z.record(z.string(), writtenRollout) });
 
 const envelopeSchema = z.object({
   /** Names one line of saves from its first on: versions are compared only within it. */
@@ -324,14 +55,31 @@ export type Decoded =
 export type Encoded =
   { readonly ok: true; readonly text: string } | { readonly ok: false; readonly detail: string };
 
-/** Documents as they were read: a thousand replicas that keep what they are told need not all write it anew. */
-const READ = new WeakMap<StateDocument, string>();
+/** A document as it is written, as JSON: of each route its fields. */
+export interface Written {
+  readonly routes: Readonly<Record<string, object>>;
+}
+
+/** Documents as they were read or written: a thousand replicas that keep what they are told need not all write it anew. */
+const WRITTEN = new WeakMap<StateDocument, Written>();
+
+/** What a document is as replicas give it to each other; undefined for one that was neither read nor written yet. */
+export function writtenOf(document: StateDocument): Written | undefined {
+  return WRITTEN.get(document);
+}
+
+/** A document of which it is known how it is written. */
+export function readFrom(written: Written, document: StateDocument): StateDocument {
+  WRITTEN.set(document, written);
+  return document;
+}
+
 /** What ends a document in one piece. */
 const END = "}\n";
 
 /** The text of a document, indented for people. Not ok for what `decodeState` would refuse, such as a NaN. */
 export function encodeState(document: StateDocument, lineage: string): Encoded {
-  const written = checkedOf(document);
+  const written = checkedOf(document, (told) => told);
   if (!written.ok) return written;
   const checksum = checksumOf(lineage, JSON.stringify(written.document));
   const envelope = { lineage, checksum, document: written.document };
@@ -340,12 +88,14 @@ export function encodeState(document: StateDocument, lineage: string): Encoded {
 
 /** The same as replicas give it to each other: in one piece, which is checked as it stands, and handed on as it was read. */
 export function encodeShared(document: StateDocument, lineage: string): Encoded {
-  let text = READ.get(document);
-  if (text === undefined) {
-    const written = checkedOf(document);
-    if (!written.ok) return written;
-    text = JSON.stringify(written.document);
+  let written = WRITTEN.get(document);
+  if (written === undefined) {
+    const checked = checkedOf(document, toldToWrite);
+    if (!checked.ok) return checked;
+    written = checked.document;
+    WRITTEN.set(document, written);
   }
+  const text = JSON.stringify(written);
   return { ok: true, text: `${headOf(lineage, checksumOf(lineage, text))}${text}${END}` };
 }
 
@@ -354,24 +104,20 @@ function headOf(lineage: string, checksum: string): string {
   return `${JSON.stringify({ lineage, checksum }).slice(0, -1)},"document":`;
 }
 
-/** What is to be written of a document that could be read back. */
+/** What is to be written of a document that could be read back. @param toldOf how what people were told is written */
 function checkedOf(
   document: StateDocument,
-): { readonly ok: true; readonly document: object } | Extract<Encoded, { ok: false }> {
-  const written = writtenOf(document);
+  toldOf: (told: Told) => object,
+): { readonly ok: true; readonly document: Written } | Extract<Encoded, { ok: false }> {
+  const routes = Object.entries(document.routes).map(([name, recorded]) => {
+    const { evidence, notices, bulletins, alerts, ...state } = recorded;
+    const written = evidence === undefined ? {} : { evidence: evidenceToWrite(evidence) };
+    return [name, { ...state, ...toldOf({ notices, bulletins, alerts }), ...written }];
+  });
+  const written = { ...document, routes: Object.fromEntries(routes) };
   const checked = savedSchema.safeParse(written);
   if (!checked.success) return { ok: false, detail: `not a state document: ${firstIssue(checked.error)}` };
   return { ok: true, document: written };
-}
-
-function writtenOf(document: StateDocument): object {
-  const routes = Object.entries(document.routes).map(([name, { evidence, ...state }]) => [
-    name,
-    evidence === undefined
-      ? state
-      : { ...state, evidence: { ...placeOf(evidence), rules: evidence.rules, packed: packed(evidence) } },
-  ]);
-  return { ...document, routes: Object.fromEntries(routes) };
 }
 
 /** The document in a text; not ok, with a reason in words, for anything but a whole and undamaged one. */
@@ -379,7 +125,7 @@ export function decodeState(text: string): Decoded {
   return decoded(text, documentSchema);
 }
 
-/** The same for a replica that follows: evidence that cannot be read is found out when it is asked for, and is then of no layout. */
+/** The same for a replica that follows: what only those who lead need is unpacked, and found to be unreadable, when it is asked for. */
 export function decodeFollowed(text: string): Decoded {
   return decoded(text, followedSchema);
 }
@@ -402,17 +148,15 @@ function decoded(text: string, schema: typeof documentSchema | typeof followedSc
     return { ok: false, detail: `its format is ${format.data.format}, this version knows 1` };
   }
   const inOne = inOnePiece(text, headOf(lineage, checksum));
-  const isWhole = inOne !== undefined && checksumOf(lineage, inOne) === checksum;
-  if (!isWhole && checksumOf(lineage, JSON.stringify(document)) !== checksum)
+  if (
+    checksumOf(lineage, inOne ?? "") !== checksum &&
+    checksumOf(lineage, JSON.stringify(document)) !== checksum
+  )
     return { ok: false, detail: "its checksum does not match" };
   const parsed = schema.safeParse(document);
   if (!parsed.success) return { ok: false, detail: `not a state document: ${firstIssue(parsed.error)}` };
-  if (isWhole) READ.set(parsed.data, inOne);
-  return { ok: true, document: parsed.data, lineage };
-}
-
-function placeOf({ upTo }: Pick<RecordedEvidence, "upTo">): { readonly upTo?: string } {
-  return upTo === undefined ? {} : { upTo };
+  // It has passed the gate just now.
+  return { ok: true, document: readFrom(document as Written, parsed.data), lineage };
 }
 
 /** What `encodeShared` has written of the document; undefined in a text that it has not written. */

@@ -17,8 +17,18 @@ import { encodeShared } from "./document.ts";
 const MODE = 0o600;
 const MARK = "fleet-";
 
+/** Keeps a document for a start without the store. */
+export interface Keeper {
+  /** What is kept; undefined when there is nothing that could be gone on from. */
+  read(): Promise<StateDocument | undefined>;
+  /** Keeps `document`; soon, and only the newest of those that wait. */
+  keep(document: StateDocument): void;
+  /** Resolves when all is written. */
+  close(): Promise<void>;
+}
+
 /** The file. */
-export class LastKnown {
+export class LastKnown implements Keeper {
   readonly #folder: string;
   readonly #lineage: string;
   readonly #log: Log;
@@ -35,7 +45,6 @@ export class LastKnown {
     this.#disk = disk;
   }
 
-  /** What is in it; undefined when there is nothing that could be gone on from. */
   async read(): Promise<StateDocument | undefined> {
     const current = await currentIn(this.#folder, this.#disk);
     if (current.kind === "none") return undefined;
@@ -50,13 +59,11 @@ export class LastKnown {
     return undefined;
   }
 
-  /** Keeps `document`; soon, and only the newest of those that wait. */
   keep(document: StateDocument): void {
     this.#next = document;
     this.#writing ??= this.#write().finally(() => (this.#writing = undefined));
   }
 
-  /** Resolves when all is written. */
   async close(): Promise<void> {
     await this.#writing;
   }

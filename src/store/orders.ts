@@ -4,7 +4,7 @@ import { z } from "zod";
 import { ALERT_SEVERITIES } from "../domain/alert-rule.ts";
 import type { Command } from "../domain/rollout-types.ts";
 import type { Order } from "../engine/orders.ts";
-import { duration, step, weight, windows } from "./document.ts";
+import { duration, step, weight, windows } from "./document-rollout.ts";
 
 const text = z.string();
 const flag = z.boolean();

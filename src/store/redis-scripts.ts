@@ -18,17 +18,25 @@ export function evalOf(script: Script, ...words: readonly Word[]): readonly [str
   return ["EVAL", script.text, script.keys, ...words];
 }
 
-/** Documents longer than this are fetched by those who hear of them: bytes. */
-const TOLD_WHOLE = 65_536;
+/** What is longer than this is fetched by those who hear of it: bytes. */
+const MOST_TOLD = 65_536;
 /** Saves that the shared copy of the journal keeps. */
 const JOURNAL_KEPT = 10_000;
 
-/** As a header `doc EPOCH VERSION BY`, with the document behind it. */
+/**
+ * As a header `doc EPOCH VERSION BY`, with the document behind it; or, where it is known what has changed since which one, `news EPOCH VERSION BY`, the
+ * same of the one before it, and the change behind that.
+ */
 const TELL = `
-local function tell(channel, epoch, version, by, text)
-  local said = 'doc ' .. epoch .. ' ' .. version .. ' ' .. by .. '\\n'
-  if #text <= ${TOLD_WHOLE} then said = said .. text end
-  redis.call('PUBLISH', channel, said)
+local function tell(channel, epoch, version, by, text, before, news)
+  local about = epoch .. ' ' .. version .. ' ' .. by
+  if news ~= '' and #news <= ${MOST_TOLD} then
+    redis.call('PUBLISH', channel, 'news ' .. about .. ' ' .. before .. '\\n' .. news)
+  elseif #text <= ${MOST_TOLD} then
+    redis.call('PUBLISH', channel, 'doc ' .. about .. '\\n' .. text)
+  else
+    redis.call('PUBLISH', channel, 'doc ' .. about .. '\\n')
+  end
 end
 local function write(state, journal, epoch, version, by, text, about)
   redis.call('HSET', state, 'epoch', epoch, 'version', version, 'by', by, 'document', text)
@@ -42,7 +50,9 @@ end
 
 /**
  * Keys: state, lease, journal. Words: epoch, version, replica, document, about, channel, lease as this replica holds it (empty: it does not raise),
- * epoch and version that this replica knows. Answers `ok`, `conflict`, `fenced` or `lost`, and the version found.
+ * epoch and version that this replica knows, epoch, version and writer of the document before this one, what has changed since
+ * then (empty: all of it is told).
+ * Answers `ok`, `conflict`, `fenced` or `lost`, and the version found.
  */
 export const SAVE: Script = {
   keys: 3,
@@ -53,7 +63,7 @@ if epoch < known or (epoch == known and version < tonumber(ARGV[9])) then return
 if tonumber(ARGV[1]) < epoch or tonumber(ARGV[2]) ~= version + 1 then return {'conflict', version} end
 if ARGV[7] ~= '' and redis.call('GET', KEYS[2]) ~= ARGV[7] then return {'fenced', version} end
 write(KEYS[1], KEYS[3], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])
-tell(ARGV[6], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
+tell(ARGV[6], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[10], ARGV[11])
 return {'ok', version}`,
 };
 
@@ -76,7 +86,7 @@ local offer, offerVersion = numbers(KEYS[4])
 if isLower(known, knownVersion, offer, offerVersion) then return {'offer', redis.call('HGET', KEYS[4], 'document')} end
 write(KEYS[1], KEYS[3], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])
 redis.call('DEL', KEYS[4])
-tell(ARGV[6], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
+tell(ARGV[6], ARGV[1], ARGV[2], ARGV[3], ARGV[4], '', '')
 return {'ok', ''}`,
 };
 

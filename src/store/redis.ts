@@ -32,8 +32,8 @@ import type {
   StateDocument,
 } from "../engine/ports.ts";
 import { decodeFollowed, decodeState, encodeShared } from "./document.ts";
-import type { Disk } from "./disk.ts";
-import { LastKnown } from "./last-known.ts";
+import { decodeNews, encodeNews } from "./document-news.ts";
+import { LastKnown, type Keeper } from "./last-known.ts";
 import { Fleet } from "./redis-fleet.ts";
 import { LeaseKeeper } from "./redis-lease.ts";
 import { Link, type Word } from "./redis-link.ts";
@@ -50,8 +50,8 @@ export interface SharedOptions {
   readonly clock: Clock;
   readonly dice: Dice;
   readonly log: Log;
-  /** Where the state as last known is kept; left out: the real one. */
-  readonly disk?: Disk | undefined;
+  /** What keeps the state as last known; left out: a file. */
+  readonly lastKnown?: Keeper | undefined;
 }
 
 /** So long a start waits for the store: ms. */
@@ -79,6 +79,16 @@ interface Numbers {
   readonly by: string;
 }
 
+/** Epoch, version and writer: no other document has all of them. */
+function nameOf({ document, by }: Known): string {
+  return `${epochOf(document)} ${document.version} ${by}`;
+}
+
+function wholeIn(text: string): StateDocument | undefined {
+  const decoded = decodeFollowed(text);
+  return decoded.ok ? decoded.document : undefined;
+}
+
 /** Opens the store. Never rejects: a store that is away is come back to, and the state is what was last known here. */
 export async function redisStore(options: SharedOptions): Promise<RedisStore> {
   const store = new RedisStore(options);
@@ -94,7 +104,7 @@ export class RedisStore implements SharedStore {
   readonly #link: Link;
   readonly #lease: LeaseKeeper;
   readonly #fleet: Fleet;
-  readonly #lastKnown: LastKnown;
+  readonly #lastKnown: Keeper;
   readonly #looks = new Rounds(() => this.#look());
   readonly #onDocument: ((document: StateDocument) => void)[] = [];
   readonly #onLease: (() => void)[] = [];
@@ -131,7 +141,7 @@ export class RedisStore implements SharedStore {
       changed: () => this.#leaseChanged(),
     });
     this.#fleet = new Fleet({ ...common, lease: this.#lease, key });
-    this.#lastKnown = new LastKnown(state.folder, state.name, log, options.disk);
+    this.#lastKnown = options.lastKnown ?? new LastKnown(state.folder, state.name, log);
   }
 
   /** Waits for the first connection, but not for long. */
@@ -188,7 +198,10 @@ export class RedisStore implements SharedStore {
     const lease = raises ? this.#lease.held : "";
     if (lease === undefined) return fenced("this replica does not hold the lease");
     if (raises && !(await this.#isCopied())) return fenced("no replica of Redis confirmed in time");
-    const command = this.#writing(SAVE, ["state", "lease", "journal"], stamped, encoded.text, lease);
+    const command = [
+      ...this.#writing(SAVE, ["state", "lease", "journal"], stamped, encoded.text, lease),
+      ...this.#newsOf(stamped),
+    ] as const;
     const [what, found, copies] = await this.#saved(command, raises);
     if (what === "ok") {
       this.#remember(stamped, this.replica);
@@ -211,6 +224,14 @@ export class RedisStore implements SharedStore {
     const written = [epochOf(document), document.version, this.replica, text, aboutOf(document)];
     const names = keys.map((name) => this.#key(name));
     return evalOf(script, ...names, ...written, this.#channel, lease, epochOf(known), known?.version ?? 0);
+  }
+
+  /** The document before `document`, and what has changed since; empty where all of it is to be told. */
+  #newsOf(document: StateDocument): readonly [before: string, news: string] {
+    const known = this.#known;
+    if (known === undefined || known.by === "" || known.document.version !== document.version - 1)
+      return ["", ""];
+    return [nameOf(known), encodeNews(document, known.document) ?? ""];
   }
 
   /** What the script said, the version found, and whether as many copies are made as there must be. */
@@ -338,13 +359,21 @@ export class RedisStore implements SharedStore {
     else if (kind === "done") this.#fleet.heardDone(words.join(" "));
     else if (kind === "lost")
       void wait(this.#options.dice.random() * OFFER_SPREAD_MS).then(() => this.#looks.now());
-    else if (kind === "doc") {
-      const [epoch, version, by = ""] = words;
-      if (!this.#isNews({ epoch: Number(epoch), version: Number(version), by })) return;
-      const decoded = decodeFollowed(message.slice(end + 1));
-      if (decoded.ok) this.#adopt(decoded.document, by);
-      else void this.#looks.now();
-    }
+    else if (kind === "doc" || kind === "news") this.#told(kind, words, message.slice(end + 1));
+  }
+
+  /** Another has saved: all of it is told, or what has changed since the document that is named. */
+  #told(kind: "doc" | "news", words: readonly string[], text: string): void {
+    const [epoch, version, by = "", ...before] = words;
+    if (!this.#isNews({ epoch: Number(epoch), version: Number(version), by })) return;
+    const document = kind === "doc" ? wholeIn(text) : this.#changedBy(text, before.join(" "));
+    if (document === undefined) void this.#looks.now();
+    else this.#adopt(document, by);
+  }
+
+  #changedBy(news: string, since: string): StateDocument | undefined {
+    const known = this.#known;
+    return known !== undefined && nameOf(known) === since ? decodeNews(news, known.document) : undefined;
   }
 
   /** Compares what is known with what is there, and does what follows from it. */

@@ -1,7 +1,9 @@
 /** The text of a document as replicas give it to each other. */
 
 import t from "tap";
-import type { StateDocument } from "../../src/engine/ports.ts";
+import { NO_ALERTS } from "../../src/domain/alert.ts";
+import { EMPTY_BOOK } from "../../src/domain/bulletin.ts";
+import type { Notice, RecordedState, StateDocument } from "../../src/engine/ports.ts";
 import {
   decodeFollowed,
   decodeState,
@@ -12,6 +14,18 @@ import {
 import { documentOf, envelope } from "./documents.ts";
 
 const readers: Readonly<Record<string, (text: string) => Decoded>> = { decodeFollowed, decodeState };
+
+const NOTICE: Notice = {
+  id: "app:r-1:3:WEIGHT_SET",
+  severity: "info",
+  event: "WEIGHT_SET",
+  route: "app",
+  rollout: "r-1",
+  summary: "weight set to 5 %",
+  lines: ["by ada"],
+  details: { from: 0, to: 5 },
+  audience: "operators",
+};
 
 function sharedText(document: StateDocument): string {
   const encoded = encodeShared(document, "shared");
@@ -56,6 +70,57 @@ t.test("a document that could not be read back is not given to anybody", (t) => 
     ok: false,
     detail: /version/,
   });
+  t.end();
+});
+
+/** A document with all that is beside a rollout. */
+function wholeDocument(): StateDocument {
+  const { routes, ...rest } = documentOf(7);
+  const app: RecordedState = {
+    ...routes["app"]!,
+    evidence: { rules: "r", snapshot: { layout: 1, hard: [1, 2.5], rest: [], latency: [0, 7] }, upTo: "5-1" },
+    notices: [{ atMs: 5, notice: NOTICE }],
+    bulletins: { ...EMPTY_BOOK, rollout: "r-1" },
+    alerts: { ...NO_ALERTS, next: 4 },
+  };
+  return { ...rest, routes: { app } };
+}
+
+for (const [name, read] of Object.entries(readers)) {
+  t.test(`${name}: evidence, and what people were told, is packed, and read as it was`, (t) => {
+    const document = wholeDocument();
+    const text = sharedText(document);
+    t.notMatch(text, "weight set to 5 %");
+    const decoded = read(text);
+    if (!decoded.ok) throw new Error(decoded.detail);
+    // Copied, because what is read later stands behind getters.
+    t.same({ ...decoded.document.routes["app"] }, document.routes["app"]);
+    t.equal(sharedText({ ...decoded.document }).length, text.length, "and packed again to the same");
+    t.equal(encodedState(document).includes("weight set to 5 %"), true, "in a file people can read it");
+    t.same(read(encodedState(document)), read(text));
+    t.end();
+  });
+}
+
+t.test("what is packed and cannot be unpacked is left out, and costs no rollout", (t) => {
+  for (const damaged of ["", "no base64 %", "AAAA", "eyJ9"]) {
+    const document = JSON.parse(JSON.stringify(documentOf(7))) as { routes: { app: object } };
+    const beside = {
+      evidence: { rules: "r", packed: damaged },
+      notices: damaged,
+      bulletins: damaged,
+      alerts: damaged,
+    };
+    Object.assign(document.routes.app, beside);
+    const text = envelope(document, "shared");
+    const now = decodeState(text);
+    t.same(now.ok && now.document, documentOf(7), damaged);
+    const later = decodeFollowed(text);
+    if (!later.ok) throw new Error(later.detail);
+    const { evidence, ...rest } = { ...later.document.routes["app"] };
+    t.match(evidence?.snapshot, { layout: -1 });
+    t.same(rest, { ...documentOf(7).routes["app"], notices: [], bulletins: EMPTY_BOOK, alerts: NO_ALERTS });
+  }
   t.end();
 });
 

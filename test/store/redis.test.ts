@@ -2,6 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { Redis } from "ioredis";
 import { HARD_LIMITS } from "../../src/domain/evidence/catastrophic.ts";
 import { DEFAULT_MARGIN } from "../../src/domain/evidence/gate.ts";
 import { RouteEvidence } from "../../src/domain/evidence/route.ts";
@@ -10,6 +11,8 @@ import type { Order } from "../../src/engine/orders.ts";
 import type { StateDocument } from "../../src/engine/ports.ts";
 import { clock } from "../../src/platform.ts";
 import { nodeDisk, type Disk } from "../../src/store/disk.ts";
+import { LastKnown } from "../../src/store/last-known.ts";
+import { temporaryFolder } from "../support/disk.ts";
 import { redisServer, redisTest } from "../support/redis.ts";
 import { until } from "../support/until.ts";
 import { quietLog } from "../support/silence.ts";
@@ -99,10 +102,50 @@ redisTest("redis: what one saves is pushed to the others, and what they missed t
   await until("it is heard again", () => heard.at(-1)?.version === 4);
 });
 
+redisTest(
+  "redis: others are told what has changed, and all of it when nobody can say since when",
+  async (t) => {
+    const server = await redisServer(t);
+    const [writer, reader] = await fleetOf(t, server.url, 2);
+    if (writer === undefined || reader === undefined) throw new Error("too few");
+    const said: string[] = [];
+    const ear = new Redis(server.port);
+    t.teardown(() => ear.disconnect());
+    await ear.subscribe("{sluice:default}:news");
+    ear.on("message", (_channel, message) => void (/^(doc|news)/.test(message) && said.push(message)));
+    const heard: StateDocument[] = [];
+    reader.onDocument((document) => void heard.push(document));
+    for (const version of [1, 2, 3]) await writer.save(documentOf(version));
+    await until("all is heard", () => heard.length === 3 && said.length === 3);
+    t.same(
+      heard,
+      [1, 2, 3].map((version) => documentOf(version)),
+    );
+    t.match(said, [/^doc 0 1 /, /^news 0 2 /, /^news 0 3 /]);
+    t.ok(said[2]!.length < 250, "in a few words");
+    t.same(await reader.save(documentOf(4)), { ok: true }, "and goes on from it");
+    const unknown = said[2]!.replace(/^news 0 3 (\S+) 0 2 \S+/, "news 0 5 $1 0 4 nobody");
+    await server.ask(
+      "HSET",
+      "{sluice:default}:state",
+      "version",
+      5,
+      "by",
+      "x",
+      "document",
+      envelope(documentOf(5), "shared"),
+    );
+    await server.ask("PUBLISH", "{sluice:default}:news", unknown);
+    await until("what changed since another document is looked up", () => heard.at(-1)?.version === 5);
+    t.same(heard.at(-1), documentOf(5));
+  },
+);
+
 redisTest("redis: what another has saved is in force before it is written down here", async (t) => {
   const { url } = await redisServer(t);
   const [writer] = await fleetOf(t, url, 1);
   const order: string[] = [];
+  const folder = await temporaryFolder(t);
   const disk: Disk = {
     ...nodeDisk,
     makeFolder(path, mode) {
@@ -110,7 +153,8 @@ redisTest("redis: what another has saved is in force before it is written down h
       return nodeDisk.makeFolder(path, mode);
     },
   };
-  const reader = await sharedStore(t, url, {}, quietLog(), disk);
+  const lastKnown = new LastKnown(folder, "default", quietLog(), disk);
+  const reader = await sharedStore(t, url, {}, quietLog(), lastKnown);
   reader.onDocument(() => void order.push("told"));
   await writer?.save(documentOf(1));
   await until("it is kept", () => order.includes("kept"));
@@ -221,6 +265,39 @@ redisTest("redis: replicas are named with what they tell, and the leader among t
   );
 });
 
+redisTest("redis: a replica that tells what nobody here understands is there all the same", async (t) => {
+  const server = await redisServer(t);
+  const [a] = await fleetOf(t, server.url, 1);
+  await a?.announce({ applied: 3, weights: { app: 5 }, perSecond: {} });
+  const now = clock.wall();
+  await server.ask("HSET", "{sluice:default}:replicas", "zz-later", `${now} {"applied":"of another kind"}`);
+  await server.ask("HSET", "{sluice:default}:replicas", "zz-late", `${now - 20_000} not even JSON`);
+  await server.ask("HSET", "{sluice:default}:replicas", "zz-long-gone", `${now - 90_000} {}`);
+  t.match(await a?.replicas(), [
+    { replica: a?.replica, applied: 3, weights: { app: 5 }, isStale: false },
+    { replica: "zz-late", applied: 0, weights: {}, perSecond: {}, isStale: true },
+    { replica: "zz-later", applied: 0, weights: {}, perSecond: {}, isStale: false },
+  ]);
+});
+
+redisTest("redis: the one that leads counts heads for everybody", async (t) => {
+  const server = await redisServer(t);
+  const [leader, other] = await leaderOf(await fleetOf(t, server.url, 2));
+  await leader.announce({ applied: 1, weights: {}, perSecond: {} });
+  t.equal(await other?.headcount(), undefined, "nobody has counted");
+  await server.ask("HSET", "{sluice:default}:replicas", "silent-1", `${clock.wall() - 20_000} {}`);
+  t.same(await leader.headcount(), { replicas: 2, stale: ["silent-1"] });
+  await server.ask("HSET", "{sluice:default}:replicas", "come-later", `${clock.wall()} {}`);
+  t.same(await other?.headcount(), { replicas: 2, stale: ["silent-1"] }, "as it was counted last");
+  for (const damaged of ["{", '{"replicas":-1,"stale":[]}']) {
+    await server.ask("SET", "{sluice:default}:headcount", damaged);
+    t.equal(await other?.headcount(), undefined, damaged);
+  }
+  await server.kill();
+  t.equal(await leader.headcount(), undefined);
+  t.same(await leader.replicas(), []);
+});
+
 redisTest("redis: what whoever is gone has begun is another's, and what is done stays done", async (t) => {
   const server = await redisServer(t);
   const [a, b, c] = await fleetOf(t, server.url, 3);
@@ -329,6 +406,7 @@ redisTest(
     await store.take("", 10);
     await store.announce({ applied: 1, weights: {}, perSecond: {} });
     t.equal((await store.replicas()).length, 1);
+    t.match(await store.headcount(), { replicas: 1 });
     t.equal(await store.claim("x", false), "ours");
     t.ok(await store.done("x"));
     t.equal(await store.secret("cookie.key", "mine"), "mine");

@@ -3,7 +3,7 @@
 import type { Test } from "tap";
 import { stateOf, type SharedState } from "../../src/config/state.ts";
 import type { Log } from "../../src/engine/ports.ts";
-import type { Disk } from "../../src/store/disk.ts";
+import type { Keeper } from "../../src/store/last-known.ts";
 import { redisStore, type RedisStore } from "../../src/store/redis.ts";
 import { temporaryFolder } from "../support/disk.ts";
 import { quietLog } from "../support/silence.ts";
@@ -16,7 +16,7 @@ export async function sharedStore(
   redis: string,
   state: Partial<SharedState> = {},
   log: Log = quietLog(),
-  disk?: Disk,
+  lastKnown?: Keeper,
 ): Promise<RedisStore> {
   const folder = await temporaryFolder(t);
   const of = stateOf(redis);
@@ -25,7 +25,7 @@ export async function sharedStore(
     ...openOptions(log),
     replica: "test",
     state: { ...of, folder, ...state },
-    disk,
+    lastKnown,
   });
   t.teardown(() => store.close());
   return store;

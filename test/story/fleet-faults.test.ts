@@ -398,7 +398,7 @@ redisTest(
       await until("it is killed", () => dead !== undefined);
       return dead!;
     };
-    await listening(t, redis.port, (by, app) => {
+    await listening(t, redis, (by, app) => {
       if (!is(app)) return;
       is = () => false;
       const replica = w.replicas.find(({ name }) => by.startsWith(name))!;

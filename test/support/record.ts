@@ -2,8 +2,9 @@
 
 import { Redis } from "ioredis";
 import type { Test } from "tap";
-import type { RecordedState } from "../../src/engine/ports.ts";
+import type { RecordedState, StateDocument } from "../../src/engine/ports.ts";
 import { decodeState } from "../../src/store/document.ts";
+import { decodeNews } from "../../src/store/document-news.ts";
 import type { RedisProcess } from "./redis.ts";
 
 /** What Redis has kept of its own journal. */
@@ -22,18 +23,28 @@ export async function onRecord(
 /** Hears of each document that is saved, at once, and is asked what to do about it. */
 export async function listening(
   t: Test,
-  port: number,
+  redis: RedisProcess,
   heard: (by: string, app: RecordedState) => void,
 ): Promise<void> {
-  const client = new Redis({ port, host: "127.0.0.1" });
+  const client = new Redis({ port: redis.port, host: "127.0.0.1" });
   t.teardown(() => client.disconnect());
+  let known = documentIn(String(await redis.ask("HGET", "{sluice:default}:state", "document")));
   await client.subscribe("{sluice:default}:news");
   client.on("message", (_channel: string, message: string) => {
     const end = message.indexOf("\n");
-    const [kind, , , by = ""] = message.slice(0, end).split(" ");
-    if (kind !== "doc") return;
-    const decoded = decodeState(message.slice(end + 1));
-    const app = decoded.ok ? decoded.document.routes["app"] : undefined;
+    const [kind, , version, by = ""] = message.slice(0, end).split(" ");
+    const text = message.slice(end + 1);
+    if (kind === "doc") known = documentIn(text);
+    else if (kind !== "news") return;
+    else if (known?.version === Number(version) - 1) known = decodeNews(text, known);
+    // Of a change to what is not known here nothing can be said.
+    else return;
+    const app = known?.routes["app"];
     if (app !== undefined) heard(by, app);
   });
+}
+
+function documentIn(text: string): StateDocument | undefined {
+  const decoded = decodeState(text);
+  return decoded.ok ? decoded.document : undefined;
 }
