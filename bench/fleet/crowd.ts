@@ -8,8 +8,10 @@ import { begun, start, stop } from "../load/children.ts";
 import { addTold, NOTHING_TOLD } from "./replica.ts";
 import type { Counted, Looked, Order, Part, Received } from "./words.ts";
 
-/** A process has no more of them. */
-const EACH = 250;
+/** A process has no more of them: one processor is theirs, and they wait for each other, but several such processes would wait for more than that. */
+const EACH = 1000;
+/** Hundreds of replicas in one heap leave hundreds of times the garbage behind: collected seldom enough, it is garbage by then. MiB. */
+const YOUNG = 64;
 /** So many have a process of their own, as replicas do: what they receive waits for no other. */
 const LONE = 4;
 /** An order is answered at once; a process that is busy for so long hangs. */
@@ -118,7 +120,10 @@ function shared(first: number, count: number): readonly Numbered[] {
 
 function processOf(part: Part): Process {
   const script = join(import.meta.dirname, "simulate.ts");
-  const child = start([process.execPath, script, JSON.stringify(part)], "free");
+  const child = start(
+    [process.execPath, `--max-semi-space-size=${String(YOUNG)}`, script, JSON.stringify(part)],
+    "free",
+  );
   child.stderr?.on("data", (chunk: Buffer) => process.stderr.write(chunk));
   const gone = once(child, "exit").then(() => {
     throw new Error("a process with simulated replicas has ended");

@@ -13,7 +13,7 @@ import { TICK_MS } from "../../src/engine/controller.ts";
 import { Fleet, INLINE } from "../../src/engine/fleet.ts";
 import { FleetNotices } from "../../src/engine/fleet-notices.ts";
 import type { Log, StateDocument } from "../../src/engine/ports.ts";
-import type { Disk } from "../../src/store/disk.ts";
+import type { Keeper } from "../../src/store/last-known.ts";
 import { RedisStore } from "../../src/store/redis.ts";
 import { monotonicMicros } from "../clock.ts";
 import { ROUTE, addSums, NO_SUMS, sumsOf, type Second, type Sums } from "./measures.ts";
@@ -49,18 +49,11 @@ export function addTold(a: Told, b: Told): Told {
   };
 }
 
-/** A thousand replicas have a thousand disks, and here there is one. */
-const NO_DISK: Disk = {
-  read: () => Promise.reject(Object.assign(new Error("nothing is kept"), { code: "ENOENT" })),
-  write: () => Promise.resolve(),
-  link: () => Promise.resolve(),
-  rename: () => Promise.resolve(),
-  remove: () => Promise.resolve(),
-  makeFolder: () => Promise.resolve(),
-  removeFolder: () => Promise.resolve(),
-  list: () => Promise.resolve([]),
-  writtenAt: () => Promise.resolve(0),
-  sync: () => Promise.resolve(),
+/** A thousand replicas have a thousand disks, and keep what they know on them when it is in force; here there is one. */
+const NOTHING_KEPT: Keeper = {
+  read: () => Promise.resolve(undefined),
+  keep: () => {},
+  close: () => Promise.resolve(),
 };
 
 /** The store, with a count of what is published. */
@@ -110,7 +103,14 @@ export class Replica {
     const secretOf = (): never => {
       throw new Error("there is no secret");
     };
-    this.#store = new CountingStore({ ...common, state: shared, secretOf, replica, dice, disk: NO_DISK });
+    this.#store = new CountingStore({
+      ...common,
+      state: shared,
+      secretOf,
+      replica,
+      dice,
+      lastKnown: NOTHING_KEPT,
+    });
     this.#fleet = new Fleet({
       ...common,
       store: this.#store,
