@@ -261,12 +261,13 @@ export class Fleet {
   }
 
   async #lookAround(): Promise<void> {
+    const { store, log } = this.#ports;
     const known = this.#headcount.stale;
-    this.#headcount = (await this.#ports.store.headcount()) ?? this.#headcount;
-    if (!this.leads) return;
-    for (const replica of this.#headcount.stale)
-      if (!known.includes(replica))
-        this.#ports.log.warn("a replica is silent: it is not measured with", { replica });
+    this.#headcount = (await store.headcount()) ?? this.#headcount;
+    if (!this.leads || this.#headcount.stale.every((replica) => known.includes(replica))) return;
+    for (const { replica, isStale, silentMs } of await store.replicas())
+      if (isStale && !known.includes(replica))
+        log.warn("a replica is silent: it is not measured with", { replica, silentMs });
   }
 
   async #carryOut(id: string, order: Order | undefined): Promise<void> {

@@ -148,10 +148,8 @@ function decoded(text: string, schema: typeof documentSchema | typeof followedSc
     return { ok: false, detail: `its format is ${format.data.format}, this version knows 1` };
   }
   const inOne = inOnePiece(text, headOf(lineage, checksum));
-  if (
-    checksumOf(lineage, inOne ?? "") !== checksum &&
-    checksumOf(lineage, JSON.stringify(document)) !== checksum
-  )
+  const isWhole = inOne !== undefined && checksumOf(lineage, inOne) === checksum;
+  if (!isWhole && checksumOf(lineage, JSON.stringify(document)) !== checksum)
     return { ok: false, detail: "its checksum does not match" };
   const parsed = schema.safeParse(document);
   if (!parsed.success) return { ok: false, detail: `not a state document: ${firstIssue(parsed.error)}` };

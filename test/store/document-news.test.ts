@@ -8,22 +8,8 @@ import { millis, ppm } from "../../src/domain/units.ts";
 import type { RecordedState, StateDocument } from "../../src/engine/ports.ts";
 import { decodeFollowed, encodeShared } from "../../src/store/document.ts";
 import { decodeNews, encodeNews } from "../../src/store/document-news.ts";
-import { documentOf, rollout } from "./documents.ts";
+import { NOTICE, documentOf, rollout } from "./documents.ts";
 
-const NOTICE = {
-  atMs: 5,
-  notice: {
-    id: "app:r-1:3:WEIGHT_SET",
-    severity: "info",
-    event: "WEIGHT_SET",
-    route: "app",
-    rollout: "r-1",
-    summary: "weight set to 5 %",
-    lines: [],
-    details: {},
-    audience: "operators",
-  },
-} as const;
 const EVIDENCE = {
   rules: "r",
   snapshot: { layout: 1, hard: [1, 2.5], rest: [], latency: [0, 7] },

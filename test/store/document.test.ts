@@ -1,9 +1,10 @@
 /** The text of a document as replicas give it to each other. */
 
+import { createHash } from "node:crypto";
 import t from "tap";
 import { NO_ALERTS } from "../../src/domain/alert.ts";
 import { EMPTY_BOOK } from "../../src/domain/bulletin.ts";
-import type { Notice, RecordedState, StateDocument } from "../../src/engine/ports.ts";
+import type { RecordedState, StateDocument } from "../../src/engine/ports.ts";
 import {
   decodeFollowed,
   decodeState,
@@ -11,21 +12,9 @@ import {
   encodeState,
   type Decoded,
 } from "../../src/store/document.ts";
-import { documentOf, envelope } from "./documents.ts";
+import { NOTICE, documentOf, envelope } from "./documents.ts";
 
 const readers: Readonly<Record<string, (text: string) => Decoded>> = { decodeFollowed, decodeState };
-
-const NOTICE: Notice = {
-  id: "app:r-1:3:WEIGHT_SET",
-  severity: "info",
-  event: "WEIGHT_SET",
-  route: "app",
-  rollout: "r-1",
-  summary: "weight set to 5 %",
-  lines: ["by ada"],
-  details: { from: 0, to: 5 },
-  audience: "operators",
-};
 
 function sharedText(document: StateDocument): string {
   const encoded = encodeShared(document, "shared");
@@ -65,6 +54,13 @@ for (const [name, read] of Object.entries(readers)) {
   );
 }
 
+t.test("a document that is not what its checksum is over is refused, also when that is over nothing", (t) => {
+  const checksum = createHash("sha256").update("shared\n").digest("hex");
+  for (const document of [documentOf(7), ""])
+    t.match(decodeState(JSON.stringify({ lineage: "shared", checksum, document }, null, 2)), { ok: false });
+  t.end();
+});
+
 t.test("a document that could not be read back is not given to anybody", (t) => {
   t.match(encodeShared({ ...documentOf(7), version: Number.NaN }, "shared"), {
     ok: false,
@@ -79,7 +75,7 @@ function wholeDocument(): StateDocument {
   const app: RecordedState = {
     ...routes["app"]!,
     evidence: { rules: "r", snapshot: { layout: 1, hard: [1, 2.5], rest: [], latency: [0, 7] }, upTo: "5-1" },
-    notices: [{ atMs: 5, notice: NOTICE }],
+    notices: [NOTICE],
     bulletins: { ...EMPTY_BOOK, rollout: "r-1" },
     alerts: { ...NO_ALERTS, next: 4 },
   };

@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { readdir } from "node:fs/promises";
 import type { RolloutState } from "../../src/domain/rollout-types.ts";
 import { millis, ppm } from "../../src/domain/units.ts";
-import type { Log, StateDocument, Store } from "../../src/engine/ports.ts";
+import type { Log, RecordedNotice, StateDocument, Store } from "../../src/engine/ports.ts";
 import { Secret } from "../../src/config/secret.ts";
 import { clock, dice } from "../../src/platform.ts";
 import type { OpenOptions } from "../../src/store/open.ts";
@@ -71,6 +71,22 @@ export function rollout(reason: string): RolloutState {
     startedAt: "2026-01-05T09:00:00.000Z",
   };
 }
+
+/** Something that people were told. */
+export const NOTICE: RecordedNotice = {
+  atMs: 5,
+  notice: {
+    id: "app:r-1:3:WEIGHT_SET",
+    severity: "info",
+    event: "WEIGHT_SET",
+    route: "app",
+    rollout: "r-1",
+    summary: "weight set to 5 %",
+    lines: ["by ada"],
+    details: { from: 0, to: 5 },
+    audience: "operators",
+  },
+};
 
 /** What a store is opened with, where no test asks for more. */
 export function openOptions(log: Log = quietLog()): OpenOptions {
