@@ -1,6 +1,7 @@
 /** Several replicas: one rollout, raised by one of them, and lowered by whoever sees a reason. */
 
 import t from "tap";
+import { quietLog } from "../support/silence.ts";
 import {
   ADA,
   bench,
@@ -87,7 +88,8 @@ t.test("a replica that is cut off lowers and cannot raise (acceptance 30)", asyn
 });
 
 t.test("each replica knows who is there, what is in force there, and how much it carries", async (t) => {
-  const { object, replicas } = await fleet(3, RULE_FREE);
+  const log = quietLog();
+  const { object, replicas } = await fleet(3, RULE_FREE, log);
   const [a, b, c] = replicas;
   await a.controller.command("app", startOf([step(20, 600)]), ADA);
   const serve = (): void => {
@@ -114,6 +116,13 @@ t.test("each replica knows who is there, what is in force there, and how much it
     { replica: "replica-2", isStale: true, routes: { app: { share: null } } },
   ]);
   t.match(statusOf(a).fleet, { replicas: 2, stale: ["replica-2"] });
+  const silent = log.lines.filter(({ message }) => message.startsWith("a replica is silent"));
+  t.match(
+    silent,
+    [{ level: "warn", fields: { replica: "replica-2", silentMs: Number } }],
+    "said once, by the leader",
+  );
+  t.equal(silent.length, 1);
   t.same(await (await bench(RULE_FREE)).controller.replicas(), []);
 });
 

@@ -268,6 +268,7 @@ export async function bench(
     readonly unwell?: () => string | undefined;
     /** Others than every bench has: its rollouts have other ids. */
     readonly dice?: Dice;
+    readonly log?: Log;
   } = {},
 ): Promise<Bench> {
   const clock = parts.clock ?? fakeClock();
@@ -309,7 +310,7 @@ export async function bench(
     ...(parts.unwell === undefined ? {} : { unwell: parts.unwell }),
     clock,
     dice: parts.dice ?? fakeDice(7),
-    log: QUIET,
+    log: parts.log ?? QUIET,
   });
   let each: () => void = () => {};
   const stop = clock.every(TICK_MS, async () => {

@@ -1,5 +1,6 @@
 /** Several benches on one store that they share. */
 
+import type { Log } from "../../src/engine/ports.ts";
 import { bench, benchConfig, weightOf, type Bench } from "./engine.ts";
 import { fakeClock } from "./clock.ts";
 import { SharedObject, type SharedMember } from "./shared-store.ts";
@@ -17,13 +18,16 @@ export interface Replica extends Bench {
 }
 
 /** So many of them, with a leader. */
-export async function fleet(count: number, config = CONFIG) {
+export async function fleet(count: number, config = CONFIG, log?: Log) {
   const clock = fakeClock();
   const object = new SharedObject(clock);
   const replicas: Replica[] = [];
   for (let nth = 0; nth < count; nth++) {
     const store = object.join(`replica-${nth}`);
-    replicas.push({ ...(await bench(config, { store, clock })), store });
+    replicas.push({
+      ...(await bench(config, { store, clock, ...(log === undefined ? {} : { log }) })),
+      store,
+    });
   }
   await clock.advance("3s");
   return { clock, object, replicas: replicas as [Replica, Replica, Replica] };
